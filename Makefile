@@ -1,0 +1,35 @@
+# Two commands: `make demo` and `make test`. Each sets everything up first.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+LOCK := cluster/requirements.lock
+BIN := .venv/bin
+
+.PHONY: demo test test-fast lint format setup lock
+
+demo: setup  ## the whole product on a drawn archive (or ARCHIVE=/path/to/COVID-19_Radiography_Dataset)
+	@$(BIN)/python jobs/demo.py $(if $(ARCHIVE),--archive "$(ARCHIVE)")
+
+test: setup  ## every test
+	@$(BIN)/python -m pytest
+
+test-fast: setup  ## the tests that take seconds
+	@$(BIN)/python -m pytest -m "not slow and not cluster"
+
+lint: setup  ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: setup
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+setup: .venv/.installed  ## .venv with the locked dependencies
+
+.venv/.installed: $(LOCK) pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cxr_ray needs Python >= 3.11; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r $(LOCK)
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
+	@touch $@
+
+lock: setup  ## resolve pyproject.toml anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade --all-extras pyproject.toml -o $(LOCK)

@@ -1,0 +1,1 @@
+"""URIs, listings, manifests, datasets with their splits, and result tables."""

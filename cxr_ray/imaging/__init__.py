@@ -1,0 +1,1 @@
+"""Bytes to pixels: recognition, decoding, resizing, and drawn phantoms."""

@@ -1,0 +1,1 @@
+"""Plain torch models and their bundles; nothing here knows of Ray."""

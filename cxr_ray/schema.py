@@ -1,0 +1,86 @@
+"""Names of columns and labels, and the Arrow schemas of every table the jobs write."""
+
+import pyarrow as pa
+
+LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
+SPLITS = ("train", "val", "test")
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+MANIFEST = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        ("size_bytes", pa.int64()),
+        ("modified", TIMESTAMP),
+        ("etag", pa.string()),
+        ("format", pa.string()),
+    ]
+)
+
+DATASET = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        ("label", pa.string()),
+        ("patient_id", pa.string()),
+        ("split", pa.string()),
+        ("mask_uri", pa.string()),
+        ("content_sha256", pa.string()),
+        ("duplicate_group", pa.string()),
+    ]
+)
+
+IMAGE_FIELDS = [
+    pa.field("image_id", pa.string(), nullable=False),
+    pa.field("uri", pa.string(), nullable=False),
+    pa.field("status", pa.string(), nullable=False),
+    pa.field("error_kind", pa.string()),
+    pa.field("error", pa.string()),
+    pa.field("format", pa.string()),
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("content_sha256", pa.string()),
+]
+
+PROVENANCE_FIELDS = [
+    pa.field("model_id", pa.string(), nullable=False),
+    pa.field("preprocessing_id", pa.string(), nullable=False),
+    pa.field("run_id", pa.string(), nullable=False),
+    pa.field("scored_at", TIMESTAMP, nullable=False),
+]
+
+DICOM_FIELDS = [
+    pa.field("modality", pa.string()),
+    pa.field("view_position", pa.string()),
+    pa.field("study_uid", pa.string()),
+    pa.field("series_uid", pa.string()),
+    pa.field("sop_uid", pa.string()),
+    pa.field("patient_key", pa.string()),
+]
+
+
+def probability_column(label: str) -> str:
+    """Column that holds the probability of `label`: `Viral Pneumonia` -> `prob_viral_pneumonia`."""
+    return "prob_" + label.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def score_fields(labels: tuple[str, ...], prefix: str = "") -> list[pa.Field]:
+    """Columns that one classifier fills, `prefix` before each name; null where the image failed."""
+    names = ["confidence", "entropy", *map(probability_column, labels)]
+    return [pa.field(f"{prefix}label", pa.string())] + [pa.field(prefix + n, pa.float32()) for n in names]
+
+
+def predictions_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] = ()) -> pa.Schema:
+    """Schema of `OUTPUT/predictions/`.
+
+    Args:
+        labels: class names, in the order of the model's outputs.
+        model_prefixes: one per model (`resnet50_`, ...) where several score together; their mean then
+            fills the columns without a prefix.
+    """
+    per_model = [
+        field
+        for prefix in model_prefixes
+        for field in [*score_fields(labels, prefix), pa.field(f"{prefix}model_id", pa.string())]
+    ]
+    return pa.schema([*IMAGE_FIELDS, *score_fields(labels), *PROVENANCE_FIELDS, *DICOM_FIELDS, *per_model])

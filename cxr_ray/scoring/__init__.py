@@ -1,0 +1,1 @@
+"""Ray Data: an archive streamed through models into rows of Parquet."""

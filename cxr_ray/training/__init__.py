@@ -1,0 +1,1 @@
+"""Ray Train: datasets made ready and classifiers trained on them."""
