@@ -1,0 +1,45 @@
+"""The dataset table that `prepare_dataset.py` writes: read, checked, and known by its content."""
+
+import hashlib
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cxr_ray.archive.tables import read_table
+from cxr_ray.errors import DatasetError
+from cxr_ray.schema import DATASET, SPLITS
+
+
+def read_dataset(uri: str) -> pa.Table:
+    """The dataset table at `uri`, in the columns of `schema.DATASET`.
+
+    Raises:
+        StorageError: if there is no such table or it lacks a column.
+        DatasetError: if it is empty or names a split that does not exist.
+    """
+    table = read_table(uri, DATASET.names).cast(DATASET)
+    if not table.num_rows:
+        raise DatasetError(f"dataset {uri} has no rows; make it with prepare_dataset.py")
+    unknown = set(table["split"].to_pylist()) - set(SPLITS)
+    if unknown:
+        raise DatasetError(f"dataset {uri} names the splits {sorted(map(str, unknown))}; only {', '.join(SPLITS)} exist")
+    return table
+
+
+def rows_of_split(table: pa.Table, split: str) -> pa.Table:
+    """Rows of one split, sorted by image_id.
+
+    Raises:
+        DatasetError: if there are none.
+    """
+    rows = table.filter(pc.equal(table["split"], split)).sort_by("image_id")
+    if not rows.num_rows:
+        raise DatasetError(f"the dataset has no {split} images; splits: {pc.value_counts(table['split']).to_pylist()}")
+    return rows
+
+
+def dataset_fingerprint(table: pa.Table) -> str:
+    """16 hex digits that depend on the content, label and split of every image, and on nothing else."""
+    columns = (table[name].to_pylist() for name in ("content_sha256", "label", "split"))
+    lines = sorted(f"{content} {label} {split}" for content, label, split in zip(*columns, strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,0 +1,53 @@
+"""Objects into memory, many requests in flight, each with its own outcome."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cxr_ray.archive.uris import open_filesystem
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fetched:
+    """Bytes of an object, or why there are none."""
+
+    data: bytes | None = None
+    error_kind: str | None = None
+    """`not_found`, `forbidden` or `download_failed`."""
+    error: str | None = None
+
+
+def fetch_objects(uris: Sequence[str], *, first_bytes: int | None = None) -> list[Fetched]:
+    """Content of every object, or its first `first_bytes` bytes, in the order of `uris`.
+
+    All requests of one call are in flight together, as far as the filesystem's pool allows; the filesystem retries
+    what is worth retrying (S3's 503 and SlowDown among them). No failure of one object touches another.
+    """
+    outcomes: list[Fetched] = [Fetched(data=b"")] * len(uris)
+    by_scheme: dict[str, list[int]] = {}
+    for position, uri in enumerate(uris):
+        by_scheme.setdefault(uri.partition("://")[0] if "://" in uri else "", []).append(position)
+    for positions in by_scheme.values():
+        fs, _ = open_filesystem(uris[positions[0]])
+        paths = [open_filesystem(uris[p])[1] for p in positions]
+        # cat_ranges, since cat() would take `[` and `*` in a name for a pattern
+        start = None if first_bytes is None else 0
+        results = fs.cat_ranges(paths, [start] * len(paths), [first_bytes] * len(paths), on_error="return")
+        for position, result in zip(positions, results, strict=True):
+            outcomes[position] = _outcome(result, uris[position])
+    return outcomes
+
+
+def _outcome(result: object, uri: str) -> Fetched:
+    match result:
+        case bytes() | bytearray() | memoryview():
+            return Fetched(data=bytes(result))
+        case FileNotFoundError() | NotADirectoryError():
+            return Fetched(error_kind="not_found", error=f"no object at {uri}")
+        case PermissionError():
+            return Fetched(error_kind="forbidden", error=f"may not read {uri}: {_one_line(result)}")
+        case _:
+            return Fetched(error_kind="download_failed", error=f"cannot read {uri}: {_one_line(result)}")
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

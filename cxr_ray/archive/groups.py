@@ -1,0 +1,46 @@
+"""Images that must not be parted by a split: exact and near duplicates, and images of one patient."""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+ROWS_AT_ONCE = 2048
+
+
+def near_duplicate_pairs(hashes: np.ndarray, max_distance: int) -> np.ndarray:
+    """Pairs of perceptual hashes that differ in at most `max_distance` bits.
+
+    Exact, by matrix products of +-1 vectors: quadratic, which for 20,000 images is seconds and for 200,000 minutes.
+
+    Args:
+        hashes: bool [N, bits].
+        max_distance: bits.
+
+    Returns:
+        int64 [P, 2], each pair once, the smaller index first.
+    """
+    signs = np.where(hashes, np.float32(1), np.float32(-1))
+    bits = hashes.shape[1]
+    found = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(signs), ROWS_AT_ONCE):
+        # distance = (bits - dot) / 2
+        close = signs[start : start + ROWS_AT_ONCE] @ signs[start:].T >= bits - 2 * max_distance
+        rows, columns = np.nonzero(np.triu(close, k=1))
+        found.append(np.stack([rows + start, columns + start], axis=1))
+    return np.concatenate(found)
+
+
+def equal_pairs(values: Sequence[Hashable | None]) -> np.ndarray:
+    """Pairs that chain together all positions holding the same value; None equals nothing. int64 [P, 2]."""
+    first: dict[Hashable, int] = {}
+    pairs = [(first.setdefault(v, i), i) for i, v in enumerate(values) if v is not None]
+    return np.array([p for p in pairs if p[0] != p[1]], np.int64).reshape(-1, 2)
+
+
+def group_by_pairs(count: int, *pair_lists: np.ndarray) -> np.ndarray:
+    """Connected components of `count` items joined by pairs. int [count], a group number each."""
+    pairs = np.concatenate([np.empty((0, 2), np.int64), *pair_lists])
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1])

@@ -1,0 +1,109 @@
+"""What an image is, read off its place in a folder of radiographs: label, split, and the mask that belongs to it."""
+
+import csv
+import io
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from cxr_ray.archive.listing import ListedObject
+from cxr_ray.errors import DatasetError
+from cxr_ray.schema import LABELS, SPLITS
+
+log = logging.getLogger("cxr_ray")
+
+CANONICAL_LABELS = {label.lower(): label for label in LABELS}
+METADATA_NAME = "metadata.csv"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelledImage:
+    """An image with what its folder and `metadata.csv` say of it."""
+
+    image_id: str
+    uri: str
+    label: str | None
+    split: str | None = None
+    """Set only where the folder names it."""
+    mask_uri: str | None = None
+    patient_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Class folder, split and role (`images` or `masks`) that a path stands for."""
+
+    label: str | None
+    split: str | None
+    role: str
+
+
+def canonical_label(name: str) -> str:
+    """`Viral Pneumonia`, `viral_pneumonia` and `Viral_Pneumonia` are one label; unknown names keep their spelling."""
+    joined = "_".join(name.replace("-", " ").replace("_", " ").split())
+    return CANONICAL_LABELS.get(joined.lower(), joined)
+
+
+def read_layout(objects: Iterable[ListedObject]) -> list[LabelledImage]:
+    """Images with their labels and masks, sorted by image_id.
+
+    Three layouts are read, also mixed: `CLASS/images/*` with `CLASS/masks/*` (COVID-19 Radiography Database),
+    `CLASS/{train,val,test}_{images,masks}/*` (MedCLIP-SAMv2), and both without CLASS. A mask belongs to the image
+    of the same class, split and base name. Objects elsewhere are no part of the dataset.
+
+    Raises:
+        DatasetError: if no image is found in any of these places.
+    """
+    images: list[LabelledImage] = []
+    masks: dict[tuple[str | None, str | None, str], str] = {}
+    for entry in objects:
+        place = _place(entry.name)
+        if place is None:
+            continue
+        if place.role == "masks":
+            masks[place.label, place.split, _stem(entry.name)] = entry.uri
+        else:
+            images.append(LabelledImage(image_id=entry.name, uri=entry.uri, label=place.label, split=place.split))
+    if not images:
+        raise DatasetError(
+            "no image found; expected CLASS/images/*, CLASS/{train,val,test}_images/* or images/* below the input"
+        )
+    return [replace(i, mask_uri=masks.get((i.label, i.split, _stem(i.image_id)))) for i in sorted(images, key=lambda i: i.image_id)]
+
+
+def add_metadata(images: list[LabelledImage], metadata_csv: bytes) -> list[LabelledImage]:
+    """Patients (and labels, where no folder gives one) from a table with the columns `path,label,patient_id`.
+
+    Raises:
+        DatasetError: if the table has no `path` column, names none of the images, or contradicts a folder.
+    """
+    rows = list(csv.DictReader(io.StringIO(metadata_csv.decode("utf-8-sig"))))
+    if rows and "path" not in rows[0]:
+        raise DatasetError(f"{METADATA_NAME} has no column 'path'; it has {', '.join(rows[0])}")
+    by_path = {row["path"]: row for row in rows}
+    if rows and not any(image.image_id in by_path for image in images):
+        raise DatasetError(f"{METADATA_NAME} names none of the images; its first path is {rows[0]['path']!r}")
+    return [_with_metadata(image, by_path.get(image.image_id, {})) for image in images]
+
+
+def _with_metadata(image: LabelledImage, row: dict[str, str]) -> LabelledImage:
+    label = canonical_label(row["label"]) if row.get("label") else image.label
+    if image.label is not None and label != image.label:
+        raise DatasetError(f"{METADATA_NAME} calls {image.image_id} {label}, its folder says {image.label}; mend one of them")
+    return replace(image, label=label, patient_id=row.get("patient_id") or None)
+
+
+def _place(name: str) -> _Place | None:
+    *folders, _ = PurePosixPath(name).parts
+    if not folders or len(folders) > 2:
+        return None
+    label = canonical_label(folders[0]) if len(folders) == 2 else None
+    split, _, role = folders[-1].lower().rpartition("_")
+    if role not in ("images", "masks") or split not in ("", *SPLITS):
+        return None
+    return _Place(label, split or None, role)
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem

@@ -1,0 +1,141 @@
+"""Every object under a prefix as a stream, in the UTF-8 order of its name, whatever the storage."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fsspec import AbstractFileSystem
+
+from cxr_ray.archive.uris import is_local, is_s3, join_uri, open_filesystem
+from cxr_ray.errors import StorageError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedObject:
+    """One object as its storage lists it, its content unread."""
+
+    name: str
+    """Relative to the listed prefix; for a prefix that is itself an object, the object's own name."""
+    uri: str
+    size_bytes: int
+    modified: datetime | None
+    etag: str | None
+
+
+def list_objects(uri: str) -> Iterator[ListedObject]:
+    """Stream the objects under `uri`, sorted by the UTF-8 bytes of their names, in near-constant memory.
+
+    Hidden objects (a name or folder that starts with `.`) and folder markers are passed over. The order is the same
+    on every storage, so two listings can be merged as streams.
+
+    Raises:
+        StorageError: if nothing stands at `uri` or it may not be listed.
+    """
+    fs, root = open_filesystem(uri)
+    try:
+        found = False
+        for entry in _entries(fs, root, uri.rstrip("/")):
+            found = True
+            if not any(part.startswith(".") for part in entry.name.split("/")):
+                yield entry
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StorageError(f"nothing stands at {uri}; check the URI") from error
+    except PermissionError as error:
+        raise StorageError(f"may not list {uri}: {error}; check the credentials") from error
+    if not found:
+        raise StorageError(f"{uri} is empty; name the folder or prefix that holds the images")
+
+
+def _entries(fs: AbstractFileSystem, root: str, uri: str) -> Iterator[ListedObject]:
+    if is_s3(fs):
+        return _list_s3(fs, root, uri)
+    if fs.isfile(root):
+        return iter([_from_info(fs.info(root), root.rpartition("/")[2], uri)])
+    if is_local(fs):
+        return _scan_folder(root, "", uri, frozenset())
+    return _walk(fs, root, "", uri)
+
+
+def _list_s3(fs: Any, root: str, uri: str) -> Iterator[ListedObject]:
+    """ListObjectsV2, page by page: S3 itself sorts keys by their UTF-8 bytes."""
+    bucket, _, key_prefix = root.partition("/")
+    folder = f"{key_prefix}/" if key_prefix else ""
+    if key_prefix and fs.isfile(root):
+        yield _from_info(fs.info(root), root.rpartition("/")[2], uri)
+        return
+    token: dict[str, str] = {}
+    while True:
+        page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=folder, **token)
+        for item in page.get("Contents", ()):
+            name = item["Key"].removeprefix(folder)
+            if name and not name.endswith("/"):
+                yield ListedObject(
+                    name=name,
+                    uri=join_uri(uri, name),
+                    size_bytes=item["Size"],
+                    modified=item["LastModified"],
+                    etag=item.get("ETag", "").strip('"') or None,
+                )
+        if not page.get("IsTruncated"):
+            return
+        token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _scan_folder(folder: str, name_prefix: str, uri: str, above: frozenset[tuple[int, int]]) -> Iterator[ListedObject]:
+    """Local files; links are followed, except one that leads back to a folder it lies in."""
+    here = os.stat(folder)
+    if (here.st_dev, here.st_ino) in above:
+        return
+    above |= {(here.st_dev, here.st_ino)}
+    with os.scandir(folder) as scan:
+        # A folder sorts as "name/", as its objects would in an object store.
+        entries = sorted((e.name + "/" if e.is_dir() else e.name) for e in scan)
+    for entry in entries:
+        path, name = f"{folder}/{entry}", name_prefix + entry
+        if entry.endswith("/"):
+            yield from _scan_folder(path.rstrip("/"), name, uri, above)
+        else:
+            yield from _local_file(path, name, uri)
+
+
+def _local_file(path: str, name: str, uri: str) -> Iterator[ListedObject]:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:  # a dangling link: a row, which scoring will report as not_found
+        yield ListedObject(name=_utf8(name), uri=join_uri(uri, _utf8(name)), size_bytes=0, modified=None, etag=None)
+        return
+    yield ListedObject(
+        name=_utf8(name),
+        uri=join_uri(uri, _utf8(name)),
+        size_bytes=status.st_size,
+        modified=datetime.fromtimestamp(status.st_mtime, UTC),
+        etag=None,
+    )
+
+
+def _utf8(name: str) -> str:
+    """A name that Parquet can hold: bytes that are not UTF-8 are shown as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _walk(fs: AbstractFileSystem, folder: str, name_prefix: str, uri: str) -> Iterator[ListedObject]:
+    """Any other fsspec filesystem, folder by folder."""
+    infos = {}
+    for info in fs.ls(folder, detail=True):
+        base = info["name"].rstrip("/").rpartition("/")[2]
+        infos[base + "/" if info["type"] == "directory" else base] = info
+    for base, info in sorted(infos.items()):
+        if base.endswith("/"):
+            yield from _walk(fs, info["name"], name_prefix + base, uri)
+        else:
+            yield _from_info(info, name_prefix + base, join_uri(uri, name_prefix + base))
+
+
+def _from_info(info: dict[str, Any], name: str, uri: str) -> ListedObject:
+    modified = info.get("LastModified") or info.get("mtime") or info.get("created")
+    if isinstance(modified, int | float):
+        modified = datetime.fromtimestamp(modified, UTC)
+    etag = str(info.get("ETag") or info.get("etag") or "").strip('"')
+    return ListedObject(name=name, uri=uri, size_bytes=info.get("size") or 0, modified=modified, etag=etag or None)

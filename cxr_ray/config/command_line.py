@@ -1,0 +1,139 @@
+"""From a recipe and the command line to one checked config, and from a job's outcome to an exit code."""
+
+import dataclasses
+import difflib
+import json
+import logging
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, get_type_hints
+
+import tyro
+from pydantic import TypeAdapter, ValidationError
+
+from cxr_ray.errors import ConfigError, CxrRayError
+
+Config = TypeVar("Config")
+log = logging.getLogger("cxr_ray")
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def run_job(config_class: type[Config], job: Callable[[Config], object], argv: Sequence[str] | None = None) -> None:
+    """Load the config, call `job` with it and end the process with the exit code of the outcome.
+
+    0 done, 1 failed, 2 bad arguments or recipe, 130 interrupted. A failure is one line on standard error;
+    its traceback is shown with `--debug` only.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    sys.excepthook = _one_line_excepthook(debug="--debug" in arguments)
+    _log_to_stderr()
+    try:
+        config = load_config(config_class, arguments)
+        log.info("config %s", json.dumps(dataclasses.asdict(config), default=str))  # type: ignore[call-overload]
+        job(config)
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes where a job can resume", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except CxrRayError as error:
+        if "--debug" in arguments:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def load_config(config_class: type[Config], argv: Sequence[str]) -> Config:
+    """Defaults, overridden by the recipe named after `--config`, overridden by the other flags.
+
+    Raises:
+        ConfigError: if the recipe is unreadable, has an unknown key or a value of the wrong type.
+        SystemExit: code 2 on a bad flag, 0 after `--help`.
+    """
+    recipe_path, flags = _take_recipe_flag(list(argv))
+    recipe = read_recipe(recipe_path, config_class) if recipe_path else {}
+    return tyro.cli(
+        config_class,
+        args=flags,
+        default=_partial_config(config_class, recipe),
+        description=f"{(config_class.__doc__ or '').strip()}\n\n--config RECIPE.toml sets any of these; flags override it.",
+    )
+
+
+def read_recipe(path: str, config_class: type) -> dict[str, Any]:
+    """Values of the TOML recipe at `path`, each checked against its field's type in `config_class`.
+
+    Raises:
+        ConfigError: naming the key and, for a misspelt one, the nearest that exists.
+    """
+    try:
+        recipe = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read recipe {path}: {error}") from error
+    types = get_type_hints(config_class)
+    names = [field.name for field in dataclasses.fields(config_class)]
+    return {key: _checked(key, value, types, names, path) for key, value in recipe.items()}
+
+
+def _checked(key: str, value: Any, types: dict[str, Any], names: list[str], path: str) -> Any:
+    if key not in names:
+        near = difflib.get_close_matches(key, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(names)}"
+        raise ConfigError(f"unknown key {key!r} in recipe {path}; {hint}")
+    try:
+        return TypeAdapter(types[key]).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(f"{key} = {value!r} in recipe {path}: {error.errors()[0]['msg'].lower()}") from error
+
+
+def _take_recipe_flag(argv: list[str]) -> tuple[str | None, list[str]]:
+    for position, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
+        if name != "--config":
+            continue
+        if equals:
+            return value, argv[:position] + argv[position + 1 :]
+        if position + 1 == len(argv):
+            raise ConfigError("--config needs the path of a recipe; for example --config jobs/recipes/seed.toml")
+        return argv[position + 1], argv[:position] + argv[position + 2 :]
+    return None, argv
+
+
+def _partial_config(config_class: type[Config], recipe: dict[str, Any]) -> Config:
+    """An instance that holds the recipe's values and marks required fields it lacks for tyro.
+
+    It skips `__post_init__`: only the final config, flags included, can be judged.
+    """
+    partial = object.__new__(config_class)
+    for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
+        if field.name in recipe:
+            value = recipe[field.name]
+        elif field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        else:
+            value = tyro.MISSING if field.default is dataclasses.MISSING else field.default
+        object.__setattr__(partial, field.name, value)
+    return partial
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _one_line_excepthook(*, debug: bool) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:
+    """An unforeseen exception is one line as well, unless the user asks for its traceback."""
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if debug:
+            sys.__excepthook__(kind, error, trace)
+        else:
+            first_line = (str(error).strip().splitlines() or [""])[0]
+            print(f"error: {kind.__name__}: {first_line} (run again with --debug for the traceback)", file=sys.stderr)
+
+    return show

@@ -1,0 +1,54 @@
+"""Configs of the jobs that stream an archive through models."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cxr_ray.config.checks import require
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassifyConfig:
+    """Score every image of an archive: one Parquet row each, broken files included."""
+
+    input_uri: str
+    """Folder or prefix of the archive, or a manifest (any Parquet table with image_id and uri)."""
+    model_uri: tuple[str, ...]
+    """One or more model bundles; several share download, decoding and transfer, and are averaged."""
+    output_uri: str
+    """Folder that receives predictions/*.parquet and run.json; the same command resumes what stands there."""
+    overwrite: bool = False
+    """Start over: delete what an earlier run left in the output."""
+    retry_errors: bool = False
+    """Try again the images whose row says `error`, beside those that have no row yet."""
+    max_error_rate: float = 0.05
+    """Fail (exit code 1, all rows kept) if more than this share of the images are errors."""
+    rows_per_block: int | None = None
+    """Images that are committed together; a fiftieth of the job, between 64 and 8,192, if not given."""
+    batch_size: int | None = None
+    """Images a forward pass; 256 on a GPU and 32 on a CPU if not given."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """bf16 runs under autocast."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes the cluster's GPUs, or its CPUs where there are none."""
+    num_actors: int | None = None
+    """Model replicas; as many as the cluster has GPUs (or groups of 8 CPUs) if not given."""
+    max_megapixels: float = 100.0
+    """Larger images become `too_large` rows; their pixels are never allocated."""
+    max_megabytes: int = 512
+    """Larger files become `too_large` rows."""
+    progress_seconds: float = 30.0
+    """Seconds between progress lines where standard error is no terminal."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(bool(self.model_uri), "model_uri", self.model_uri, "at least one model bundle")
+        require(len(set(self.model_uri)) == len(self.model_uri), "model_uri", self.model_uri, "bundles that differ")
+        require(0 <= self.max_error_rate <= 1, "max_error_rate", self.max_error_rate, "between 0 and 1")
+        for name in ("rows_per_block", "batch_size", "num_actors"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, ">= 1")
+        require(self.max_megapixels > 0, "max_megapixels", self.max_megapixels, "> 0")
+        require(self.max_megabytes > 0, "max_megabytes", self.max_megabytes, "> 0")
+        require(self.progress_seconds > 0, "progress_seconds", self.progress_seconds, "> 0")

@@ -1,0 +1,125 @@
+"""Judge the predictions of a classifier by a dataset: metrics, figures, rows and one page to read."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cxr_ray.archive.tables import read_schema, read_table, write_table
+from cxr_ray.archive.uris import exists, join_uri, write_bytes
+from cxr_ray.config.evaluation import EvaluateClassifierConfig
+from cxr_ray.errors import DatasetError
+from cxr_ray.evaluation.classification_metrics import classification_metrics, report_text
+from cxr_ray.evaluation.figures import THEMES, confusion_matrix_png
+from cxr_ray.evaluation.provenance import describe
+from cxr_ray.evaluation.report import classifier_report_html
+from cxr_ray.evaluation.thumbnails import choose_images, scored_images
+from cxr_ray.evaluation.truth_join import (
+    PREDICTION_COLUMNS,
+    class_names,
+    join_truth,
+    labelled_images,
+    refuse_duplicates,
+)
+
+
+def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
+    """Write metrics.json, report.txt, report.html, confusion_matrix.png and rows.parquet to `output_uri`.
+
+    Returns:
+        The content of metrics.json. The report's text and the URI of the page are printed.
+
+    Raises:
+        DatasetError: if an image stands twice, or no image of the split was scored.
+        StorageError: if a table cannot be read, or the output not be written.
+    """
+    dataset = read_table(config.dataset_uri, ["image_id", "uri", "label", "split"])
+    images = labelled_images(dataset, config.split, config.dataset_uri)
+    predictions = read_predictions(config.predictions_uri)
+    names = class_names(predictions, images)
+    rows = join_truth(images, predictions, names)
+    require_scored(rows, config)
+
+    metrics, report = measure(rows, names)
+    metrics["provenance"] = describe(rows, config)
+    strip = scored_images(choose_images(rows, config.strip_images))
+    confusion, labels = np.array(metrics["confusion_matrix"]), metrics["labels"]
+    figures = {theme: confusion_matrix_png(confusion, labels, palette) for theme, palette in THEMES.items()}
+    files = {
+        "metrics.json": (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode(),
+        "report.txt": report.encode(),
+        "report.html": classifier_report_html(metrics, figures, strip).encode(),
+        "confusion_matrix.png": figures["light"],
+    }
+    for name, content in files.items():
+        write_bytes(join_uri(config.output_uri, name), content)
+    write_table(rows, join_uri(config.output_uri, "rows.parquet"))
+    print(f"{report}\n{join_uri(config.output_uri, 'report.html')}")
+    return metrics
+
+
+def read_predictions(uri: str) -> pa.Table:
+    """Predictions in the folder at `uri`, or in the folder `predictions` of a job's output.
+
+    Raises:
+        DatasetError: if an image has more than one prediction.
+        StorageError: if there is no table, or it lacks a column.
+    """
+    inner = join_uri(uri, "predictions")
+    folder = inner if exists(inner) else uri
+    probabilities = [name for name in read_schema(folder).names if name.startswith("prob_")]
+    predictions = read_table(folder, [*PREDICTION_COLUMNS, *probabilities])
+    refuse_duplicates(predictions, folder, "score into an empty output, or with --overwrite")
+    return predictions
+
+
+def require_scored(rows: pa.Table, config: EvaluateClassifierConfig) -> None:
+    """Raise a DatasetError that names both tables unless at least one image was scored."""
+    if pc.any(pc.equal(rows["status"], "ok")).as_py():
+        return
+    images = f"the {rows.num_rows:,} images of split {config.split!r} of {config.dataset_uri}"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in count_errors(rows).items())
+    if kinds:
+        raise DatasetError(f"{config.predictions_uri} scored none of {images}; mend the errors: {kinds}")
+    raise DatasetError(
+        f"{config.predictions_uri} holds no prediction for {images}; classify the archive behind the dataset"
+    )
+
+
+def measure(rows: pa.Table, names: dict[str, str]) -> tuple[dict[str, Any], str]:
+    """Metrics, and scikit-learn's report as text, of the rows from `join_truth`, at least one of them `ok`.
+
+    Failed and missing images are left out of every figure but `accuracy_failures_as_wrong`, which takes the
+    failed ones for wrong.
+    """
+    scored = rows.filter(pc.equal(rows["status"], "ok"))
+    labels = list(names.values())
+    truth, predicted = (
+        pc.index_in(scored[column], value_set=pa.array(labels)).to_numpy().astype(np.int64)
+        for column in ("label", "predicted")
+    )
+    probabilities = np.full((scored.num_rows, len(names)), np.nan)
+    for k, column in enumerate(names):
+        if column in scored.column_names:
+            probabilities[:, k] = scored[column].to_numpy()
+    errors = count_errors(rows)
+    tried = scored.num_rows + sum(errors.values())
+    metrics = {
+        "n_images": rows.num_rows,
+        "n_scored": scored.num_rows,
+        "n_errors": tried - scored.num_rows,
+        "n_missing": rows.num_rows - tried,
+        "errors_by_kind": errors,
+        "accuracy_failures_as_wrong": int((truth == predicted).sum()) / tried,
+    }
+    metrics |= classification_metrics(truth, predicted, probabilities, labels)
+    return metrics, report_text(truth, predicted, labels)
+
+
+def count_errors(rows: pa.Table) -> dict[str, int]:
+    """Failed images by kind of error, the most frequent first."""
+    kinds = rows.filter(pc.equal(rows["status"], "error"))["error_kind"].value_counts().to_pylist()
+    ordered = sorted(kinds, key=lambda kind: (-kind["counts"], kind["values"] or ""))
+    return {kind["values"] or "unknown": kind["counts"] for kind in ordered}

@@ -1,0 +1,40 @@
+"""What was judged, by what and when: enough to find or to repeat every part of an evaluation."""
+
+import hashlib
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import cxr_ray
+from cxr_ray.config.evaluation import EvaluateClassifierConfig
+
+
+def describe(rows: pa.Table, config: EvaluateClassifierConfig) -> dict[str, str | list[str]]:
+    """Models, runs, times and data behind the rows from `join_truth`, of which at least one is `ok`."""
+    scored_at = pc.min_max(rows["scored_at"])
+    return {
+        **{name: _distinct(rows[name]) for name in ("model_id", "preprocessing_id", "run_id")},
+        "scored_from": _to_the_second(scored_at["min"].as_py()),
+        "scored_until": _to_the_second(scored_at["max"].as_py()),
+        "predictions_uri": config.predictions_uri,
+        "dataset_uri": config.dataset_uri,
+        "dataset_fingerprint": fingerprint(rows),
+        "split": config.split,
+        "evaluated_at": _to_the_second(datetime.now(UTC)),
+        "code_version": cxr_ray.__version__,
+    }
+
+
+def fingerprint(rows: pa.Table) -> str:
+    """First 12 hex of the SHA-256 over every `image_id` and `label`: equal for the same images and truth."""
+    pairs = pc.binary_join_element_wise(rows["image_id"], rows["label"], "\t").to_pylist()
+    return hashlib.sha256("\n".join(sorted(pairs)).encode()).hexdigest()[:12]
+
+
+def _distinct(column: pa.ChunkedArray) -> list[str]:
+    return sorted(filter(None, pc.unique(column).to_pylist()))
+
+
+def _to_the_second(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

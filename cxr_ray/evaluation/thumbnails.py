@@ -1,0 +1,95 @@
+"""The strip of scored images: which ones to show, and their pictures as data URIs."""
+
+import base64
+import io
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from cxr_ray.archive.fetch import Fetched, fetch_objects
+from cxr_ray.imaging.decode import decode_image
+
+SIDE = 160  # pixels of the longer side
+JPEG_QUALITY = 80
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredImage:
+    """One image of the strip."""
+
+    image_id: str
+    truth: str
+    predicted: str
+    confidence: float
+    correct: bool
+    picture: str | None
+    """JPEG as a data URI; None where the image could not be read."""
+    error_kind: str | None
+    """Why there is no picture."""
+
+
+def choose_images(rows: pa.Table, count: int) -> pa.Table:
+    """At most `count` scored rows: the most confident mistakes, then correct ones of every class in turn.
+
+    Half of the strip is for mistakes; where there are fewer, or fewer correct ones, the other kind fills it.
+    """
+    rows = rows.filter(pc.equal(rows["status"], "ok"))
+    correct = rows["correct"].to_numpy()
+    mistakes = np.flatnonzero(~correct)
+    mistakes = mistakes[np.argsort(-rows["confidence"].to_numpy()[mistakes], kind="stable")]
+    hits = _classes_in_turn(np.flatnonzero(correct), rows["label"].to_numpy(), count)
+    shown_mistakes = min(len(mistakes), max(count // 2, count - len(hits)))
+    return rows.take(np.concatenate([mistakes[:shown_mistakes], hits[: count - shown_mistakes]]))
+
+
+def _classes_in_turn(positions: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of `positions`, drawn at random (the same at every run), one class after the other."""
+    drawn = np.random.default_rng(0).permutation(positions)
+    by_class = [drawn[labels[drawn] == label][:count] for label in np.unique(labels[drawn])]
+    in_turn = [position for position in chain(*zip_longest(*by_class)) if position is not None]
+    return np.array(in_turn[:count], dtype=np.int64)
+
+
+def scored_images(rows: pa.Table) -> list[ScoredImage]:
+    """The rows with their pictures, fetched together; one that cannot be read has its error kind instead."""
+    images = []
+    for row, fetched in zip(rows.to_pylist(), fetch_objects(rows["uri"].to_pylist()), strict=True):
+        picture, error_kind = _picture(fetched)
+        images.append(
+            ScoredImage(
+                image_id=row["image_id"],
+                truth=row["label"],
+                predicted=row["predicted"],
+                confidence=row["confidence"],
+                correct=row["correct"],
+                picture=picture,
+                error_kind=error_kind,
+            )
+        )
+    return images
+
+
+def _picture(fetched: Fetched) -> tuple[str | None, str | None]:
+    if fetched.data is None:
+        return None, fetched.error_kind
+    decoded = decode_image(fetched.data, wanted_size=SIDE)
+    if decoded.pixels is None:
+        return None, decoded.error_kind
+    return data_uri(_jpeg(decoded.pixels), "image/jpeg"), None
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    image = Image.fromarray(pixels)
+    image.thumbnail((SIDE, SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def data_uri(data: bytes, media_type: str) -> str:
+    """`data` inlined, so that a page needs no file beside it."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"

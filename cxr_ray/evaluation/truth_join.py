@@ -1,0 +1,107 @@
+"""Predictions beside the truth: one row per labelled image of a split."""
+
+import functools
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cxr_ray.errors import DatasetError
+from cxr_ray.schema import LABELS, PROVENANCE_FIELDS, probability_column
+
+PREDICTION_COLUMNS = [
+    *("image_id", "label", "confidence", "status", "error_kind"),
+    *(field.name for field in PROVENANCE_FIELDS),
+]
+MISSING = "missing"  # status of an image without a prediction, beside `ok` and `error`
+
+
+def labelled_images(dataset: pa.Table, split: str, uri: str) -> pa.Table:
+    """Rows of `split` (or `all`) that have a label.
+
+    Raises:
+        DatasetError: if an image stands twice in the dataset, or none is left.
+    """
+    refuse_duplicates(dataset, uri, "prepare the dataset again")
+    chosen = dataset if split == "all" else dataset.filter(pc.equal(dataset["split"], split))
+    labelled = chosen.filter(pc.is_valid(chosen["label"]))
+    if not labelled.num_rows:
+        splits = ", ".join(_distinct(dataset["split"])) or "none"
+        raise DatasetError(f"split {split!r} of {uri} has no labelled image; choose all or one of: {splits}")
+    return labelled
+
+
+def refuse_duplicates(table: pa.Table, uri: str, mend: str) -> None:
+    """Raise a DatasetError if an `image_id` stands in more than one row: it would be counted twice."""
+    counts = pc.value_counts(table["image_id"].combine_chunks())
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        first = repeated[0].as_py()
+        raise DatasetError(
+            f"image_id {first['values']!r} stands {first['counts']} times in {uri}"
+            f" ({len(repeated)} such images); {mend}"
+        )
+
+
+def class_names(predictions: pa.Table, images: pa.Table) -> dict[str, str]:
+    """Probability column -> label, in the order of the model's outputs; classes that it does not know last.
+
+    `Viral Pneumonia` and `Viral_Pneumonia` share a column and so are one class, spelt as in `schema.LABELS`,
+    else as the model spells it, else as the dataset does.
+    """
+    predicted, true = (_distinct(table["label"]) for table in (predictions, images))
+    spelling = {probability_column(label): label for label in (*true, *predicted, *LABELS)}
+    of_model = [name for name in predictions.column_names if name.startswith("prob_")]
+    others = sorted({probability_column(label) for label in (*true, *predicted)} - {*of_model})
+    return {column: spelling.get(column, column.removeprefix("prob_")) for column in [*of_model, *others]}
+
+
+def join_truth(images: pa.Table, predictions: pa.Table, names: dict[str, str]) -> pa.Table:
+    """One row per image, sorted by `image_id`; `status` is `missing` where there is no prediction.
+
+    Args:
+        images: rows of `schema.DATASET` with a label, each `image_id` once.
+        predictions: rows of `schema.predictions_schema`, each `image_id` once.
+        names: from `class_names`.
+
+    Returns:
+        `image_id, uri, label` (truth), `predicted, confidence, correct, prob_*, status, error_kind` and the
+        provenance of the prediction. `correct` is null where `predicted` is.
+
+    Raises:
+        DatasetError: if a row with status `ok` lacks a label or a finite probability.
+    """
+    probabilities = [column for column in names if column in predictions.column_names]
+    scored = predictions.select(
+        [*PREDICTION_COLUMNS[:3], *probabilities, *PREDICTION_COLUMNS[3:]]
+    ).rename_columns({"label": "predicted"})
+    _refuse_hollow_rows(scored, ["confidence", *probabilities])
+    scored = _respelt(scored, "predicted", names)
+    truth = _respelt(images.select(["image_id", "uri", "label"]), "label", names)
+    rows = truth.join(scored, keys="image_id", join_type="left outer").sort_by("image_id")
+    status = rows.column_names.index("status")
+    rows = rows.set_column(status, "status", pc.fill_null(rows["status"], MISSING))
+    after_confidence = rows.column_names.index("confidence") + 1
+    return rows.add_column(after_confidence, "correct", pc.equal(rows["label"], rows["predicted"]))
+
+
+def _refuse_hollow_rows(scored: pa.Table, numbers: list[str]) -> None:
+    finite = [pc.fill_null(pc.is_finite(scored[name]), False) for name in numbers]
+    whole = functools.reduce(pc.and_, finite, pc.is_valid(scored["predicted"]))
+    hollow = scored.filter(pc.and_(pc.equal(scored["status"], "ok"), pc.invert(whole)))
+    if hollow.num_rows:
+        raise DatasetError(
+            f"{hollow.num_rows} predictions have status ok but no label or a probability that is no number,"
+            f" first {hollow['image_id'][0].as_py()!r}; score these images again"
+        )
+
+
+def _respelt(table: pa.Table, column: str, names: dict[str, str]) -> pa.Table:
+    """`table` with the labels in `column` spelt as in `names`."""
+    encoded = table[column].combine_chunks().dictionary_encode()
+    spelt = [names[probability_column(label)] for label in encoded.dictionary.to_pylist()]
+    respelt = pa.array(spelt, pa.string()).take(encoded.indices)
+    return table.set_column(table.column_names.index(column), column, respelt)
+
+
+def _distinct(column: pa.ChunkedArray) -> list[str]:
+    return sorted(filter(None, pc.unique(column).to_pylist()))

@@ -1,0 +1,201 @@
+"""Pixel Data of a DICOM data set to the samples as they were stored: the transfer syntaxes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from cxr_ray.imaging.codestream import CodestreamHeader, read_jpeg2000_header, read_jpeg_header
+from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
+from cxr_ray.imaging.packbits import decode_rle_frame
+
+if TYPE_CHECKING:
+    import numpy as np
+    from pydicom.dataset import FileDataset
+
+_EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+_NATIVE = frozenset({"1.2.840.10008.1.2", _EXPLICIT_LITTLE_ENDIAN, "1.2.840.10008.1.2.2"})
+_RLE = "1.2.840.10008.1.2.5"
+_JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+_JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+_JPEG_LOSSLESS = "1.2.840.10008.1.2.4.57"
+
+# JPEG frame markers (process of the codestream) that each transfer syntax may carry.
+_JPEG_PROCESSES = {
+    _JPEG_BASELINE: frozenset({0xC0, 0xC1, 0xC2}),
+    _JPEG_EXTENDED: frozenset({0xC0, 0xC1, 0xC2}),
+    _JPEG_LOSSLESS: frozenset({0xC3}),
+    "1.2.840.10008.1.2.4.70": frozenset({0xC3}),
+    "1.2.840.10008.1.2.4.80": frozenset({0xF7}),
+    "1.2.840.10008.1.2.4.81": frozenset({0xF7}),
+}
+_JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{suffix}" for suffix in (90, 91, 201, 202, 203))  # 20x: HTJ2K
+
+_REQUIRED = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")
+_PHOTOMETRIC_INTERPRETATIONS = {
+    1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
+    3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
+}
+
+
+def require_transfer_syntax(syntax: str) -> None:
+    """Refuse a Transfer Syntax UID that `decode_samples` does not read."""
+    if (
+        syntax not in _NATIVE
+        and syntax not in _JPEG_PROCESSES
+        and syntax not in _JPEG_2000
+        and syntax != _RLE
+    ):
+        known = syntax[:64] if syntax.replace(".", "").isdigit() else "that is no UID"
+        raise ImageRefused(ErrorKind.UNSUPPORTED, f"DICOM transfer syntax {known} is not supported")
+
+
+def decode_samples(dataset: FileDataset, *, limits: DecodeLimits) -> np.ndarray:
+    """Decode the first frame, without any look-up table; YBR becomes RGB.
+
+    Args:
+        dataset: with Pixel Data.
+        limits: checked against the header of the data set and that of the codestream, before decoding.
+
+    Returns:
+        [H, W] or [H, W, 3], (u)int8 or (u)int16.
+
+    Raises:
+        ImageRefused: `too_large`, `unsupported`, `truncated` or `unreadable`.
+    """
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    _check_layout(dataset, limits)
+    syntax = dataset.file_meta.get("TransferSyntaxUID") or _assumed_syntax(dataset)
+    plugin = ""  # native samples need none
+    if syntax == _RLE:
+        syntax = _expand_rle(dataset)
+    elif syntax not in _NATIVE:
+        syntax, plugin = _choose_decoder(dataset, syntax)
+    if syntax in _NATIVE:
+        _require_all_samples(dataset)
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    try:
+        samples, _ = get_decoder(UID(syntax)).as_array(dataset, index=0, decoding_plugin=plugin)
+    except Image.DecompressionBombError as error:  # Pillow's own limit, within pydicom's plug-in
+        raise ImageRefused(ErrorKind.TOO_LARGE, "JPEG in DICOM has more pixels than Pillow allows") from error
+    return samples
+
+
+def _check_layout(dataset: FileDataset, limits: DecodeLimits) -> None:
+    missing = [keyword for keyword in _REQUIRED if dataset.get(keyword) is None]
+    if missing:
+        raise ImageRefused(ErrorKind.UNREADABLE, f"DICOM file without {', '.join(missing)}")
+    bits_allocated = int(dataset.BitsAllocated)
+    samples_per_pixel = int(dataset.get("SamplesPerPixel") or 1)
+    limits.check_samples(
+        width=int(dataset.Columns),
+        height=int(dataset.Rows),
+        channels=samples_per_pixel,
+        bytes_per_sample=math.ceil(bits_allocated / 8),
+    )
+    if bits_allocated not in (8, 16):
+        raise ImageRefused(
+            ErrorKind.UNSUPPORTED, f"DICOM file has {bits_allocated} bits per sample, not 8 or 16"
+        )
+    if dataset.PhotometricInterpretation not in _PHOTOMETRIC_INTERPRETATIONS.get(samples_per_pixel, ()):
+        raise ImageRefused(
+            ErrorKind.UNSUPPORTED,
+            f"photometric interpretation with {samples_per_pixel} samples per pixel is not supported",
+        )
+
+
+def _assumed_syntax(dataset: FileDataset) -> str:
+    """Transfer syntax of a data set that declares none: the encoding with which pydicom could parse it."""
+    if dataset["PixelData"].is_undefined_length:
+        raise ImageRefused(ErrorKind.UNSUPPORTED, "compressed DICOM file without a transfer syntax")
+    is_implicit, is_little_endian = dataset.original_encoding
+    return "1.2.840.10008.1.2" + ("" if is_implicit else ".1" if is_little_endian else ".2")
+
+
+def _require_all_samples(dataset: FileDataset) -> None:
+    expected = (
+        dataset.Rows * dataset.Columns * (dataset.get("SamplesPerPixel") or 1) * dataset.BitsAllocated // 8
+    )
+    if dataset.PhotometricInterpretation == "YBR_FULL_422":
+        expected = expected * 2 // 3
+    if len(dataset.PixelData) < expected:
+        raise ImageRefused(
+            ErrorKind.TRUNCATED,
+            f"Pixel Data has {len(dataset.PixelData)} bytes of {expected} that its header claims",
+        )
+
+
+def _expand_rle(dataset: FileDataset) -> str:
+    """Make RLE native in place, and name its new syntax. pydicom's decoder has no bound on what runs give."""
+    dataset.PixelData = decode_rle_frame(
+        _frame(dataset),
+        pixels=dataset.Rows * dataset.Columns,
+        samples_per_pixel=dataset.get("SamplesPerPixel") or 1,
+        bytes_per_sample=dataset.BitsAllocated // 8,
+    )
+    dataset["PixelData"].is_undefined_length = False
+    dataset.PlanarConfiguration = 1
+    return _EXPLICIT_LITTLE_ENDIAN
+
+
+def _frame(dataset: FileDataset) -> bytes:
+    from pydicom.encaps import get_frame
+
+    return get_frame(dataset.PixelData, 0, number_of_frames=1)
+
+
+def _choose_decoder(dataset: FileDataset, syntax: str) -> tuple[str, str]:
+    """Check the codestream against the data set, and choose who decodes it.
+
+    Pillow's libjpeg-turbo reads 8-bit JPEG and OpenJPEG reads JPEG 2000, as both are hardened against forged
+    input. GDCM reads what remains; frame headers that disagree with the call abort its process, so these must
+    be exactly what the data set says.
+
+    Returns:
+        The transfer syntax of the pydicom decoder to use, and the name of its plug-in.
+    """
+    if syntax in _JPEG_2000:
+        _require_agreement(read_jpeg2000_header(_frame(dataset)), dataset)
+        return syntax, "pylibjpeg"
+    header = read_jpeg_header(_frame(dataset))
+    _require_agreement(header, dataset)
+    if header.process not in _JPEG_PROCESSES[syntax]:
+        raise ImageRefused(
+            ErrorKind.UNREADABLE, "codestream is of another JPEG process than its transfer syntax"
+        )
+    if syntax in (_JPEG_BASELINE, _JPEG_EXTENDED) and header.precision == 8:
+        return _JPEG_BASELINE, "pillow"
+    if header.subsampled or (header.precision > 8) != (dataset.BitsAllocated > 8):
+        raise ImageRefused(
+            ErrorKind.UNREADABLE, "frame header of the codestream disagrees with the DICOM header"
+        )
+    _silence_gdcm()
+    # Under its own UID pydicom keeps 12-bit JPEG from GDCM, which goes by the codestream and reads it.
+    return (_JPEG_LOSSLESS if syntax == _JPEG_EXTENDED else syntax), "gdcm"
+
+
+def _require_agreement(header: CodestreamHeader, dataset: FileDataset) -> None:
+    claimed = (dataset.Columns, dataset.Rows, dataset.get("SamplesPerPixel") or 1)
+    if (
+        header.width,
+        header.height,
+        header.components,
+    ) != claimed or header.precision > dataset.BitsAllocated:
+        raise ImageRefused(
+            ErrorKind.UNREADABLE,
+            f"codestream has {header.width}x{header.height}x{header.components} samples of "
+            f"{header.precision} bits, "
+            f"the DICOM header {claimed[0]}x{claimed[1]}x{claimed[2]} of {dataset.BitsAllocated}",
+        )
+
+
+def _silence_gdcm() -> None:
+    """GDCM writes what it finds wrong to the terminal, past every logger."""
+    import gdcm  # type: ignore[import-untyped]
+
+    gdcm.Trace.WarningOff()
+    gdcm.Trace.ErrorOff()

@@ -1,0 +1,76 @@
+"""URIs to decoded images: the next objects download while the present ones decode."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from cxr_ray.archive.fetch import Fetched, fetch_objects
+from cxr_ray.imaging.decode import DecodedImage, DecodeLimits, decode_image
+
+OBJECTS_AT_ONCE = 64
+BYTES_AT_ONCE = 256 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedImage:
+    """An object of the archive, decoded or with the reason why not."""
+
+    decoded: DecodedImage
+    content_sha256: str | None
+    """None where nothing could be downloaded."""
+
+
+def load_images(
+    uris: Sequence[str], sizes_bytes: Sequence[int | None], *, limits: DecodeLimits, wanted_size: int | None = None
+) -> Iterator[LoadedImage]:
+    """Download and decode every object, in order; one result each, whatever befalls it.
+
+    Args:
+        uris: objects of any scheme.
+        sizes_bytes: their sizes where the listing knows them; what exceeds the limit is not downloaded.
+        limits: see `decode_image`.
+        wanted_size: see `decode_image`.
+    """
+    chunks = list(_chunks(sizes_bytes))
+    with ThreadPoolExecutor(1, thread_name_prefix="download") as ahead:
+        jobs = (ahead.submit(_fetch, [uris[i] for i in c], [sizes_bytes[i] for i in c], limits) for c in chunks)
+        pending = next(jobs, None)
+        while pending is not None:
+            fetched, pending = pending.result(), next(jobs, None)
+            for one in fetched:
+                yield _decode(one, limits, wanted_size)
+
+
+def _chunks(sizes_bytes: Sequence[int | None]) -> Iterator[range]:
+    """Runs of objects to hold in memory together: few where they are large."""
+    start, held = 0, 0
+    for position, size in enumerate(sizes_bytes):
+        if position > start and (position - start >= OBJECTS_AT_ONCE or held + (size or 0) > BYTES_AT_ONCE):
+            yield range(start, position)
+            start, held = position, 0
+        held += size or 0
+    if start < len(sizes_bytes):
+        yield range(start, len(sizes_bytes))
+
+
+def _fetch(uris: list[str], sizes_bytes: list[int | None], limits: DecodeLimits) -> list[Fetched]:
+    fits = [size is None or size <= limits.max_bytes for size in sizes_bytes]
+    fetched = iter(fetch_objects([uri for uri, small in zip(uris, fits, strict=True) if small]))
+    return [next(fetched) if small else _too_large(size, limits) for small, size in zip(fits, sizes_bytes, strict=True)]
+
+
+def _too_large(size: int | None, limits: DecodeLimits) -> Fetched:
+    return Fetched(error_kind="too_large", error=f"the file has {size:,} bytes, more than the {limits.max_bytes:,} allowed")
+
+
+def _decode(fetched: Fetched, limits: DecodeLimits, wanted_size: int | None) -> LoadedImage:
+    if fetched.data is None:
+        failed = DecodedImage(
+            pixels=None, format=None, width=None, height=None, error_kind=fetched.error_kind, error=fetched.error
+        )
+        return LoadedImage(decoded=failed, content_sha256=None)
+    return LoadedImage(
+        decoded=decode_image(fetched.data, limits=limits, wanted_size=wanted_size),
+        content_sha256=hashlib.sha256(fetched.data).hexdigest(),
+    )

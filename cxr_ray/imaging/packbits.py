@@ -1,0 +1,63 @@
+"""DICOM RLE Lossless (PS3.5, Annex G): byte planes, each compressed by PackBits."""
+
+import struct
+
+from cxr_ray.imaging.limits import ErrorKind, ImageRefused
+
+
+def decode_rle_frame(frame: bytes, *, pixels: int, samples_per_pixel: int, bytes_per_sample: int) -> bytes:
+    """Expand one frame to little-endian samples, one colour plane after the other.
+
+    No more is expanded than the header claims, however long the runs are.
+
+    Args:
+        frame: 64 bytes of header, then a segment for each byte of a sample, most significant first.
+        pixels: in the image.
+        samples_per_pixel: colour planes.
+        bytes_per_sample: 1 or 2.
+
+    Returns:
+        `pixels * samples_per_pixel * bytes_per_sample` bytes.
+
+    Raises:
+        ImageRefused: `truncated` where a segment ends early, `unreadable` where the header makes no sense.
+    """
+    if len(frame) < 64:
+        raise ImageRefused(ErrorKind.TRUNCATED, "RLE frame ends in its header")
+    count, *offsets = struct.unpack_from("<16L", frame)
+    if count != samples_per_pixel * bytes_per_sample:
+        raise ImageRefused(
+            ErrorKind.UNREADABLE,
+            f"RLE frame has {count} segments, not {samples_per_pixel * bytes_per_sample}",
+        )
+    samples = bytearray(pixels * count)
+    ends = [*offsets[1:count], len(frame)]
+    for segment, (start, end) in enumerate(zip(offsets[:count], ends, strict=True)):
+        plane, byte = divmod(segment, bytes_per_sample)
+        first = plane * pixels * bytes_per_sample + bytes_per_sample - 1 - byte
+        stop = (plane + 1) * pixels * bytes_per_sample
+        samples[first:stop:bytes_per_sample] = unpack_bits(frame[start:end], pixels)
+    return bytes(samples)
+
+
+def unpack_bits(packed: bytes, size: int) -> bytes:
+    """Expand PackBits runs to exactly `size` bytes; what follows is padding.
+
+    Raises:
+        ImageRefused: `truncated`, the runs give less.
+    """
+    expanded = bytearray()
+    position = 0
+    while len(expanded) < size:
+        if position >= len(packed):
+            raise ImageRefused(ErrorKind.TRUNCATED, f"RLE segment gives {len(expanded)} bytes of {size}")
+        run = packed[position]
+        if run > 128:  # 257 - run copies of the next byte
+            expanded += packed[position + 1 : position + 2] * (257 - run)
+            position += 2
+        elif run < 128:  # run + 1 bytes as they stand
+            expanded += packed[position + 1 : position + 2 + run]
+            position += 2 + run
+        else:
+            position += 1
+    return bytes(expanded[:size])

@@ -1,0 +1,46 @@
+"""The format of a file, told by its first bytes and never by its name."""
+
+import re
+
+HEAD_BYTES = 512
+"""So many bytes from the start of a file suffice for `recognise_format`."""
+
+_SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
+    (name, re.compile(pattern, re.DOTALL))
+    for name, pattern in (
+        ("png", rb"\x89PNG\r\n\x1a\n"),
+        ("jpeg", rb"\xff\xd8\xff"),
+        ("dicom", rb".{128}DICM"),
+        ("tiff", rb"II[*+]\0|MM\0[*+]"),
+        ("gif", rb"GIF8[79]a"),
+        ("webp", rb"RIFF.{4}WEBP"),
+        ("jpeg2000", rb"\0\0\0\x0cjP {2}\r\n\x87\n|\xff\x4f\xff\x51"),
+        ("jpegxl", rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a"),
+        ("heif", rb".{4}ftyp(heic|heix|hevc|mif1|msf1|avif)"),
+        ("bmp", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),  # then the size of the DIB header
+        ("nifti", rb"\x5c\x01\0\0.{340}n[i+][12]\0|\0\0\x01\x5c.{340}n[i+][12]\0"),
+        ("nifti", rb"(\x1c\x02\0\0|\0\0\x02\x1c)n[i+]2\0"),
+        ("pdf", rb"%PDF-"),
+        ("gzip", rb"\x1f\x8b\x08"),
+        ("zip", rb"PK\x03\x04"),
+        ("html", rb"\s*(?i:<!doctype html|<html)"),
+        ("xml", rb"\s*<\?xml"),
+        # A DICOM data set without preamble starts with group 0002 or 0008: a tag, then a VR (explicit) ...
+        ("dicom", rb"[\x02\x08]\0.\0(UL|UI|CS|OB|SH|DA|LO|TM|SQ)"),
+        # ... or the short length of a group length, character set or image type (implicit).
+        ("dicom", rb"\x08\0(\0\0\x04|[\x05\x08\x16\x18]\0[\x02-\x80])\0\0\0"),
+    )
+)
+
+
+def recognise_format(head: bytes) -> str | None:
+    """Name the format that `head` is the start of.
+
+    Args:
+        head: the first bytes of a file, best `HEAD_BYTES` of them; fewer are no error.
+
+    Returns:
+        `png`, `jpeg` and `dicom`, which `decode_image` reads; the name of another format that archives are
+        found to hold (`tiff`, `gif`, `nifti`, `pdf`, ...); or None.
+    """
+    return next((name for name, pattern in _SIGNATURES if pattern.match(head)), None)

@@ -1,0 +1,49 @@
+"""The backbones, by one table; a new one is one line."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cxr_ray.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """How timm knows a backbone, and what it likes."""
+
+    timm_name: str
+    channels_last: bool
+    """Convolutions run faster with channels last; measured, a ViT does not."""
+    fixed_grid: bool = False
+    """Position embeddings are learned for one image size, which must be named when the model is built."""
+
+
+BACKBONES = {
+    "vit_b16": Backbone("vit_base_patch16_224", channels_last=False, fixed_grid=True),
+    "resnet50": Backbone("resnet50", channels_last=True),
+    "efficientnet_b0": Backbone("efficientnet_b0", channels_last=True),
+    "densenet121": Backbone("densenet121", channels_last=True),
+}
+
+
+def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: bool = False) -> "nn.Module":
+    """A classifier: float [N, 3, image_size, image_size] -> logits [N, num_classes].
+
+    Args:
+        name: a key of `BACKBONES`.
+        num_classes: outputs, at least 1.
+        image_size: pixels a side; a ViT pads it up to whole patches of 16.
+        pretrained: start from timm's ImageNet weights, fetched from its hub.
+
+    Raises:
+        ConfigError: if there is no such backbone.
+    """
+    import timm
+
+    if name not in BACKBONES:
+        raise ConfigError(f"no backbone {name!r}; choose one of {', '.join(BACKBONES)}")
+    backbone = BACKBONES[name]
+    grid = {"img_size": image_size, "dynamic_img_pad": True} if backbone.fixed_grid else {}
+    return timm.create_model(backbone.timm_name, pretrained=pretrained, num_classes=num_classes, **grid)

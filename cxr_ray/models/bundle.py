@@ -1,0 +1,131 @@
+"""Model bundles: a folder with `model.safetensors` and `model.json`, nothing pickled, every byte checked at load."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
+
+from cxr_ray import __version__
+from cxr_ray.archive.uris import join_uri, open_filesystem, read_bytes, write_bytes
+from cxr_ray.errors import BundleError, StorageError
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS_NAME = "model.safetensors"
+CARD_NAME = "model.json"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What `model.json` says of the weights beside it."""
+
+    kind: str
+    """`classifier`; other jobs add other kinds."""
+    backbone: str
+    labels: tuple[str, ...]
+    """Class names in the order of the outputs."""
+    image_size: int
+    """Pixels a side that images are squashed to."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    interpolation: str = "bilinear"
+    weights_sha256: str
+    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    code_version: str = __version__
+    dataset_fingerprint: str | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model_id(self) -> str:
+        """Backbone and the first 12 hex digits of the weights' sha256."""
+        return f"{self.backbone}-{self.weights_sha256[:12]}"
+
+    @property
+    def preprocessing_id(self) -> str:
+        """12 hex digits that change with anything that changes the model's input pixels."""
+        recipe = json.dumps([self.image_size, self.mean, self.std, self.interpolation, "squash", "grey"])
+        return hashlib.sha256(recipe.encode()).hexdigest()[:12]
+
+
+def save_bundle(uri: str, weights: "Mapping[str, torch.Tensor]", **card: Any) -> ModelCard:
+    """Write a bundle at `uri`; `card` holds the fields of `ModelCard` but for the hash, which is taken here.
+
+    The card is written last, so a bundle that has one is whole.
+    """
+    from safetensors.torch import save
+
+    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    model_card = ModelCard(weights_sha256=hashlib.sha256(data).hexdigest(), **card)
+    write_bytes(join_uri(uri, WEIGHTS_NAME), data)
+    write_bytes(join_uri(uri, CARD_NAME), json.dumps(asdict(model_card), indent=2).encode())
+    return model_card
+
+
+def read_card(uri: str, *, kind: str = "classifier") -> ModelCard:
+    """The card of the bundle at `uri`; the weights stay unread.
+
+    Raises:
+        BundleError: if there is no bundle, its card is damaged, or it is of another kind.
+    """
+    try:
+        card = TypeAdapter(ModelCard).validate_json(read_bytes(join_uri(uri, CARD_NAME)))
+    except StorageError as error:
+        raise BundleError(f"no model bundle at {uri}: it has no readable {CARD_NAME}; name the folder that holds it") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BundleError(f"{join_uri(uri, CARD_NAME)}: {where}: {first['msg'].lower()}") from error
+    if card.kind != kind:
+        raise BundleError(f"{uri} is a bundle of kind {card.kind!r}; a {kind!r} is needed here")
+    return card
+
+
+def load_weights(uri: str, card: ModelCard) -> "dict[str, torch.Tensor]":
+    """The weights of the bundle at `uri` on the CPU; a node downloads them once, whatever the number of its actors.
+
+    Raises:
+        BundleError: if the file is missing or is not the one that `card` was written for.
+    """
+    from safetensors.torch import load
+
+    weights_uri = join_uri(uri, WEIGHTS_NAME)
+    data = _cached_on_node(weights_uri, card.weights_sha256) if "://" in uri else _checked_bytes(weights_uri, card.weights_sha256)
+    return load(data)
+
+
+def _cached_on_node(uri: str, sha256: str) -> bytes:
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "cxr_ray" / "weights"
+    cache.mkdir(parents=True, exist_ok=True)
+    path = cache / f"{sha256}.safetensors"
+    with FileLock(f"{path}.lock"):
+        if path.exists() and _sha256(data := path.read_bytes()) == sha256:
+            return data
+        data = _checked_bytes(uri, sha256)
+        part = path.with_suffix(".part")
+        part.write_bytes(data)
+        part.replace(path)
+        return data
+
+
+def _checked_bytes(uri: str, sha256: str) -> bytes:
+    fs, path = open_filesystem(uri)
+    if not fs.exists(path):
+        raise BundleError(f"{uri} is missing; the bundle is incomplete")
+    data = read_bytes(uri)
+    if _sha256(data) != sha256:
+        raise BundleError(f"{uri} was altered or belongs to another model: sha256 {_sha256(data)[:12]}..., its card says {sha256[:12]}...")
+    return data
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,56 @@
+"""A planned list of images as a Ray Data source: one block for each row group, so that blocks are what was planned.
+
+`ray.data.read_parquet` merges small files into one task, which would commit nothing until the end.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ray.data import Datasource, ReadTask
+from ray.data.block import BlockMetadata
+
+from cxr_ray.archive.uris import arrow_filesystem, open_filesystem
+
+
+class PlannedBlocks(Datasource):
+    """Row groups of the Parquet file at `uri`, each read by a task of its own."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__()
+        self._uri = uri
+        with _open(uri) as file:
+            self._rows = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return len(self._rows)
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Unknown, and of no use: the number of blocks is given."""
+        return None
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: object = None  # noqa: ARG002
+    ) -> list[ReadTask]:
+        """A task for each row group, whatever parallelism Ray would like."""
+        return [
+            ReadTask(_reader(self._uri, group), BlockMetadata(num_rows=rows, size_bytes=None, input_files=None, exec_stats=None))
+            for group, rows in enumerate(self._rows)
+        ]
+
+
+def _reader(uri: str, group: int) -> Callable[[], Iterator[pa.Table]]:
+    return partial(_read_group, uri, group)
+
+
+def _read_group(uri: str, group: int) -> Iterator[pa.Table]:
+    with _open(uri) as file:
+        yield file.read_row_group(group)
+
+
+def _open(uri: str) -> pq.ParquetFile:
+    fs, path = open_filesystem(uri)
+    return pq.ParquetFile(path, filesystem=arrow_filesystem(fs))

@@ -1,0 +1,14 @@
+"""Score every image of an archive with one or more classifiers."""
+
+from cxr_ray.config import ClassifyConfig, run_job
+
+
+def main(config: ClassifyConfig) -> None:
+    """Import late: Ray and torch take seconds, `--help` should not."""
+    from cxr_ray.scoring.classify_archive import classify_archive
+
+    classify_archive(config)
+
+
+if __name__ == "__main__":
+    run_job(ClassifyConfig, main)

@@ -1,0 +1,14 @@
+"""Make a dataset with labels, patients, masks, duplicate groups and splits of a folder of radiographs."""
+
+from cxr_ray.config import PrepareConfig, run_job
+
+
+def main(config: PrepareConfig) -> None:
+    """Import late: Ray takes a second, `--help` should not."""
+    from cxr_ray.training.prepare_dataset import prepare_dataset
+
+    prepare_dataset(config)
+
+
+if __name__ == "__main__":
+    run_job(PrepareConfig, main)

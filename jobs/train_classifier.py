@@ -1,0 +1,14 @@
+"""Train a classifier with Ray Train."""
+
+from cxr_ray.config import TrainClassifierConfig, run_job
+
+
+def main(config: TrainClassifierConfig) -> None:
+    """Import late: Ray and torch take seconds, `--help` should not."""
+    from cxr_ray.training.train_classifier import train_classifier
+
+    train_classifier(config)
+
+
+if __name__ == "__main__":
+    run_job(TrainClassifierConfig, main)

@@ -1,0 +1,155 @@
+import json
+import os
+import warnings
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from sklearn.metrics import classification_report
+
+from cxr_ray.errors import DatasetError, StorageError
+from cxr_ray.evaluation.evaluate_classifier import evaluate_classifier
+
+
+@pytest.fixture
+def small_evaluation(evaluation, image_row, prediction_row, png_archive):
+    """Five images of the split: two right, one wrong, one failed, one without a prediction."""
+
+    def write(**choices):
+        images = [image_row(name, "COVID", uri=png_archive(f"{name}.png")) for name in "abcd"]
+        images += [
+            image_row("e", "Viral Pneumonia", uri=png_archive("e.png")),
+            image_row("f", "COVID", "train"),
+        ]
+        predictions = [
+            prediction_row("a", "COVID", 0.9),
+            prediction_row("b", "Normal", 0.6),
+            prediction_row("c", None),
+            prediction_row("e", "Viral_Pneumonia", 0.8),
+            prediction_row("f", "Normal"),
+        ]
+        return evaluation(images, predictions, **choices)
+
+    return write
+
+
+def test_evaluation_writes_what_it_promises(small_evaluation, capsys):
+    config = small_evaluation()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metrics = evaluate_classifier(config)
+
+    output = Path(config.output_uri)
+    assert json.loads((output / "metrics.json").read_text(), parse_constant=pytest.fail) == metrics
+    counts = {name: metrics[name] for name in ("n_images", "n_scored", "n_errors", "n_missing")}
+    assert counts == {"n_images": 5, "n_scored": 3, "n_errors": 1, "n_missing": 1}
+    assert metrics["errors_by_kind"] == {"truncated": 1}
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert metrics["accuracy_failures_as_wrong"] == pytest.approx(2 / 4)
+    assert metrics["per_class"]["Lung_Opacity"]["recall"] is None
+    assert metrics["provenance"]["model_id"] == ["resnet50-0123456789ab"]
+
+    report = classification_report(
+        ["COVID", "COVID", "Viral_Pneumonia"],
+        ["COVID", "Normal", "Viral_Pneumonia"],
+        digits=2,
+        zero_division=0,
+    )
+    assert (output / "report.txt").read_text() == report
+    assert capsys.readouterr().out == f"{report}\n{output / 'report.html'}\n"
+    with Image.open(output / "confusion_matrix.png") as figure:
+        assert figure.format == "PNG"
+    page = (output / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 3
+    assert "://" not in page
+
+
+def test_rows_can_be_recounted(small_evaluation):
+    config = small_evaluation(split="all", strip_images=0)
+    metrics = evaluate_classifier(config)
+
+    rows = pq.read_table(Path(config.output_uri) / "rows.parquet")
+    assert rows.num_rows == metrics["n_images"] == 6
+    correct = [value for value in rows["correct"].to_pylist() if value is not None]
+    assert sum(correct) / len(correct) == metrics["accuracy"]
+    assert {"prob_covid", "prob_viral_pneumonia", "error_kind", "run_id"} <= set(rows.column_names)
+
+
+def test_folder_of_parquet_itself_is_read_too(small_evaluation, tmp_path):
+    config = small_evaluation()
+    by_output = evaluate_classifier(config)
+    inner = type(config)(
+        predictions_uri=f"file://{tmp_path}/scored/predictions",
+        dataset_uri=config.dataset_uri,
+        output_uri=f"file://{tmp_path}/again",
+    )
+
+    assert evaluate_classifier(inner)["confusion_matrix"] == by_output["confusion_matrix"]
+    assert (tmp_path / "again" / "report.html").exists()
+
+
+def test_predictions_of_another_archive_are_refused(evaluation, image_row, prediction_row):
+    config = evaluation([image_row("a", "COVID")], [prediction_row("b", "COVID")])
+
+    with pytest.raises(DatasetError, match=r"scored holds no prediction for the 1 images .*dataset\.parquet"):
+        evaluate_classifier(config)
+
+
+def test_archive_that_failed_as_a_whole_is_refused(evaluation, image_row, prediction_row):
+    config = evaluation(
+        [image_row("a", "COVID"), image_row("b", "COVID")],
+        [prediction_row("a", None), prediction_row("b", None, error_kind="too_large")],
+    )
+
+    with pytest.raises(DatasetError, match=r"scored none of the 2 images .* 1 too_large, 1 truncated"):
+        evaluate_classifier(config)
+
+
+def test_image_scored_twice_is_refused(evaluation, image_row, prediction_row):
+    config = evaluation(
+        [image_row("a", "COVID")], [prediction_row("a", "COVID"), prediction_row("a", "Normal")]
+    )
+
+    with pytest.raises(DatasetError, match=r"'a' stands 2 times in .*scored/predictions .*--overwrite"):
+        evaluate_classifier(config)
+
+
+def test_table_of_another_kind_is_refused(small_evaluation):
+    config = small_evaluation()
+    swapped = type(config)(
+        predictions_uri=config.dataset_uri, dataset_uri=config.dataset_uri, output_uri=config.output_uri
+    )
+
+    with pytest.raises(StorageError, match=r"has no column .*confidence"):
+        evaluate_classifier(swapped)
+
+
+def test_absent_pictures_do_not_stop_the_report(small_evaluation, tmp_path):
+    config = small_evaluation()
+    os.truncate(tmp_path / "archive" / "a.png", 60)
+    (tmp_path / "archive" / "b.png").unlink()
+
+    evaluate_classifier(config)
+
+    page = (Path(config.output_uri) / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 1
+    assert page.count('<div class="picture blank">') == 2
+
+
+@pytest.mark.realdata
+def test_real_radiographs_fill_the_strip(evaluation, image_row, prediction_row):
+    shared = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[3] / "shared"))
+    radiography = shared / "data" / "radiography"
+    if not radiography.is_dir():
+        pytest.skip(f"no radiographs at {radiography}; set CXR_SHARED")
+    files = [path for folder in sorted(radiography.glob("*/images")) for path in sorted(folder.iterdir())[:6]]
+    images = [image_row(path.name, path.parts[-3], uri=str(path)) for path in files]
+    config = evaluation(images, [prediction_row(path.name, path.parts[-3]) for path in files])
+
+    metrics = evaluate_classifier(config)
+
+    page = Path(config.output_uri, "report.html").read_text()
+    assert metrics["accuracy"] == 1
+    assert page.count("data:image/jpeg") == 16
+    assert len(page) < 2_000_000

@@ -1,0 +1,100 @@
+"""DICOM files made on the spot."""
+
+import io
+
+import numpy as np
+import pytest
+
+
+def write_dicom(pixels, *, syntax="1.2.840.10008.1.2.1", codestream=None, preamble=True, **tags):
+    """Bytes of a DX file. `codestream` is encapsulated in place of `pixels`; a tag of None is left out."""
+    from pydicom import Dataset, dcmwrite
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, generate_uid
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
+    bits = pixels.dtype.itemsize * 8
+    values = {
+        "Modality": "DX",
+        "Rows": pixels.shape[0],
+        "Columns": pixels.shape[1],
+        "SamplesPerPixel": 1 if pixels.ndim == 2 else 3,
+        "PhotometricInterpretation": "MONOCHROME2" if pixels.ndim == 2 else "RGB",
+        "BitsAllocated": bits,
+        "BitsStored": bits,
+        "PixelRepresentation": int(pixels.dtype.kind == "i"),
+    }
+    if pixels.ndim == 3:
+        values["PlanarConfiguration"] = 0
+    values |= tags
+    values["HighBit"] = values["BitsStored"] - 1
+    is_big = syntax == "1.2.840.10008.1.2.2"
+    for keyword, value in values.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    stored = pixels.astype(pixels.dtype.newbyteorder(">")) if is_big else pixels
+    dataset.PixelData = stored.tobytes() if codestream is None else encapsulate([codestream])
+    dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+    dataset["PixelData"].is_undefined_length = codestream is not None
+    buffer = io.BytesIO()
+    if preamble:
+        dcmwrite(buffer, dataset, enforce_file_format=True)
+    else:
+        del dataset.file_meta
+        dcmwrite(buffer, dataset, implicit_vr=syntax == "1.2.840.10008.1.2", little_endian=not is_big)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def make_dicom():
+    return write_dicom
+
+
+@pytest.fixture(scope="session")
+def transcode(tmp_path_factory):
+    """Rewrite an uncompressed DICOM file into a transfer syntax of GDCM's, by its name there."""
+
+    def rewrite(data, syntax_name):
+        import gdcm
+
+        path = str(tmp_path_factory.mktemp("gdcm") / "image.dcm")
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(data)
+        reader = gdcm.ImageReader()
+        reader.SetFileName(path)
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax_name)))
+        change.SetForce(True)
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(path)
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read()
+
+    return rewrite
+
+
+@pytest.fixture(scope="session")
+def ramp12():
+    """uint16 [64, 48], smooth, from 0 to 4095."""
+    slope = np.add.outer(np.arange(64), np.arange(48))
+    return np.rint(slope * (4095 / slope.max())).astype(np.uint16)
+
+
+@pytest.fixture(scope="session")
+def radiograph():
+    """uint8 [96, 80]: smooth with some noise and the full range, like a small radiograph."""
+    y, x = np.mgrid[0:96, 0:80]
+    smooth = 128 + 90 * np.sin(y / 17) * np.cos(x / 13)
+    pixels = np.clip(smooth + np.random.default_rng(7).normal(0, 6, smooth.shape), 0, 255)
+    pixels[0, :2] = 0, 255
+    return np.rint(pixels).astype(np.uint8)

@@ -1,0 +1,66 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_ray.imaging.codestream import CodestreamHeader, read_jpeg2000_header, read_jpeg_header
+from cxr_ray.imaging.limits import ErrorKind, ImageRefused
+
+
+@pytest.fixture(scope="module")
+def jpeg():
+    buffer = io.BytesIO()
+    Image.new("RGB", (50, 40)).save(buffer, "JPEG", subsampling="4:2:0", comment=b"a comment", dpi=(72, 72))
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def jpeg2000():
+    from openjpeg.utils import encode_array
+
+    return encode_array(np.zeros((40, 50), np.uint16), bits_stored=12)
+
+
+def test_jpeg_header(jpeg):
+    assert read_jpeg_header(jpeg) == CodestreamHeader(
+        width=50, height=40, components=3, precision=8, process=0xC0, subsampled=True
+    )
+
+
+def test_jpeg2000_header(jpeg2000):
+    assert read_jpeg2000_header(jpeg2000) == CodestreamHeader(width=50, height=40, components=1, precision=12)
+
+
+@pytest.mark.parametrize("kept", [2, 3, 20, 160])
+def test_a_jpeg_that_ends_in_its_header_is_truncated(jpeg, kept):
+    with pytest.raises(ImageRefused, match="JPEG codestream ends in its header") as refusal:
+        read_jpeg_header(jpeg[:kept])
+    assert refusal.value.kind == ErrorKind.TRUNCATED
+
+
+@pytest.mark.parametrize("kept", [4, 41, 43])
+def test_a_jpeg2000_that_ends_in_its_header_is_truncated(jpeg2000, kept):
+    with pytest.raises(ImageRefused, match="JPEG 2000 codestream ends in its header"):
+        read_jpeg2000_header(jpeg2000[:kept])
+
+
+def test_restart_markers_and_stray_bytes_do_not_hide_a_second_frame_header(jpeg):
+    frame = jpeg.index(b"\xff\xc0")
+    segment = jpeg[frame : frame + 19]
+    with pytest.raises(ImageRefused, match="JPEG codestream has 2 frame headers, not one"):
+        read_jpeg_header(jpeg[:frame] + segment + jpeg[frame:])
+    with pytest.raises(ImageRefused, match="JPEG codestream has 0 frame headers, not one"):
+        read_jpeg_header(jpeg[:frame] + jpeg[frame + 19 :])
+    for stray in (b"\xff\xd0", b"\0", b"\xff\xff"):
+        with pytest.raises(ImageRefused, match="damaged header"):
+            read_jpeg_header(jpeg[:frame] + stray + jpeg[frame:])
+
+
+def test_other_bytes_are_named(jpeg, jpeg2000):
+    with pytest.raises(ImageRefused, match=r"codestream is no JPEG$"):
+        read_jpeg_header(jpeg2000)
+    with pytest.raises(
+        ImageRefused, match=r"codestream is no JPEG 2000 \(JP2 boxes are not allowed in DICOM\)"
+    ):
+        read_jpeg2000_header(jpeg)

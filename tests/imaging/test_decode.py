@@ -1,0 +1,66 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from cxr_ray.imaging.decode import DecodedImage, DecodeLimits, decode_image
+
+SIGNATURES = [
+    b"",
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff\xe0",
+    bytes(128) + b"DICM",
+    b"\x08\0\x05\0CS\x0a\0",
+    b"II*\0",
+]
+
+
+def encoded(name):
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, name)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "format_name", "kind", "message"),
+    [
+        (b"", None, "empty", "file has 0 bytes"),
+        (b"hello", None, "unsupported", "format unknown is not read"),
+        (encoded("TIFF"), "tiff", "unsupported", "format tiff is not read"),
+        (encoded("JPEG2000"), "jpeg2000", "unsupported", "format jpeg2000 is not read"),
+        (b'<?xml version="1.0"?><Error/>', "xml", "unsupported", "format xml is not read"),
+    ],
+)
+def test_what_cannot_be_read_says_why(data, format_name, kind, message):
+    assert decode_image(data) == DecodedImage(format=format_name, error_kind=kind, error=message)
+
+
+def test_a_large_file_is_refused_by_its_size():
+    result = decode_image(encoded("PNG"), limits=DecodeLimits(max_bytes=10))
+    assert (result.format, result.error_kind) == ("png", "too_large")
+
+
+def test_a_recursion_without_end_becomes_a_row():
+    item = b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
+    result = decode_image(bytes(128) + b"DICM" + item * 20_000)
+    assert (result.format, result.error_kind) == ("dicom", "unreadable")
+    assert result.error == "dicom cannot be decoded (RecursionError)"
+
+
+def test_too_little_memory_becomes_a_row(monkeypatch):
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "array", exhausted)
+    result = decode_image(encoded("PNG"))
+    assert (result.error_kind, result.error) == ("too_large", "too little memory to decode the image")
+
+
+@given(st.sampled_from(SIGNATURES), st.binary(max_size=400))
+def test_any_bytes_give_a_result(signature, tail):
+    result = decode_image(signature + tail)
+    assert (result.pixels is None) == (result.error_kind is not None) == (result.error is not None)
+    assert result.error is None or "\n" not in result.error

@@ -1,0 +1,173 @@
+import io
+import logging
+import os
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from cxr_ray.imaging.decode import decode_image
+
+SHARED = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "dicom"
+
+
+def test_tags_are_read_and_the_patient_is_not_shown(make_dicom, radiograph):
+    data = make_dicom(
+        radiograph,
+        ViewPosition="PA",
+        StudyInstanceUID="1.2.3",
+        SeriesInstanceUID="1.2.4",
+        PatientID=" 4711 ",
+        PatientName="Doe^Jane",
+    )
+    result = decode_image(data)
+    tags = result.dicom
+    assert (tags.modality, tags.view_position, tags.study_uid, tags.series_uid) == (
+        "DX",
+        "PA",
+        "1.2.3",
+        "1.2.4",
+    )
+    assert tags.patient_id == "4711"
+    assert "4711" not in repr(result)
+    assert (result.width, result.height) == (80, 96)
+
+
+def test_absent_and_empty_tags_are_none(make_dicom, radiograph):
+    tags = decode_image(make_dicom(radiograph, ViewPosition="", Modality=None)).dicom
+    assert (tags.modality, tags.view_position, tags.patient_id) == (None, None, None)
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX", "DR", "RG", "RF", "XA", "OT", "SC", "", None, "cr"])
+def test_projection_radiographs_are_read(make_dicom, radiograph, modality):
+    assert decode_image(make_dicom(radiograph, Modality=modality)).error is None
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR", "US", "SR", "MG", "SEG"])
+def test_other_modalities_are_refused_with_their_tags(make_dicom, radiograph, modality):
+    result = decode_image(make_dicom(radiograph, Modality=modality))
+    assert result.error_kind == "wrong_modality"
+    assert result.error == f"modality '{modality}' is no projection radiograph"
+    assert result.dicom.modality == modality
+
+
+def test_several_frames_are_refused(make_dicom, radiograph):
+    result = decode_image(make_dicom(radiograph, NumberOfFrames=3))
+    assert (result.error_kind, result.error) == ("multi_frame", "DICOM file has 3 frames; one is read")
+    assert decode_image(make_dicom(radiograph, NumberOfFrames=1)).error is None
+
+
+def test_a_file_without_pixels(make_dicom, radiograph):
+    dataset = dcmread(io.BytesIO(make_dicom(radiograph)))
+    del dataset.PixelData
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    result = decode_image(buffer.getvalue())
+    assert (result.error_kind, result.error) == ("no_pixels", "DICOM file without Pixel Data")
+
+
+@pytest.mark.parametrize("cut", [1, 2, 1000, 7000])
+def test_a_native_file_cut_short_is_truncated(make_dicom, radiograph, cut):
+    result = decode_image(make_dicom(radiograph)[:-cut])
+    assert (result.error_kind, result.error) == ("truncated", "DICOM file ends within an element")
+
+
+@pytest.mark.parametrize("cut", [8, 100, 400])
+def test_a_compressed_file_cut_short_is_truncated(make_dicom, transcode, ramp12, cut):
+    data = transcode(make_dicom(ramp12, BitsStored=12), "JPEGLosslessProcess14_1")
+    assert decode_image(data[:-cut]).error_kind == "truncated"
+
+
+def test_a_file_cut_within_its_header_is_truncated(make_dicom, radiograph):
+    data = make_dicom(radiograph, PatientID="4711" * 10, ViewPosition="PA")
+    assert decode_image(data[: data.index(b"4711") + 10]).error_kind == "truncated"
+
+
+@pytest.mark.parametrize(
+    "syntax", ["1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.100", "1.2.840.10008.1.2.8.1"]
+)
+def test_other_transfer_syntaxes_are_named(make_dicom, radiograph, syntax):
+    data = make_dicom(radiograph).replace(b"1.2.840.10008.1.2.1\0", syntax.encode().ljust(20, b"\0")[:20])
+    wanted = syntax[:20]
+    result = decode_image(data)
+    assert (result.error_kind, result.error) == (
+        "unsupported",
+        f"DICOM transfer syntax {wanted} is not supported",
+    )
+
+
+def test_a_deflated_bomb_is_not_inflated(make_dicom, radiograph):
+    import tracemalloc
+
+    dataset = dcmread(io.BytesIO(make_dicom(radiograph)))
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    dataset.PixelData = bytes(64)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    assert decode_image(buffer.getvalue()).error_kind == "unsupported"
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    meta_end = 144 + int.from_bytes(buffer.getvalue()[140:144], "little")
+    bomb = buffer.getvalue()[:meta_end] + compressor.compress(bytes(200_000_000)) + compressor.flush()
+    tracemalloc.start()
+    assert decode_image(bomb).error_kind == "unsupported"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6
+
+
+def test_pydicoms_warnings_reach_neither_log_nor_terminal(make_dicom, radiograph, caplog, capfd):
+    data = make_dicom(
+        radiograph, StudyDate="19700101", WindowCenter="1", WindowWidth="200", StudyInstanceUID="1.2.3"
+    )
+    data = data.replace(b"19700101", b"DoeJane!").replace(b"1.2.3\0", b"1.J.3\0")
+    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = decode_image(data)
+    assert result.error is None
+    assert not caught
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_value_of_the_file_reaches_an_error(make_dicom, radiograph):
+    data = make_dicom(radiograph, PatientName="Doe^Jane", RescaleSlope="1.0", RescaleIntercept="0.0")
+    data = data.replace(b"\x28\0\x53\x10DS\x04\x001.0 ", b"\x28\0\x53\x10DS\x04\0Jane")
+    result = decode_image(data)
+    assert result.error_kind == "unreadable"
+    assert "Jane" not in result.error
+
+
+def test_what_a_header_lacks_is_named():
+    from pydicom.data import get_testdata_file
+
+    data = Path(get_testdata_file("meta_missing_tsyntax.dcm", download=False)).read_bytes()
+    assert (
+        decode_image(data).error
+        == "DICOM file without Rows, Columns, BitsAllocated, PhotometricInterpretation"
+    )
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no radiographs in {SHARED}; set CXR_SHARED")
+class TestRealFiles:
+    def test_a_15_bit_chest_has_dark_lungs(self):
+        pixels = decode_image((SHARED / "RG1_J2KI.dcm").read_bytes()).pixels
+        assert pixels.shape == (1955, 1841)
+        lung, spine = pixels[300:600, 1100:1250], pixels[300:600, 850:950]
+        assert lung.mean() + 60 < spine.mean()
+
+    def test_a_10_bit_leg_has_bright_bones(self):
+        pixels = decode_image((SHARED / "RG3_J2KI.dcm").read_bytes()).pixels
+        assert pixels.shape == (1760, 1760)
+        bone, air = pixels[300:900, 830:880], pixels[300:900, 520:600]
+        assert air.mean() < 40 < 160 < bone.mean()
+
+    def test_monochrome1_in_a_baseline_jpeg_is_inverted(self):
+        # The file's interpretation is forged (its JPEG shows bright bones), so its lungs come out bright.
+        data = (SHARED / "Fake_MONOHR1.dcm").read_bytes()
+        stored = dcmread(io.BytesIO(data)).pixel_array.astype(float)
+        expected = np.rint((1 - (stored - stored.min()) / np.ptp(stored)) * 255)
+        np.testing.assert_array_equal(decode_image(data).pixels, expected)
