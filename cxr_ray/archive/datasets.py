@@ -22,7 +22,9 @@ def read_dataset(uri: str) -> pa.Table:
         raise DatasetError(f"dataset {uri} has no rows; make it with prepare_dataset.py")
     unknown = set(table["split"].to_pylist()) - set(SPLITS)
     if unknown:
-        raise DatasetError(f"dataset {uri} names the splits {sorted(map(str, unknown))}; only {', '.join(SPLITS)} exist")
+        raise DatasetError(
+            f"dataset {uri} names the splits {sorted(map(str, unknown))}; only {', '.join(SPLITS)} exist"
+        )
     return table
 
 

@@ -69,7 +69,10 @@ def read_layout(objects: Iterable[ListedObject]) -> list[LabelledImage]:
         raise DatasetError(
             "no image found; expected CLASS/images/*, CLASS/{train,val,test}_images/* or images/* below the input"
         )
-    return [replace(i, mask_uri=masks.get((i.label, i.split, _stem(i.image_id)))) for i in sorted(images, key=lambda i: i.image_id)]
+    return [
+        replace(i, mask_uri=masks.get((i.label, i.split, _stem(i.image_id))))
+        for i in sorted(images, key=lambda i: i.image_id)
+    ]
 
 
 def add_metadata(images: list[LabelledImage], metadata_csv: bytes) -> list[LabelledImage]:
@@ -90,7 +93,9 @@ def add_metadata(images: list[LabelledImage], metadata_csv: bytes) -> list[Label
 def _with_metadata(image: LabelledImage, row: dict[str, str]) -> LabelledImage:
     label = canonical_label(row["label"]) if row.get("label") else image.label
     if image.label is not None and label != image.label:
-        raise DatasetError(f"{METADATA_NAME} calls {image.image_id} {label}, its folder says {image.label}; mend one of them")
+        raise DatasetError(
+            f"{METADATA_NAME} calls {image.image_id} {label}, its folder says {image.label}; mend one of them"
+        )
     return replace(image, label=label, patient_id=row.get("patient_id") or None)
 
 

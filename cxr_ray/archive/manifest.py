@@ -1,9 +1,10 @@
 """A Parquet manifest of an archive, sorted by image_id and brought up to date by merging two sorted streams."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 from cxr_ray.archive.fetch import fetch_objects
 from cxr_ray.archive.listing import list_objects
 from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
+from cxr_ray.archive.run_record import write_table_record
 from cxr_ray.archive.tables import iter_batches, table_uri, table_writer
 from cxr_ray.archive.uris import absolute_uri, exists
 from cxr_ray.config import IndexConfig
@@ -21,7 +23,23 @@ from cxr_ray.schema import MANIFEST
 log = logging.getLogger("cxr_ray")
 Item = TypeVar("Item")
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".dcm", ".dicom", ".dic", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".j2k")
+IMAGE_SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".dcm",
+    ".dicom",
+    ".dic",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".webp",
+    ".jp2",
+    ".j2k",
+)
 SIDECAR_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml", ".html", ".xls", ".xlsx", ".pdf",
                     ".parquet", ".sql", ".log", ".py", ".zip", ".gz", ".tar", ".ini", ".db")  # fmt: skip
 BATCH = 4096  # objects whose heads are read together
@@ -40,7 +58,12 @@ class ManifestRow:
 
     def is_same_content(self, other: "ManifestRow") -> bool:
         """Whether the storage gives no sign that the object was replaced since `other` was listed."""
-        return (self.uri, self.size_bytes, self.modified, self.etag) == (other.uri, other.size_bytes, other.modified, other.etag)
+        return (self.uri, self.size_bytes, self.modified, self.etag) == (
+            other.uri,
+            other.size_bytes,
+            other.modified,
+            other.etag,
+        )
 
 
 @dataclass(slots=True)
@@ -53,7 +76,7 @@ class IndexCounts:
     changed: int = 0
     removed: int = 0
     skipped: int = 0
-    """Objects whose name and content both say that they are no image."""
+    """Objects that were excluded, or whose name and content both say that they are no image."""
 
 
 def index_archive(config: IndexConfig) -> IndexCounts:
@@ -64,19 +87,34 @@ def index_archive(config: IndexConfig) -> IndexCounts:
     """
     target = table_uri(config.output_uri, "manifest")
     previous = read_manifest(target) if exists(target) else iter(())
-    counts = write_manifest(config.input_uri, target, previous=previous, recognise_all=config.recognise == "content")
+    counts = write_manifest(
+        config.input_uri,
+        target,
+        exclude=config.exclude,
+        previous=previous,
+        recognise_all=config.recognise == "content",
+    )
+    write_table_record(absolute_uri(target), config, counts=asdict(counts))
     print(f"{counts.images:,} images, {counts.bytes / 1e9:,.2f} GB in {target}")
-    print(f"{counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} gone, {counts.skipped:,} other files passed over")
+    print(
+        f"{counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} gone, {counts.skipped:,} other files passed over"
+    )
     return counts
 
 
 def write_manifest(
-    input_uri: str, output_uri: str, *, previous: Iterable[ManifestRow] = (), recognise_all: bool = False
+    input_uri: str,
+    output_uri: str,
+    *,
+    exclude: Sequence[str] = (),
+    previous: Iterable[ManifestRow] = (),
+    recognise_all: bool = False,
 ) -> IndexCounts:
     """List `input_uri` into one Parquet file at `output_uri`; see `index_archive`."""
     counts = IndexCounts()
+    listed = _without(list_rows(input_uri), exclude, counts)
     with table_writer(output_uri, MANIFEST) as writer:
-        for rows in batched(_merge(list_rows(input_uri), previous, counts, recognise_all), 65_536):
+        for rows in batched(_merge(listed, previous, counts, recognise_all), 65_536):
             counts.images += len(rows)
             counts.bytes += sum(row.size_bytes or 0 for row in rows)
             writer.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=MANIFEST))
@@ -85,11 +123,25 @@ def write_manifest(
     return counts
 
 
+def _without(rows: Iterable[ManifestRow], patterns: Sequence[str], counts: IndexCounts) -> Iterator[ManifestRow]:
+    """Rows whose image_id matches none of the shell patterns (`*` also crosses folders)."""
+    for row in rows:
+        if any(fnmatchcase(row.image_id, pattern) for pattern in patterns):
+            counts.skipped += 1
+        else:
+            yield row
+
+
 def list_rows(uri: str) -> Iterator[ManifestRow]:
     """Every object under `uri` as a manifest row whose format is not known yet."""
     for entry in list_objects(absolute_uri(uri)):
         yield ManifestRow(
-            image_id=entry.name, uri=entry.uri, size_bytes=entry.size_bytes, modified=entry.modified, etag=entry.etag, format=None
+            image_id=entry.name,
+            uri=entry.uri,
+            size_bytes=entry.size_bytes,
+            modified=entry.modified,
+            etag=entry.etag,
+            format=None,
         )
 
 
@@ -123,8 +175,14 @@ def _recognise(
     rows: list[ManifestRow], known: dict[str, ManifestRow], counts: IndexCounts, recognise_all: bool
 ) -> Iterator[ManifestRow]:
     """Fill `format` of new rows from their first bytes, and drop what is an image neither by name nor by content."""
-    same = {i for i, old in known.items()} & {r.image_id for r in rows if r.image_id in known and r.is_same_content(known[r.image_id])}
-    unread = [r for r in rows if r.image_id not in same and r.size_bytes and (recognise_all or not _has_suffix(r, IMAGE_SUFFIXES))]
+    same = {i for i, old in known.items()} & {
+        r.image_id for r in rows if r.image_id in known and r.is_same_content(known[r.image_id])
+    }
+    unread = [
+        r
+        for r in rows
+        if r.image_id not in same and r.size_bytes and (recognise_all or not _has_suffix(r, IMAGE_SUFFIXES))
+    ]
     heads = fetch_objects([r.uri for r in unread], first_bytes=HEAD_BYTES)
     formats = {r.image_id: recognise_format(h.data) if h.data else None for r, h in zip(unread, heads, strict=True)}
     for row in rows:

@@ -8,7 +8,12 @@ from cxr_ray.schema import SPLITS
 
 
 def assign_splits(
-    labels: Sequence[str], groups: Sequence[int], contents: Sequence[str], *, shares: tuple[float, float, float], seed: int
+    labels: Sequence[str],
+    groups: Sequence[int],
+    contents: Sequence[str],
+    *,
+    shares: tuple[float, float, float],
+    seed: int,
 ) -> list[str]:
     """Split of every image: no group is parted, every class is shared out as `shares` says as nearly as groups allow.
 
@@ -28,7 +33,9 @@ def assign_splits(
     names = {g: min(contents[p] for p in positions) for g, positions in members.items()}
     order = sorted(members, key=lambda g: (-len(members[g]), _draw(names[g], seed)))
     totals = Counter(labels)
-    lacking = {(split, label): share * n for split, share in zip(SPLITS, shares, strict=True) for label, n in totals.items()}
+    lacking = {
+        (split, label): share * n for split, share in zip(SPLITS, shares, strict=True) for label, n in totals.items()
+    }
     chosen = [""] * len(labels)
     for group in order:
         classes = Counter(labels[p] for p in members[group])

@@ -41,7 +41,9 @@ def iter_batches(uri: str, columns: Sequence[str] | None = None, batch_rows: int
             with pq.ParquetFile(path, filesystem=arrow_filesystem(fs)) as file:
                 missing = set(columns or ()) - set(file.schema_arrow.names)
                 if missing:
-                    raise StorageError(f"{path} has no column {', '.join(sorted(missing))}; it has {file.schema_arrow.names}")
+                    raise StorageError(
+                        f"{path} has no column {', '.join(sorted(missing))}; it has {file.schema_arrow.names}"
+                    )
                 yield from file.iter_batches(batch_rows, columns=list(columns) if columns else None)
         except pa.ArrowInvalid as error:
             raise StorageError(f"{path} is not readable as Parquet: {error}") from error

@@ -42,7 +42,9 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     try:
         return url_to_fs(uri)
     except (ValueError, ImportError) as error:
-        raise StorageError(f"cannot open {uri}: {error}; use a path, file://, s3:// or an installed fsspec scheme") from error
+        raise StorageError(
+            f"cannot open {uri}: {error}; use a path, file://, s3:// or an installed fsspec scheme"
+        ) from error
 
 
 def arrow_filesystem(fs: AbstractFileSystem) -> "pyarrow.fs.FileSystem":
@@ -88,7 +90,9 @@ def read_bytes(uri: str) -> bytes:
     try:
         return bytes(fs.cat_file(path))
     except OSError as error:
-        raise StorageError(f"cannot read {uri}: {error or type(error).__name__}; check the URI and the credentials") from error
+        raise StorageError(
+            f"cannot read {uri}: {error or type(error).__name__}; check the URI and the credentials"
+        ) from error
 
 
 def write_bytes(uri: str, data: bytes) -> None:

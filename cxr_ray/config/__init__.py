@@ -6,4 +6,12 @@ from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.config.scoring import ClassifyConfig
 from cxr_ray.config.training import TrainClassifierConfig
 
-__all__ = ["ClassifyConfig", "EvaluateClassifierConfig", "IndexConfig", "PrepareConfig", "TrainClassifierConfig", "load_config", "run_job"]
+__all__ = [
+    "ClassifyConfig",
+    "EvaluateClassifierConfig",
+    "IndexConfig",
+    "PrepareConfig",
+    "TrainClassifierConfig",
+    "load_config",
+    "run_job",
+]

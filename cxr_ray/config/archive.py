@@ -14,6 +14,8 @@ class IndexConfig:
     """Folder or prefix of the archive."""
     output_uri: str
     """The manifest: a name ending in .parquet, or a folder that will hold manifest.parquet."""
+    exclude: tuple[str, ...] = ()
+    """Shell patterns of names to leave out, relative to the input, such as '*/masks/*'."""
     recognise: Literal["content", "name"] = "content"
     """Read the first bytes of every new object to tell its format, or only where the name says nothing."""
     debug: bool = False
@@ -45,6 +47,11 @@ class PrepareConfig:
         """Check shares and limits."""
         require(all(s >= 0 for s in self.split), "split", self.split, "three shares >= 0")
         require(abs(sum(self.split) - 1) < 1e-6, "split", self.split, "three shares that sum to 1")
-        require(0 <= self.near_duplicate_distance <= 64, "near_duplicate_distance", self.near_duplicate_distance, "0 to 64")
+        require(
+            0 <= self.near_duplicate_distance <= 64,
+            "near_duplicate_distance",
+            self.near_duplicate_distance,
+            "0 to 64",
+        )
         require(self.max_megapixels > 0, "max_megapixels", self.max_megapixels, "> 0")
         require(self.max_megabytes > 0, "max_megabytes", self.max_megabytes, "> 0")

@@ -134,6 +134,9 @@ def _one_line_excepthook(*, debug: bool) -> Callable[[type[BaseException], BaseE
             sys.__excepthook__(kind, error, trace)
         else:
             first_line = (str(error).strip().splitlines() or [""])[0]
-            print(f"error: {kind.__name__}: {first_line} (run again with --debug for the traceback)", file=sys.stderr)
+            print(
+                f"error: {kind.__name__}: {first_line} (run again with --debug for the traceback)",
+                file=sys.stderr,
+            )
 
     return show

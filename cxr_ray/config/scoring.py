@@ -16,6 +16,8 @@ class ClassifyConfig:
     """One or more model bundles; several share download, decoding and transfer, and are averaged."""
     output_uri: str
     """Folder that receives predictions/*.parquet and run.json; the same command resumes what stands there."""
+    exclude: tuple[str, ...] = ()
+    """Shell patterns of names to leave out, relative to the input prefix, such as '*/masks/*'."""
     overwrite: bool = False
     """Start over: delete what an earlier run left in the output."""
     retry_errors: bool = False
@@ -44,7 +46,12 @@ class ClassifyConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         require(bool(self.model_uri), "model_uri", self.model_uri, "at least one model bundle")
-        require(len(set(self.model_uri)) == len(self.model_uri), "model_uri", self.model_uri, "bundles that differ")
+        require(
+            len(set(self.model_uri)) == len(self.model_uri),
+            "model_uri",
+            self.model_uri,
+            "bundles that differ",
+        )
         require(0 <= self.max_error_rate <= 1, "max_error_rate", self.max_error_rate, "between 0 and 1")
         for name in ("rows_per_block", "batch_size", "num_actors"):
             value = getattr(self, name)

@@ -94,9 +94,7 @@ def log_loss(truth: Indices, probabilities: Floats) -> float | None:
     return _known(-np.log(np.maximum(of_truth, LEAST_PROBABILITY)).mean())
 
 
-def bootstrap_intervals(
-    confusion: Indices, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, list[float]]:
+def bootstrap_intervals(confusion: Indices, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, list[float]]:
     """95 % percentile intervals of accuracy and macro F1, drawing images with replacement.
 
     Both figures depend on the images only through the confusion matrix, so drawing N images is drawing its

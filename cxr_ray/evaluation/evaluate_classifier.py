@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cxr_ray.archive.datasets import read_dataset
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_schema, read_table, write_table
 from cxr_ray.archive.uris import exists, join_uri, write_bytes
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
@@ -35,7 +37,7 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
         DatasetError: if an image stands twice, or no image of the split was scored.
         StorageError: if a table cannot be read, or the output not be written.
     """
-    dataset = read_table(config.dataset_uri, ["image_id", "uri", "label", "split"])
+    dataset = read_dataset(config.dataset_uri)
     images = labelled_images(dataset, config.split, config.dataset_uri)
     predictions = read_predictions(config.predictions_uri)
     names = class_names(predictions, images)
@@ -43,7 +45,7 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
     require_scored(rows, config)
 
     metrics, report = measure(rows, names)
-    metrics["provenance"] = describe(rows, config)
+    metrics["provenance"] = describe(rows, dataset, config)
     strip = scored_images(choose_images(rows, config.strip_images))
     confusion, labels = np.array(metrics["confusion_matrix"]), metrics["labels"]
     figures = {theme: confusion_matrix_png(confusion, labels, palette) for theme, palette in THEMES.items()}
@@ -56,6 +58,7 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
     for name, content in files.items():
         write_bytes(join_uri(config.output_uri, name), content)
     write_table(rows, join_uri(config.output_uri, "rows.parquet"))
+    write_run_record(config.output_uri, config, accuracy=metrics["accuracy"])
     print(f"{report}\n{join_uri(config.output_uri, 'report.html')}")
     return metrics
 

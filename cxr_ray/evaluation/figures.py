@@ -35,9 +35,7 @@ DARK = Palette(surface="#191e24", ink="#dfe4ea", faint="#222931", strong="#8ccbf
 THEMES = {"light": LIGHT, "dark": DARK}
 
 
-def confusion_matrix_png(
-    confusion: NDArray[np.int64], labels: Sequence[str], palette: Palette = LIGHT
-) -> bytes:
+def confusion_matrix_png(confusion: NDArray[np.int64], labels: Sequence[str], palette: Palette = LIGHT) -> bytes:
     """Confusion matrix with counts; the colour is the share of the true class (of the row).
 
     Args:
@@ -79,9 +77,7 @@ def _name_axes(axes: "Axes", labels: Sequence[str], palette: Palette) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def _write_cells(
-    axes: "Axes", confusion: NDArray[np.int64], share: NDArray[np.float64], palette: Palette
-) -> None:
+def _write_cells(axes: "Axes", confusion: NDArray[np.int64], share: NDArray[np.float64], palette: Palette) -> None:
     for (row, column), count in np.ndenumerate(confusion):
         part = share[row, column]
         ink = palette.ink_on_strong if part > 0.5 else palette.ink

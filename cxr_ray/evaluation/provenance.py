@@ -1,16 +1,16 @@
 """What was judged, by what and when: enough to find or to repeat every part of an evaluation."""
 
-import hashlib
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 import cxr_ray
+from cxr_ray.archive.datasets import dataset_fingerprint
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 
 
-def describe(rows: pa.Table, config: EvaluateClassifierConfig) -> dict[str, str | list[str]]:
+def describe(rows: pa.Table, dataset: pa.Table, config: EvaluateClassifierConfig) -> dict[str, str | list[str]]:
     """Models, runs, times and data behind the rows from `join_truth`, of which at least one is `ok`."""
     scored_at = pc.min_max(rows["scored_at"])
     return {
@@ -19,17 +19,11 @@ def describe(rows: pa.Table, config: EvaluateClassifierConfig) -> dict[str, str 
         "scored_until": _to_the_second(scored_at["max"].as_py()),
         "predictions_uri": config.predictions_uri,
         "dataset_uri": config.dataset_uri,
-        "dataset_fingerprint": fingerprint(rows),
+        "dataset_fingerprint": dataset_fingerprint(dataset),
         "split": config.split,
         "evaluated_at": _to_the_second(datetime.now(UTC)),
         "code_version": cxr_ray.__version__,
     }
-
-
-def fingerprint(rows: pa.Table) -> str:
-    """First 12 hex of the SHA-256 over every `image_id` and `label`: equal for the same images and truth."""
-    pairs = pc.binary_join_element_wise(rows["image_id"], rows["label"], "\t").to_pylist()
-    return hashlib.sha256("\n".join(sorted(pairs)).encode()).hexdigest()[:12]
 
 
 def _distinct(column: pa.ChunkedArray) -> list[str]:

@@ -71,9 +71,9 @@ def join_truth(images: pa.Table, predictions: pa.Table, names: dict[str, str]) -
         DatasetError: if a row with status `ok` lacks a label or a finite probability.
     """
     probabilities = [column for column in names if column in predictions.column_names]
-    scored = predictions.select(
-        [*PREDICTION_COLUMNS[:3], *probabilities, *PREDICTION_COLUMNS[3:]]
-    ).rename_columns({"label": "predicted"})
+    scored = predictions.select([*PREDICTION_COLUMNS[:3], *probabilities, *PREDICTION_COLUMNS[3:]]).rename_columns(
+        {"label": "predicted"}
+    )
     _refuse_hollow_rows(scored, ["confidence", *probabilities])
     scored = _respelt(scored, "predicted", names)
     truth = _respelt(images.select(["image_id", "uri", "label"]), "label", names)

@@ -63,9 +63,7 @@ def read_jpeg2000_header(codestream: bytes) -> CodestreamHeader:
         ImageRefused: the codestream is cut, has no SIZ segment, or stands in the boxes of a JP2 file.
     """
     if codestream[:4] != b"\xff\x4f\xff\x51":
-        raise ImageRefused(
-            ErrorKind.UNREADABLE, "codestream is no JPEG 2000 (JP2 boxes are not allowed in DICOM)"
-        )
+        raise ImageRefused(ErrorKind.UNREADABLE, "codestream is no JPEG 2000 (JP2 boxes are not allowed in DICOM)")
     if len(codestream) < 42:
         raise ImageRefused(ErrorKind.TRUNCATED, "JPEG 2000 codestream ends in its header")
     right, bottom, left, top = struct.unpack_from(">4I", codestream, 8)

@@ -35,9 +35,7 @@ class DecodedImage:
     dicom: DicomTags | None = None
 
 
-def decode_image(
-    data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_size: int | None = None
-) -> DecodedImage:
+def decode_image(data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_size: int | None = None) -> DecodedImage:
     """Decode one image file. Nothing is ever raised for what `data` holds.
 
     Args:
@@ -53,18 +51,14 @@ def decode_image(
     except ImageRefused as refusal:
         return _refused(format_name, refusal)
     except MemoryError:
-        return _refused(
-            format_name, ImageRefused(ErrorKind.TOO_LARGE, "too little memory to decode the image")
-        )
+        return _refused(format_name, ImageRefused(ErrorKind.TOO_LARGE, "too little memory to decode the image"))
     except Exception as error:  # noqa: BLE001 - whatever a decoder makes of forged bytes becomes a row, never a crash
         # The exception's own message is left out: pydicom's quote values, and values may be a patient's.
         message = f"{format_name} cannot be decoded ({type(error).__name__})"
         return _refused(format_name, ImageRefused(ErrorKind.UNREADABLE, message))
 
 
-def _decode(
-    data: bytes, format_name: str | None, limits: DecodeLimits, wanted_size: int | None
-) -> DecodedImage:
+def _decode(data: bytes, format_name: str | None, limits: DecodeLimits, wanted_size: int | None) -> DecodedImage:
     if not data:
         raise ImageRefused(ErrorKind.EMPTY, "file has 0 bytes")
     limits.check_file(len(data))

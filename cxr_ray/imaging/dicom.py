@@ -96,9 +96,7 @@ def decode_dicom(dataset: FileDataset, *, limits: DecodeLimits) -> np.ndarray:
     """
     modality = (_text(dataset, "Modality") or "").upper()
     if modality not in PROJECTION_MODALITIES:
-        raise ImageRefused(
-            ErrorKind.WRONG_MODALITY, f"modality {modality[:16]!r} is no projection radiograph"
-        )
+        raise ImageRefused(ErrorKind.WRONG_MODALITY, f"modality {modality[:16]!r} is no projection radiograph")
     if not dataset.get("PixelData"):
         raise ImageRefused(ErrorKind.NO_PIXELS, "DICOM file without Pixel Data")
     frames = int(dataset.get("NumberOfFrames") or 1)
@@ -122,11 +120,7 @@ def _require_complete(dataset: FileDataset, data: bytes) -> None:
     """Refuse a file that ends within an element, which pydicom accepts as a shorter one."""
     from pydicom.dataelem import RawDataElement
 
-    last = (
-        dataset.get_item(max(dataset.keys(), default=0x00080000), keep_deferred=True)
-        if len(dataset)
-        else None
-    )
+    last = dataset.get_item(max(dataset.keys(), default=0x00080000), keep_deferred=True) if len(dataset) else None
     is_cut = isinstance(last, RawDataElement) and last.length not in (0xFFFFFFFF, len(last.value or b""))
     is_dropped = "PixelData" not in dataset and _PIXEL_DATA_LITTLE_ENDIAN in data
     if is_cut or is_dropped:

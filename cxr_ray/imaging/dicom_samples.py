@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from cxr_ray.imaging.codestream import CodestreamHeader, read_jpeg2000_header, read_jpeg_header
+from cxr_ray.imaging.codestream import (
+    CodestreamHeader,
+    read_jpeg2000_header,
+    read_jpeg_header,
+    strip_jpeg_annotations,
+)
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 from cxr_ray.imaging.packbits import decode_rle_frame
 
@@ -42,12 +47,7 @@ _PHOTOMETRIC_INTERPRETATIONS = {
 
 def require_transfer_syntax(syntax: str) -> None:
     """Refuse a Transfer Syntax UID that `decode_samples` does not read."""
-    if (
-        syntax not in _NATIVE
-        and syntax not in _JPEG_PROCESSES
-        and syntax not in _JPEG_2000
-        and syntax != _RLE
-    ):
+    if syntax not in _NATIVE and syntax not in _JPEG_PROCESSES and syntax not in _JPEG_2000 and syntax != _RLE:
         known = syntax[:64] if syntax.replace(".", "").isdigit() else "that is no UID"
         raise ImageRefused(ErrorKind.UNSUPPORTED, f"DICOM transfer syntax {known} is not supported")
 
@@ -98,9 +98,7 @@ def _check_layout(dataset: FileDataset, limits: DecodeLimits) -> None:
         bytes_per_sample=math.ceil(bits_allocated / 8),
     )
     if bits_allocated not in (8, 16):
-        raise ImageRefused(
-            ErrorKind.UNSUPPORTED, f"DICOM file has {bits_allocated} bits per sample, not 8 or 16"
-        )
+        raise ImageRefused(ErrorKind.UNSUPPORTED, f"DICOM file has {bits_allocated} bits per sample, not 8 or 16")
     if dataset.PhotometricInterpretation not in _PHOTOMETRIC_INTERPRETATIONS.get(samples_per_pixel, ()):
         raise ImageRefused(
             ErrorKind.UNSUPPORTED,
@@ -117,9 +115,7 @@ def _assumed_syntax(dataset: FileDataset) -> str:
 
 
 def _require_all_samples(dataset: FileDataset) -> None:
-    expected = (
-        dataset.Rows * dataset.Columns * (dataset.get("SamplesPerPixel") or 1) * dataset.BitsAllocated // 8
-    )
+    expected = dataset.Rows * dataset.Columns * (dataset.get("SamplesPerPixel") or 1) * dataset.BitsAllocated // 8
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         expected = expected * 2 // 3
     if len(dataset.PixelData) < expected:
@@ -152,8 +148,7 @@ def _choose_decoder(dataset: FileDataset, syntax: str) -> tuple[str, str]:
     """Check the codestream against the data set, and choose who decodes it.
 
     Pillow's libjpeg-turbo reads 8-bit JPEG and OpenJPEG reads JPEG 2000, as both are hardened against forged
-    input. GDCM reads what remains; frame headers that disagree with the call abort its process, so these must
-    be exactly what the data set says.
+    input. GDCM, which is not, reads what remains, grey only, and sees a codestream that was checked first.
 
     Returns:
         The transfer syntax of the pydicom decoder to use, and the name of its plug-in.
@@ -164,38 +159,36 @@ def _choose_decoder(dataset: FileDataset, syntax: str) -> tuple[str, str]:
     header = read_jpeg_header(_frame(dataset))
     _require_agreement(header, dataset)
     if header.process not in _JPEG_PROCESSES[syntax]:
-        raise ImageRefused(
-            ErrorKind.UNREADABLE, "codestream is of another JPEG process than its transfer syntax"
-        )
+        raise ImageRefused(ErrorKind.UNREADABLE, "codestream is of another JPEG process than its transfer syntax")
     if syntax in (_JPEG_BASELINE, _JPEG_EXTENDED) and header.precision == 8:
         return _JPEG_BASELINE, "pillow"
-    if header.subsampled or (header.precision > 8) != (dataset.BitsAllocated > 8):
-        raise ImageRefused(
-            ErrorKind.UNREADABLE, "frame header of the codestream disagrees with the DICOM header"
-        )
-    _silence_gdcm()
+    _prepare_for_gdcm(dataset, header)
     # Under its own UID pydicom keeps 12-bit JPEG from GDCM, which goes by the codestream and reads it.
     return (_JPEG_LOSSLESS if syntax == _JPEG_EXTENDED else syntax), "gdcm"
 
 
 def _require_agreement(header: CodestreamHeader, dataset: FileDataset) -> None:
     claimed = (dataset.Columns, dataset.Rows, dataset.get("SamplesPerPixel") or 1)
-    if (
-        header.width,
-        header.height,
-        header.components,
-    ) != claimed or header.precision > dataset.BitsAllocated:
+    found = (header.width, header.height, header.components)
+    if found != claimed or header.precision > dataset.BitsAllocated:
         raise ImageRefused(
             ErrorKind.UNREADABLE,
             f"codestream has {header.width}x{header.height}x{header.components} samples of "
-            f"{header.precision} bits, "
-            f"the DICOM header {claimed[0]}x{claimed[1]}x{claimed[2]} of {dataset.BitsAllocated}",
+            f"{header.precision} bits, the DICOM header "
+            f"{claimed[0]}x{claimed[1]}x{claimed[2]} of {dataset.BitsAllocated}",
         )
 
 
-def _silence_gdcm() -> None:
-    """GDCM writes what it finds wrong to the terminal, past every logger."""
-    import gdcm  # type: ignore[import-untyped]
+def _prepare_for_gdcm(dataset: FileDataset, header: CodestreamHeader) -> None:
+    """Leave nothing in the codestream's header that libjpeg warns of: GDCM turns a warning into an abort."""
+    import gdcm
+    from pydicom.encaps import encapsulate
 
-    gdcm.Trace.WarningOff()
+    if header.components != 1:
+        raise ImageRefused(ErrorKind.UNSUPPORTED, "colour in lossless JPEG or JPEG-LS is not supported")
+    if header.process == 0xC2 or header.subsampled or (header.precision > 8) != (dataset.BitsAllocated > 8):
+        raise ImageRefused(ErrorKind.UNREADABLE, "frame header of the codestream is not what DICOM allows")
+    dataset.PixelData = encapsulate([strip_jpeg_annotations(_frame(dataset))])
+    dataset["PixelData"].is_undefined_length = True
+    gdcm.Trace.WarningOff()  # these go to the terminal, past every logger
     gdcm.Trace.ErrorOff()

@@ -69,6 +69,5 @@ class DecodeLimits:
         if size_bytes > self.max_bytes:
             raise ImageRefused(
                 ErrorKind.TOO_LARGE,
-                f"image of {width}x{height} pixels decodes to {size_bytes} bytes, "
-                f"more than max_bytes={self.max_bytes}",
+                f"image of {width}x{height} pixels decodes to {size_bytes} bytes, more than max_bytes={self.max_bytes}",
             )

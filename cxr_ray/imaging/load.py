@@ -22,7 +22,11 @@ class LoadedImage:
 
 
 def load_images(
-    uris: Sequence[str], sizes_bytes: Sequence[int | None], *, limits: DecodeLimits, wanted_size: int | None = None
+    uris: Sequence[str],
+    sizes_bytes: Sequence[int | None],
+    *,
+    limits: DecodeLimits,
+    wanted_size: int | None = None,
 ) -> Iterator[LoadedImage]:
     """Download and decode every object, in order; one result each, whatever befalls it.
 
@@ -61,13 +65,21 @@ def _fetch(uris: list[str], sizes_bytes: list[int | None], limits: DecodeLimits)
 
 
 def _too_large(size: int | None, limits: DecodeLimits) -> Fetched:
-    return Fetched(error_kind="too_large", error=f"the file has {size:,} bytes, more than the {limits.max_bytes:,} allowed")
+    return Fetched(
+        error_kind="too_large",
+        error=f"the file has {size:,} bytes, more than the {limits.max_bytes:,} allowed",
+    )
 
 
 def _decode(fetched: Fetched, limits: DecodeLimits, wanted_size: int | None) -> LoadedImage:
     if fetched.data is None:
         failed = DecodedImage(
-            pixels=None, format=None, width=None, height=None, error_kind=fetched.error_kind, error=fetched.error
+            pixels=None,
+            format=None,
+            width=None,
+            height=None,
+            error_kind=fetched.error_kind,
+            error=fetched.error,
         )
         return LoadedImage(decoded=failed, content_sha256=None)
     return LoadedImage(

@@ -113,9 +113,7 @@ def bones(chest: Chest, rng: np.random.Generator) -> np.ndarray:
 def _spine(chest: Chest, rng: np.random.Generator) -> np.ndarray:
     disc = _nearest(chest.v / rng.uniform(0.125, 0.145))
     midline = 0.02 * np.sin(2 * chest.v + rng.uniform(0, 2 * np.pi))
-    return (
-        0.09 * edge(0.085 - np.abs(chest.u - midline), 0.02) * (0.6 + 0.4 * edge(0.36 - np.abs(disc), 0.12))
-    )
+    return 0.09 * edge(0.085 - np.abs(chest.u - midline), 0.02) * (0.6 + 0.4 * edge(0.36 - np.abs(disc), 0.12))
 
 
 def _ribs(chest: Chest, rng: np.random.Generator) -> np.ndarray:
@@ -126,9 +124,7 @@ def _ribs(chest: Chest, rng: np.random.Generator) -> np.ndarray:
     fall = drop * across**2 * np.sqrt(across) - 0.15 * across * (1 - across)
     climb = drop + rng.uniform(0.3, 0.45) * (1 - across**2)
     back = _tube(_nearest((spread - fall) / gap + first) / 0.24) * (1 + 0.6 * bump(across - 1, 0.05))
-    front = (
-        _tube(_nearest((spread - climb) / gap + first) / 0.25) * edge(across - 0.52, 0.2) * edge(v + 0.5, 0.3)
-    )
+    front = _tube(_nearest((spread - climb) / gap + first) / 0.25) * edge(across - 0.52, 0.2) * edge(v + 0.5, 0.3)
     cage = edge(1.05 - across, 0.035) * edge(np.abs(chest.u) - 0.07, 0.05) * edge(chest.down + 0.02, 0.04)
     return cage * (1 - 0.6 * edge(chest.down - 1, 0.1)) * (0.09 * back + 0.05 * front)
 
@@ -139,9 +135,7 @@ def _shoulder_girdle(chest: Chest, rng: np.random.Generator) -> np.ndarray:
     rod = (v - collar + slope * x + 0.04 * np.sin(7 * x - 0.7)) / (0.036 + 0.02 * np.clip(0.3 - x, 0, None))
     clavicle = _tube(rod) * edge(x - 0.09, 0.03) * edge(0.86 - x, 0.05)
     inwards = x - 0.8 - 0.22 * np.abs(v + 0.35)
-    blade = (
-        edge(inwards, 0.02) * (0.6 + 0.8 * bump(inwards, 0.04)) * edge(0.02 - v, 0.15) * edge(v + 0.58, 0.08)
-    )
+    blade = edge(inwards, 0.02) * (0.6 + 0.8 * bump(inwards, 0.04)) * edge(0.02 - v, 0.15) * edge(v + 0.58, 0.08)
     head = edge(0.12 - np.sqrt((x - 1) ** 2 + (v + 0.58) ** 2), 0.04)
     shaft = edge(0.075 - np.abs(x - 1.11 - 0.12 * v), 0.025) * edge(v + 0.55, 0.03)
     return 0.14 * clavicle + 0.05 * blade + 0.09 * np.maximum(head, shaft)
@@ -155,11 +149,7 @@ def vessels(view: View, chest: Chest, rng: np.random.Generator) -> np.ndarray:
     trunks = grow(rng, roots, headings, rng.uniform(0.3, 0.6, 22))
     branches = fork(rng, trunks, children=3)
     twigs = fork(rng, branches, children=2)
-    tree = (
-        0.22 * view.trace(trunks, 0.011)
-        + 0.13 * view.trace(branches, 0.007)
-        + 0.09 * view.trace(twigs, 0.0055)
-    )
+    tree = 0.22 * view.trace(trunks, 0.011) + 0.13 * view.trace(branches, 0.007) + 0.09 * view.trace(twigs, 0.0055)
     hila = bump(np.abs(chest.u) - 0.16, 0.06) * bump(chest.v + 0.02, 0.12)
     return np.clip(tree + 0.28 * hila, 0, 0.5)
 

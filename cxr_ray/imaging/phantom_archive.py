@@ -177,9 +177,7 @@ def _take(label: str, suffixes: list[str], first_number: int, rng: np.random.Gen
 def _copy(original: _Shot, *, owner: str, exact: bool) -> _Shot:
     if exact:
         return replace(original, name=f"{original.name} (copy)", patient_id=owner)
-    return replace(
-        original, name=f"{original.name} brighter #2 110%", suffix=".jpg", patient_id=owner, brightened=True
-    )
+    return replace(original, name=f"{original.name} brighter #2 110%", suffix=".jpg", patient_id=owner, brightened=True)
 
 
 def _files(shot: _Shot, size: int) -> dict[str, bytes]:

@@ -80,7 +80,9 @@ def read_card(uri: str, *, kind: str = "classifier") -> ModelCard:
     try:
         card = TypeAdapter(ModelCard).validate_json(read_bytes(join_uri(uri, CARD_NAME)))
     except StorageError as error:
-        raise BundleError(f"no model bundle at {uri}: it has no readable {CARD_NAME}; name the folder that holds it") from error
+        raise BundleError(
+            f"no model bundle at {uri}: it has no readable {CARD_NAME}; name the folder that holds it"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -99,7 +101,11 @@ def load_weights(uri: str, card: ModelCard) -> "dict[str, torch.Tensor]":
     from safetensors.torch import load
 
     weights_uri = join_uri(uri, WEIGHTS_NAME)
-    data = _cached_on_node(weights_uri, card.weights_sha256) if "://" in uri else _checked_bytes(weights_uri, card.weights_sha256)
+    data = (
+        _cached_on_node(weights_uri, card.weights_sha256)
+        if "://" in uri
+        else _checked_bytes(weights_uri, card.weights_sha256)
+    )
     return load(data)
 
 
@@ -123,7 +129,10 @@ def _checked_bytes(uri: str, sha256: str) -> bytes:
         raise BundleError(f"{uri} is missing; the bundle is incomplete")
     data = read_bytes(uri)
     if _sha256(data) != sha256:
-        raise BundleError(f"{uri} was altered or belongs to another model: sha256 {_sha256(data)[:12]}..., its card says {sha256[:12]}...")
+        raise BundleError(
+            f"{uri} was altered or belongs to another model: "
+            f"its sha256 is {_sha256(data)[:12]}..., its card says {sha256[:12]}..."
+        )
     return data
 
 

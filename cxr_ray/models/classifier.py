@@ -39,9 +39,11 @@ class Classifier:
         try:
             model.load_state_dict(load_weights(uri, self.card))
         except RuntimeError as error:
-            raise BundleError(f"{uri}: weights do not fit {self.card.backbone}: {str(error).splitlines()[-1].strip()}") from error
+            raise BundleError(
+                f"{uri}: weights do not fit {self.card.backbone}: {str(error).splitlines()[-1].strip()}"
+            ) from error
         memory_format = torch.channels_last if BACKBONES[self.card.backbone].channels_last else torch.contiguous_format
-        self.model = model.eval().to(self.device, memory_format=memory_format)
+        self.model = model.eval().to(self.device).to(memory_format=memory_format)
         self.to_input = GreyInput(self.card.mean, self.card.std, self.device, memory_format)
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
@@ -68,4 +70,4 @@ def probabilities(logits: "torch.Tensor") -> "torch.Tensor":
 def entropy(probs: np.ndarray) -> np.ndarray:
     """Entropy in nats, float32 [N], of probabilities float [N, C]; of a single output, of presence and absence."""
     full = probs if probs.shape[1] > 1 else np.hstack([probs, 1 - probs])
-    return -np.sum(full * np.log(np.clip(full, 1e-12, 1)), axis=1, dtype=np.float32)
+    return np.asarray(-np.sum(full * np.log(np.clip(full, 1e-12, 1)), axis=1), np.float32)

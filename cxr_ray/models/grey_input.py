@@ -17,7 +17,11 @@ class GreyInput:
     """
 
     def __init__(
-        self, mean: Sequence[float], std: Sequence[float], device: torch.device, memory_format: torch.memory_format
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device,
+        memory_format: torch.memory_format,
     ) -> None:
         self.device, self.memory_format = device, memory_format
         self._mean = torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255

@@ -33,11 +33,17 @@ class PlannedBlocks(Datasource):
         return None
 
     def get_read_tasks(
-        self, parallelism: int, per_task_row_limit: int | None = None, data_context: object = None  # noqa: ARG002
+        self,
+        parallelism: int,  # noqa: ARG002
+        per_task_row_limit: int | None = None,  # noqa: ARG002
+        data_context: object = None,  # noqa: ARG002
     ) -> list[ReadTask]:
         """A task for each row group, whatever parallelism Ray would like."""
         return [
-            ReadTask(_reader(self._uri, group), BlockMetadata(num_rows=rows, size_bytes=None, input_files=None, exec_stats=None))
+            ReadTask(
+                _reader(self._uri, group),
+                BlockMetadata(num_rows=rows, size_bytes=None, input_files=None, exec_stats=None),
+            )
             for group, rows in enumerate(self._rows)
         ]
 

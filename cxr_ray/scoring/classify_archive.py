@@ -9,6 +9,7 @@ import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 
+from cxr_ray.archive.run_record import new_run_id
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import ClassifyConfig
 from cxr_ray.errors import BundleError
@@ -29,7 +30,6 @@ from cxr_ray.scoring.output_state import (
 from cxr_ray.scoring.patient_secret import patient_secret
 from cxr_ray.scoring.pool import ScoringPool, plan_pool
 from cxr_ray.scoring.progress import shown_progress
-from cxr_ray.scoring.run_record import new_run_id
 from cxr_ray.scoring.score_stage import ScoreStage, joint_model_id
 from cxr_ray.scoring.session import ray_session
 
@@ -54,20 +54,30 @@ def classify_archive(config: ClassifyConfig) -> dict[str, int]:
         settle(state)
         if config.retry_errors:
             log.info("%s error rows are due again", f"{drop_error_rows(state):,}")
-        manifest_uri, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"))
+        manifest_uri, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
         blocks_uri = state.file_uri("remaining.parquet")
-        left, done = write_remaining(state, manifest_uri, blocks_uri, config.rows_per_block or default_block_rows(images))
+        left, done = write_remaining(
+            state, manifest_uri, blocks_uri, config.rows_per_block or default_block_rows(images)
+        )
         log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{done:,}")
         began = time.monotonic()
         if left:
             with shown_progress(left, config.progress_seconds) as tally:
-                write_committed(state, _pipeline(config, cards, pool, blocks_uri, run_id, tally))
+                write_committed(
+                    state, _pipeline(config, cards=cards, pool=pool, blocks_uri=blocks_uri, run_id=run_id, tally=tally)
+                )
     facts = {"run_id": run_id, "model_ids": [c.model_id for c in cards], "pool": pool, "started": started}
     return conclude(state, config, scored=left, before=done, seconds=time.monotonic() - began, **facts)
 
 
 def _pipeline(
-    config: ClassifyConfig, cards: list[ModelCard], pool: ScoringPool, blocks_uri: str, run_id: str, tally: ActorHandle
+    config: ClassifyConfig,
+    *,
+    cards: list[ModelCard],
+    pool: ScoringPool,
+    blocks_uri: str,
+    run_id: str,
+    tally: ActorHandle,
 ) -> "ray.data.Dataset":
     """The whole job, top to bottom."""
     from cxr_ray.scoring.blocks import PlannedBlocks
@@ -123,7 +133,9 @@ def read_cards(model_uris: Sequence[str]) -> list[ModelCard]:
     cards = [read_card(uri) for uri in model_uris]
     for uri, card in zip(model_uris, cards, strict=True):
         if card.labels != cards[0].labels:
-            raise BundleError(f"{uri} predicts {card.labels}, {model_uris[0]} predicts {cards[0].labels}; score them apart")
+            raise BundleError(
+                f"{uri} predicts {card.labels}, {model_uris[0]} predicts {cards[0].labels}; score them apart"
+            )
     return cards
 
 

@@ -1,7 +1,5 @@
 """Rows into Parquet files, each committed in two phases by Ray Data's checkpoint writer."""
 
-from typing import Any
-
 import ray
 from ray.data import DataContext
 from ray.data.checkpoint import CheckpointConfig
@@ -18,7 +16,7 @@ class PlannedResume(IdColumnCheckpointManager):
     leaves blocks of a few rows behind.
     """
 
-    def load_checkpoint(self, data_file_dir: str | None = None, data_file_filesystem: Any = None) -> tuple[None, int]:  # noqa: ARG002
+    def load_checkpoint(self, *_: object, **__: object) -> tuple[None, int]:
         """Nothing to filter by."""
         return None, 0
 

@@ -1,34 +1,41 @@
 """The list of a job's images: a manifest that the user names, or a fresh listing of a prefix."""
 
 import logging
+from collections.abc import Sequence
 
 from cxr_ray.archive.listing import list_objects
 from cxr_ray.archive.manifest import write_manifest
 from cxr_ray.archive.tables import iter_batches, read_schema
 from cxr_ray.archive.uris import open_filesystem
-from cxr_ray.errors import StorageError
+from cxr_ray.errors import ConfigError, StorageError
 from cxr_ray.scoring.output_state import check_unique
 
 log = logging.getLogger("cxr_ray")
 
 
-def manifest_of(input_uri: str, listing_uri: str) -> tuple[str, int]:
+def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -> tuple[str, int]:
     """URI of the manifest to work from, and how many images it has.
 
     Args:
         input_uri: a Parquet file, a folder of Parquet files, or a prefix of images, which is then listed anew.
         listing_uri: where the listing of a prefix goes.
+        exclude: shell patterns of names to leave out of a prefix.
 
     Raises:
+        ConfigError: if `exclude` is given with a manifest.
         StorageError: if a manifest lacks `image_id` or `uri` or names an image twice, or a prefix holds no image.
     """
     if not is_table(input_uri):
-        counts = write_manifest(input_uri, listing_uri)
+        counts = write_manifest(input_uri, listing_uri, exclude=exclude)
         log.info("%s images under %s, %s other files passed over", f"{counts.images:,}", input_uri, counts.skipped)
         return listing_uri, counts.images
+    if exclude:
+        raise ConfigError(f"--exclude {' '.join(exclude)} needs a prefix; {input_uri} is a manifest: exclude when indexing")
     missing = {"image_id", "uri"} - set(read_schema(input_uri).names)
     if missing:
-        raise StorageError(f"manifest {input_uri} has no column {', '.join(sorted(missing))}; make one with index_archive.py")
+        raise StorageError(
+            f"manifest {input_uri} has no column {', '.join(sorted(missing))}; make one with index_archive.py"
+        )
     check_unique(input_uri)
     return input_uri, sum(batch.num_rows for batch in iter_batches(input_uri, ["image_id"]))
 

@@ -40,7 +40,7 @@ class LoadStage:
     patient_key_secret: bytes
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Tables of up to 256 rows: the columns of the result table that loading fills, and one of pixels per geometry."""
+        """Tables of up to 256 rows: the result columns that loading fills, and one of pixels per geometry."""
         ids, uris = block["image_id"].to_pylist(), block["uri"].to_pylist()
         wanted = max(g.image_size for g in self.geometries)
         images = load_images(uris, block["size_bytes"].to_pylist(), limits=self.limits, wanted_size=wanted)
@@ -75,7 +75,10 @@ class LoadStage:
             "content_sha256": image.content_sha256,
         }
         if tags is not None:
-            row |= {name: getattr(tags, name) for name in ("modality", "view_position", "study_uid", "series_uid", "sop_uid")}
+            row |= {
+                name: getattr(tags, name)
+                for name in ("modality", "view_position", "study_uid", "series_uid", "sop_uid")
+            }
             row["patient_key"] = patient_key(tags.patient_id, self.patient_key_secret)
         return row
 

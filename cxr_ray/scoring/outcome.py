@@ -4,14 +4,21 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.config import ClassifyConfig
 from cxr_ray.errors import GateError, StorageError
 from cxr_ray.scoring.output_state import OutputState, count_rows, settle
-from cxr_ray.scoring.run_record import write_run_record
 
 
 def conclude(
-    state: OutputState, config: ClassifyConfig, *, scored: int, before: int, seconds: float, pool: Any, **facts: Any
+    state: OutputState,
+    config: ClassifyConfig,
+    *,
+    scored: int,
+    before: int,
+    seconds: float,
+    pool: Any,
+    **facts: Any,
 ) -> dict[str, int]:
     """Count the rows that stand, write `run.json`, print a summary; rows by status.
 
@@ -35,20 +42,28 @@ def conclude(
         images_done_before=before,
         counts=counts,
     )
-    _print_summary(state, counts, rows, scored, seconds, rate)
-    if rows < scored + before:
-        raise StorageError(f"{state.rows_uri} has {rows:,} rows for {scored + before:,} images; run the same command again")
+    _print_summary(state, counts, rows=rows, scored=scored, seconds=seconds, rate=rate)
+    if rows != scored + before:
+        raise StorageError(
+            f"{state.rows_uri} has {rows:,} rows where {scored + before:,} were expected: another run wrote there at "
+            "the same time, or files were removed; --overwrite starts over"
+        )
     errors = counts.get("error", 0)
     if errors > config.max_error_rate * rows:
         raise GateError(
-            f"{errors:,} of {rows:,} images are errors ({errors / rows:.1%}), more than --max-error-rate {config.max_error_rate:g}; "
+            f"{errors:,} of {rows:,} images are errors ({errors / rows:.1%}), "
+            f"more than --max-error-rate {config.max_error_rate:g}; "
             f"all rows are kept in {state.rows_uri}, see error_kind and error"
         )
     return counts
 
 
-def _print_summary(state: OutputState, counts: dict[str, int], rows: int, scored: int, seconds: float, rate: float) -> None:
+def _print_summary(
+    state: OutputState, counts: dict[str, int], *, rows: int, scored: int, seconds: float, rate: float
+) -> None:
     print(f"{rows:,} rows in {state.rows_uri}")
-    print("  " + ", ".join(f"{n:,} {status.replace('error:', '')}" for status, n in sorted(counts.items(), reverse=True)))
+    print(
+        "  " + ", ".join(f"{n:,} {status.replace('error:', '')}" for status, n in sorted(counts.items(), reverse=True))
+    )
     if scored:
         print(f"  {scored:,} scored in {seconds:,.1f} s, {rate:,.1f} images/s, starting included")

@@ -79,7 +79,9 @@ def claim_output(state: OutputState, signature: JobSignature, *, overwrite: bool
                 )
         return
     if _file_names(state.rows_uri):
-        raise ResumeError(f"{state.rows_uri} holds rows of an unknown job; choose another --output-uri, or --overwrite to start over")
+        raise ResumeError(
+            f"{state.rows_uri} holds rows of an unknown job; choose another --output-uri, or --overwrite to start over"
+        )
     write_bytes(state.signature_uri, json.dumps(asdict(signature), indent=2).encode())
 
 
@@ -110,7 +112,7 @@ def settle(state: OutputState) -> None:
 
 
 def drop_error_rows(state: OutputState) -> int:
-    """Take the rows with status `error` out of the committed files, so that their images are due again; their number."""
+    """Take the rows with status `error` out of the committed files: their images are due again. Returns how many."""
     dropped = 0
     fs, rows_path = open_filesystem(state.rows_uri)
     for name in _file_names(state.rows_uri):
@@ -128,19 +130,18 @@ def write_remaining(state: OutputState, manifest_uri: str, target_uri: str, rows
     """Write the images of the manifest that have no row yet to `target_uri`, a row group for each block.
 
     Returns:
-        Number of images left to do, and number that were done before.
+        Number of images left to do, and number of rows that stand already.
 
     Raises:
         StorageError: if the manifest names an image twice.
     """
     done = finished_ids(state)
-    left, finished = 0, 0
+    left = 0
     schema = pa.schema([("image_id", pa.string()), ("uri", pa.string()), ("size_bytes", pa.int64())])
     pending = schema.empty_table()
     with table_writer(target_uri, schema) as writer:
         for batch in _manifest_batches(manifest_uri, schema):
             fresh = batch.filter(pc.invert(pc.is_in(batch["image_id"], value_set=done)))
-            finished += batch.num_rows - fresh.num_rows
             left += fresh.num_rows
             pending = pa.concat_tables([pending, fresh])
             whole = pending.num_rows - pending.num_rows % rows_per_block
@@ -149,7 +150,7 @@ def write_remaining(state: OutputState, manifest_uri: str, target_uri: str, rows
             pending = pending.slice(whole)
         if pending.num_rows:
             writer.write_table(pending)
-    return left, finished
+    return left, len(done)
 
 
 def _manifest_batches(manifest_uri: str, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -194,7 +195,9 @@ def check_unique(manifest_uri: str) -> None:
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     repeated = next(row["values"] for row in pc.value_counts(ids).to_pylist() if row["counts"] > 1)
-    raise StorageError(f"manifest {manifest_uri} names image_id {repeated!r} more than once; an image_id must be unique")
+    raise StorageError(
+        f"manifest {manifest_uri} names image_id {repeated!r} more than once; an image_id must be unique"
+    )
 
 
 def _file_names(folder_uri: str) -> list[str]:

@@ -22,5 +22,9 @@ def patient_secret() -> bytes:
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
-        log.info("patient_key: made a secret in %s; set %s to use one of your own on every machine", path, SECRET_VARIABLE)
+        log.info(
+            "patient_key: made a secret in %s; set %s to use one of your own on every machine",
+            path,
+            SECRET_VARIABLE,
+        )
     return path.read_bytes().strip()

@@ -44,13 +44,18 @@ def plan_pool(device: str, num_actors: int | None) -> ScoringPool:
     chosen = device if device != "auto" else ("cuda" if gpus else "cpu")
     if chosen == "cuda":
         return _gpu_pool(num_actors or gpus, gpus, cpus)
-    smallest = min(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+    smallest = min(
+        node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
+    )
     return _cpu_pool(num_actors, cpus, max(1, min(THREADS_PER_CPU_ACTOR, math.floor(smallest))))
 
 
 def _gpu_pool(actors: int, gpus: int, cpus: float) -> ScoringPool:
     if actors < 1 or actors > gpus:
-        raise ClusterError(f"{max(actors, 1)} GPU actors were asked for and the cluster has {gpus} GPUs; use --device cpu or add GPU nodes")
+        raise ClusterError(
+            f"{max(actors, 1)} GPU actors were asked for and the cluster has {gpus} GPUs; "
+            "use --device cpu or add GPU nodes"
+        )
     # Decoding is what keeps GPUs waiting, so the actors, whose CPU work is light, reserve little.
     cpus_per_actor = min(1.0, cpus / (4 * actors))
     return ScoringPool(
@@ -65,7 +70,9 @@ def _gpu_pool(actors: int, gpus: int, cpus: float) -> ScoringPool:
 def _cpu_pool(num_actors: int | None, cpus: float, threads: int) -> ScoringPool:
     actors = num_actors or max(1, math.floor(cpus / threads))
     if actors > 2 * cpus:
-        raise ClusterError(f"{actors} actors were asked for and the cluster has {cpus:g} CPUs; ask for at most {math.floor(2 * cpus)}")
+        raise ClusterError(
+            f"{actors} actors were asked for and the cluster has {cpus:g} CPUs; ask for at most {math.floor(2 * cpus)}"
+        )
     return ScoringPool(
         device="cpu",
         actors=actors,

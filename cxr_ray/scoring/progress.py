@@ -34,7 +34,7 @@ class Tally:
 @contextmanager
 def shown_progress(total: int, seconds: float) -> Iterator[ActorHandle]:
     """A `Tally` that workers add to, shown on standard error until the block ends."""
-    tally = Tally.remote()
+    tally = Tally.remote()  # type: ignore[attr-defined]
     stop = threading.Event()
     show = _bar if sys.stderr.isatty() else _lines
     thread = threading.Thread(target=show, args=(tally, total, seconds, stop), name="progress", daemon=True)

@@ -21,7 +21,9 @@ class ScoreStage:
         run_id: goes into every row.
     """
 
-    def __init__(self, *, model_uris: tuple[str, ...], device: str, precision: Precision, threads: int, run_id: str) -> None:
+    def __init__(
+        self, *, model_uris: tuple[str, ...], device: str, precision: Precision, threads: int, run_id: str
+    ) -> None:
         import torch
 
         if device == "cpu":
@@ -48,7 +50,9 @@ class ScoreStage:
         """Probabilities float32 [K, C] of each model for the K images that have pixels, and bool [N]: which have."""
         scores, present = [], np.zeros(batch.num_rows, bool)
         for model in self.models:
-            pixels, present = pixels_of(batch, Geometry(image_size=model.card.image_size, interpolation=model.card.interpolation))
+            pixels, present = pixels_of(
+                batch, Geometry(image_size=model.card.image_size, interpolation=model.card.interpolation)
+            )
             labels = len(model.card.labels)
             scores.append(model.predict(pixels) if len(pixels) else np.empty((0, labels), np.float32))
         return scores, present
@@ -64,7 +68,7 @@ class ScoreStage:
 
 
 def model_prefixes(backbones: list[str]) -> tuple[str, ...]:
-    """Column prefixes of several models: `resnet50_`, and `resnet50_2_` for a second of its kind; none for one model."""
+    """Column prefixes of several models: `resnet50_`, then `resnet50_2_` for another of its kind; none for one."""
     if len(backbones) == 1:
         return ()
     seen: dict[str, int] = {}

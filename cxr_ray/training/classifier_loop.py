@@ -76,7 +76,11 @@ def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
     for epoch in range(1, config.epochs + 1):
         began = time.monotonic()
         batches = shuffled_batches(
-            len(task.train_targets), batch_size=config.batch_size, rank=rank, world_size=world_size, seed=config.seed * 100_003 + epoch
+            len(task.train_targets),
+            batch_size=config.batch_size,
+            rank=rank,
+            world_size=world_size,
+            seed=config.seed * 100_003 + epoch,
         )
         loss = train_epoch(
             model,
@@ -99,7 +103,10 @@ def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
 def _model_and_input(task: ClassifierTask, device: torch.device) -> tuple[torch.nn.Module, GreyInput]:
     config, backbone = task.config, BACKBONES[task.config.backbone]
     model = build_backbone(
-        config.backbone, num_classes=len(task.labels), image_size=config.image_size, pretrained=config.pretrained
+        config.backbone,
+        num_classes=len(task.labels),
+        image_size=config.image_size,
+        pretrained=config.pretrained,
     )
     memory_format = torch.channels_last if backbone.channels_last else torch.contiguous_format
     model = train.torch.prepare_model(model.to(memory_format=memory_format))
@@ -107,7 +114,13 @@ def _model_and_input(task: ClassifierTask, device: torch.device) -> tuple[torch.
 
 
 def validate(
-    model: torch.nn.Module, images: TrainingImages, task: ClassifierTask, *, rank: int, world_size: int, device: torch.device
+    model: torch.nn.Module,
+    images: TrainingImages,
+    task: ClassifierTask,
+    *,
+    rank: int,
+    world_size: int,
+    device: torch.device,
 ) -> dict[str, float]:
     """Loss, accuracy and macro F1 over all validation images: each worker scores its share, every image once."""
     mine = np.arange(rank, len(task.val_targets), world_size)
@@ -128,7 +141,9 @@ def validate(
     }
 
 
-def _report(model: torch.nn.Module, task: ClassifierTask, metrics: dict[str, Any], *, is_best: bool, is_first: bool) -> None:
+def _report(
+    model: torch.nn.Module, task: ClassifierTask, metrics: dict[str, Any], *, is_best: bool, is_first: bool
+) -> None:
     """Tell Ray Train, which waits for all workers; the first one brings the bundle along if the epoch was the best."""
     if not (is_first and is_best):
         train.report(metrics)

@@ -28,7 +28,7 @@ class EpochLog:
 @contextmanager
 def printed_epochs(total: int) -> Iterator[ActorHandle]:
     """An `EpochLog` whose entries are printed until the block ends."""
-    epoch_log = EpochLog.remote()
+    epoch_log = EpochLog.remote()  # type: ignore[attr-defined]
     stop = threading.Event()
     thread = threading.Thread(target=_print_epochs, args=(epoch_log, total, stop), name="epochs", daemon=True)
     thread.start()

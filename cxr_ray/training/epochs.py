@@ -50,7 +50,10 @@ def train_epoch(
 
 @torch.inference_mode()
 def predict_logits(
-    model: nn.Module, batches: Iterator[torch.Tensor], *, autocast: Callable[[], AbstractContextManager[object]]
+    model: nn.Module,
+    batches: Iterator[torch.Tensor],
+    *,
+    autocast: Callable[[], AbstractContextManager[object]],
 ) -> torch.Tensor:
     """Logits float32 [N, C] on the CPU, in the order of the batches; an empty tensor if there are none."""
     model.eval()
@@ -84,4 +87,7 @@ class TrainingImages:
         for positions in batches:
             inputs = self.inputs(positions)
             flip = torch.rand(len(positions), generator=generator).lt(0.5).view(-1, 1, 1, 1).to(inputs.device)
-            yield torch.where(flip, inputs.flip(3), inputs), torch.from_numpy(self._targets[positions]).to(inputs.device)
+            yield (
+                torch.where(flip, inputs.flip(3), inputs),
+                torch.from_numpy(self._targets[positions]).to(inputs.device),
+            )

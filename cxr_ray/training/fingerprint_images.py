@@ -33,7 +33,9 @@ def fingerprint_images(uris: Sequence[str], limits: DecodeLimits) -> list[Finger
         blocks = max(1, min(len(uris) // 64, int(ray.cluster_resources()["CPU"]) * 4))
         dataset = ray.data.from_arrow(table).repartition(blocks)
         dataset.context.enable_progress_bars = False
-        rows = dataset.map_batches(partial(_fingerprint_batch, limits=limits), batch_size=None, batch_format="pyarrow").take_all()
+        rows = dataset.map_batches(
+            partial(_fingerprint_batch, limits=limits), batch_size=None, batch_format="pyarrow"
+        ).take_all()
     rows.sort(key=lambda row: row.pop("position"))
     return [Fingerprint(**row) for row in rows]
 
@@ -51,5 +53,12 @@ def _fingerprint_batch(batch: pa.Table, *, limits: DecodeLimits) -> pa.Table:
         phash = None if decoded.pixels is None else np.packbits(perceptual_hash(decoded.pixels)).tobytes()
         row = {"content_sha256": image.content_sha256, "phash": phash}
         rows.append(row | {"error_kind": decoded.error_kind, "error": decoded.error})
-    schema = pa.schema([("content_sha256", pa.string()), ("phash", pa.binary()), ("error_kind", pa.string()), ("error", pa.string())])
+    schema = pa.schema(
+        [
+            ("content_sha256", pa.string()),
+            ("phash", pa.binary()),
+            ("error_kind", pa.string()),
+            ("error", pa.string()),
+        ]
+    )
     return pa.Table.from_pylist(rows, schema=schema).append_column("position", batch["position"])

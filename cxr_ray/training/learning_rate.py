@@ -45,6 +45,8 @@ class Plateau:
         self._plateau.step(val_loss)
 
 
-def make_schedule(name: Literal["onecycle", "plateau"], optimizer: torch.optim.Optimizer, *, peak: float, steps: int) -> Schedule:
+def make_schedule(
+    name: Literal["onecycle", "plateau"], optimizer: torch.optim.Optimizer, *, peak: float, steps: int
+) -> Schedule:
     """The schedule of that name over `steps` optimizer steps."""
     return OneCycle(optimizer, peak, steps) if name == "onecycle" else Plateau(optimizer)

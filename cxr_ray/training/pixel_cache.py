@@ -56,6 +56,8 @@ def _load_part(image_ids: list[str], uris: list[str], image_size: int, interpola
     images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_size=image_size)
     for position, image in enumerate(images):
         if image.decoded.pixels is None:
-            raise DatasetError(f"cannot train on {image_ids[position]}: {image.decoded.error}; prepare the dataset again")
+            raise DatasetError(
+                f"cannot train on {image_ids[position]}: {image.decoded.error}; prepare the dataset again"
+            )
         pixels[position] = resize_image(image.decoded.pixels, image_size, interpolation)
     return pixels

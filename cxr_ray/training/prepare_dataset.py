@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from cxr_ray.archive.datasets import dataset_fingerprint
 from cxr_ray.archive.groups import equal_pairs, group_by_pairs, near_duplicate_pairs
 from cxr_ray.archive.layout import METADATA_NAME, LabelledImage, add_metadata, read_layout
 from cxr_ray.archive.listing import list_objects
+from cxr_ray.archive.run_record import write_table_record
 from cxr_ray.archive.splits import assign_splits
 from cxr_ray.archive.tables import table_uri, write_table
 from cxr_ray.archive.uris import absolute_uri, exists, join_uri, read_bytes
@@ -49,6 +51,9 @@ def prepare_dataset(config: PrepareConfig) -> pa.Table:
     table = dataset_table(grouped, choose_splits(grouped, config.split, config.seed))
     target = table_uri(config.output_uri, "dataset")
     write_table(table, target)
+    write_table_record(
+        absolute_uri(target), config, dataset_fingerprint=dataset_fingerprint(table), images=table.num_rows
+    )
     print(f"{table.num_rows:,} images in {target}")
     print(summary(table, grouped))
     return table
@@ -67,7 +72,9 @@ def _readable(images: list[LabelledImage], prints: list[Fingerprint]) -> tuple[l
         if fingerprint.phash is None:
             log.warning("left out %s: %s: %s", image.image_id, fingerprint.error_kind, fingerprint.error)
     if not kept:
-        raise DatasetError(f"none of the {len(images)} images is readable; the first is {images[0].uri}: {prints[0].error}")
+        raise DatasetError(
+            f"none of the {len(images)} images is readable; the first is {images[0].uri}: {prints[0].error}"
+        )
     return [i for i, _ in kept], [p for _, p in kept]
 
 
@@ -91,7 +98,9 @@ def choose_splits(grouped: GroupedImages, shares: tuple[float, float, float], se
     if all(given):
         return [split for split in given if split]
     if any(given):
-        raise DatasetError("some folders name a split (train_images, ...) and others do not; name it for all or for none")
+        raise DatasetError(
+            "some folders name a split (train_images, ...) and others do not; name it for all or for none"
+        )
     labels = [image.label or "" for image in grouped.images]
     return assign_splits(labels, grouped.split_groups.tolist(), grouped.contents, shares=shares, seed=seed)
 
@@ -133,7 +142,9 @@ def summary(table: pa.Table, grouped: GroupedImages) -> str:
     exact = table.num_rows - len(set(grouped.contents))
     masks = table.num_rows - table["mask_uri"].null_count
     lines.append(f"{len(set(patients.to_pylist())):,} patients known for {len(patients):,} images, {masks:,} masks")
-    lines.append(f"{copies:,} images are copies of another ({exact:,} byte for byte); groups are never parted by the split")
+    lines.append(
+        f"{copies:,} images are copies of another ({exact:,} byte for byte); groups are never parted by the split"
+    )
     parted = _parted_groups(grouped.split_groups, splits)
     if parted:
         lines.append(f"warning: {parted:,} groups lie in several of the splits that the folders name")

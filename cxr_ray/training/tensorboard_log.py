@@ -16,6 +16,8 @@ def write_tensorboard(history: list[dict[str, Any]], uri: str) -> None:
             for metrics in history:
                 for name, value in metrics.items():
                     if name != "epoch":
-                        writer.add_scalar(name.replace("val_", "val/").replace("train_", "train/"), value, metrics["epoch"])
+                        writer.add_scalar(
+                            name.replace("val_", "val/").replace("train_", "train/"), value, metrics["epoch"]
+                        )
         for file in Path(folder).iterdir():
             write_bytes(join_uri(uri, file.name), file.read_bytes())

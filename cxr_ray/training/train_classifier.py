@@ -12,12 +12,19 @@ from ray.train import CheckpointConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from cxr_ray.archive.datasets import dataset_fingerprint, read_dataset, rows_of_split
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import write_table
-from cxr_ray.archive.uris import absolute_uri, arrow_filesystem, join_uri, open_filesystem, read_bytes, write_bytes
+from cxr_ray.archive.uris import (
+    absolute_uri,
+    arrow_filesystem,
+    join_uri,
+    open_filesystem,
+    read_bytes,
+    write_bytes,
+)
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.errors import ClusterError, DatasetError
 from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card
-from cxr_ray.scoring.run_record import write_run_record
 from cxr_ray.scoring.session import ray_session
 from cxr_ray.training.classifier_loop import ClassifierTask, train_loop_per_worker
 from cxr_ray.training.epoch_lines import printed_epochs
@@ -40,7 +47,12 @@ def train_classifier(config: TrainClassifierConfig) -> ModelCard:
     with ray_session():
         cpus_per_worker = check_room(config.num_workers, use_gpu=config.use_gpu)
         rows = {split: rows_of_split(dataset, split) for split in ("train", "val")}
-        log.info("%s train and %s val images of %s classes", rows["train"].num_rows, rows["val"].num_rows, len(labels))
+        log.info(
+            "%s train and %s val images of %s classes",
+            rows["train"].num_rows,
+            rows["val"].num_rows,
+            len(labels),
+        )
         parts = {s: cache_pixels(r, image_size=config.image_size, interpolation="bilinear") for s, r in rows.items()}
         with printed_epochs(config.epochs) as listener:
             task = ClassifierTask(
@@ -87,9 +99,13 @@ def check_room(num_workers: int, *, use_gpu: bool) -> float:
     total = ray.cluster_resources()
     cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
     if cpus < num_workers:
-        raise ClusterError(f"--num-workers {num_workers} needs {num_workers} CPUs and the cluster has {cpus:g}; ask for fewer")
+        raise ClusterError(
+            f"--num-workers {num_workers} needs {num_workers} CPUs and the cluster has {cpus:g}; ask for fewer"
+        )
     if use_gpu and gpus < num_workers:
-        raise ClusterError(f"--use-gpu with --num-workers {num_workers} needs {num_workers} GPUs and the cluster has {gpus:g}")
+        raise ClusterError(
+            f"--use-gpu with --num-workers {num_workers} needs {num_workers} GPUs and the cluster has {gpus:g}"
+        )
     return math.floor(cpus / num_workers)
 
 
@@ -99,8 +115,9 @@ def _fit(config: TrainClassifierConfig, task: ClassifierTask, cpus_per_worker: f
         train_loop_per_worker,
         train_loop_config={"task": task},
         scaling_config=ScalingConfig(
-            num_workers=config.num_workers, use_gpu=config.use_gpu, resources_per_worker={"CPU": cpus_per_worker}
-            | ({"GPU": 1} if config.use_gpu else {})
+            num_workers=config.num_workers,
+            use_gpu=config.use_gpu,
+            resources_per_worker={"CPU": cpus_per_worker} | ({"GPU": 1} if config.use_gpu else {}),
         ),
         run_config=RunConfig(
             name="train",
@@ -124,5 +141,8 @@ def _publish(config: TrainClassifierConfig, result: Result, history: list[dict[s
     write_run_record(config.output_uri, config, model_id=card.model_id, metrics=card.metrics)
     fs, state_path = open_filesystem(join_uri(config.output_uri, "_state"))
     fs.rm(state_path, recursive=True)
-    print(f"{card.model_id} in {config.output_uri}: best epoch {card.metrics['epoch']}, val accuracy {card.metrics['val_accuracy']:.4f}")
+    print(
+        f"{card.model_id} in {config.output_uri}: best epoch {card.metrics['epoch']}, "
+        f"val accuracy {card.metrics['val_accuracy']:.4f}"
+    )
     return card

@@ -107,9 +107,7 @@ def test_log_loss_of_a_certain_mistake_is_finite():
 def test_report_is_the_one_scikit_learn_prints(labels):
     names = np.array(labels)
 
-    assert report_text(TRUTH, PREDICTED, labels) == classification_report(
-        names[TRUTH], names[PREDICTED], digits=2
-    )
+    assert report_text(TRUTH, PREDICTED, labels) == classification_report(names[TRUTH], names[PREDICTED], digits=2)
 
 
 def test_bootstrap_agrees_with_drawing_images():
@@ -132,9 +130,7 @@ def test_bootstrap_agrees_with_drawing_images():
     st.integers(1, 6).flatmap(
         lambda classes: st.tuples(
             st.just(classes),
-            st.lists(
-                st.tuples(st.integers(0, classes - 1), st.integers(0, classes - 1)), min_size=1, max_size=20
-            ),
+            st.lists(st.tuples(st.integers(0, classes - 1), st.integers(0, classes - 1)), min_size=1, max_size=20),
         )
     )
 )

@@ -26,9 +26,7 @@ PROVENANCE = {
 @pytest.fixture
 def metrics():
     truth, predicted = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])
-    figures = classification_metrics(
-        truth, predicted, np.eye(3)[predicted], ("Normal", "Lung_Opacity", "COVID")
-    )
+    figures = classification_metrics(truth, predicted, np.eye(3)[predicted], ("Normal", "Lung_Opacity", "COVID"))
     counts = {
         "n_images": 1234,
         "n_scored": 4,
@@ -105,8 +103,6 @@ def test_unreadable_thumbnail_is_a_tile_with_its_kind(metrics):
 
 
 def test_names_from_the_archive_are_escaped(metrics):
-    page = classifier_report_html(
-        metrics, FIGURES, [scored(correct=True, image_id='"><script>alert(1)</script>')]
-    )
+    page = classifier_report_html(metrics, FIGURES, [scored(correct=True, image_id='"><script>alert(1)</script>')])
 
     assert "<script" not in page

@@ -59,9 +59,7 @@ def test_classes_follow_the_model_then_what_it_does_not_know(dataset_table, pred
 
 
 def test_split_is_cut_and_unlabelled_images_are_left_out(dataset_table, image_row):
-    dataset = dataset_table(
-        [image_row("a", "COVID"), image_row("b", None), image_row("c", "COVID", split="train")]
-    )
+    dataset = dataset_table([image_row("a", "COVID"), image_row("b", None), image_row("c", "COVID", split="train")])
 
     assert labelled_images(dataset, "test", "there")["image_id"].to_pylist() == ["a"]
     assert labelled_images(dataset, "all", "there")["image_id"].to_pylist() == ["a", "c"]

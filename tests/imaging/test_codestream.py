@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_ray.imaging.codestream import CodestreamHeader, read_jpeg2000_header, read_jpeg_header
+from cxr_ray.imaging.codestream import (
+    CodestreamHeader,
+    read_jpeg2000_header,
+    read_jpeg_header,
+    strip_jpeg_annotations,
+)
 from cxr_ray.imaging.limits import ErrorKind, ImageRefused
 
 
@@ -26,6 +31,15 @@ def test_jpeg_header(jpeg):
     assert read_jpeg_header(jpeg) == CodestreamHeader(
         width=50, height=40, components=3, precision=8, process=0xC0, subsampled=True
     )
+
+
+def test_annotations_are_stripped_and_pixels_stay(jpeg):
+    stripped = strip_jpeg_annotations(jpeg)
+    assert b"a comment" in jpeg
+    assert b"a comment" not in stripped
+    assert b"JFIF" not in stripped
+    assert read_jpeg_header(stripped) == read_jpeg_header(jpeg)
+    np.testing.assert_array_equal(Image.open(io.BytesIO(stripped)), Image.open(io.BytesIO(jpeg)))
 
 
 def test_jpeg2000_header(jpeg2000):
@@ -60,7 +74,5 @@ def test_restart_markers_and_stray_bytes_do_not_hide_a_second_frame_header(jpeg)
 def test_other_bytes_are_named(jpeg, jpeg2000):
     with pytest.raises(ImageRefused, match=r"codestream is no JPEG$"):
         read_jpeg_header(jpeg2000)
-    with pytest.raises(
-        ImageRefused, match=r"codestream is no JPEG 2000 \(JP2 boxes are not allowed in DICOM\)"
-    ):
+    with pytest.raises(ImageRefused, match=r"codestream is no JPEG 2000 \(JP2 boxes are not allowed in DICOM\)"):
         read_jpeg2000_header(jpeg)

@@ -15,9 +15,13 @@ from PIL import Image
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
 from cxr_ray.imaging.limits import ErrorKind
 
-MUTANTS = 150  # of each original
+MUTANTS = 200  # of each original
 LIMITS = DecodeLimits(max_megapixels=4)
 MARKERS = [bytes([0xFF, low]) for low in (0xC0, 0xC1, 0xC3, 0xC4, 0xD7, 0xD8, 0xD9, 0xDA, 0xDD, 0xEE, 0xF7)]
+ANNOTATIONS = [
+    bytes.fromhex("ffe000104a46494600090100000100010000"),
+    bytes.fromhex("ffee000e41646f6265006400000000ff"),
+]
 FRAME_HEADERS = [bytes.fromhex(f"ff{low}000b100080006001011100") for low in ("c0", "c1", "c3", "f7")]
 EXTREMES = (0, 1, 2**16, 2**31, 2**32 - 1)
 EXIF = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
@@ -40,7 +44,7 @@ def mutate(data, rng):
             source = rng.randrange(len(mutant))
             mutant[at:at] = mutant[source : source + rng.randrange(1, 60)]
         elif kind == 4:
-            mutant[at:at] = rng.choice(MARKERS + FRAME_HEADERS)
+            mutant[at:at] = rng.choice(MARKERS + FRAME_HEADERS + ANNOTATIONS)
         else:
             mutant[at : at + 4] = struct.pack(rng.choice("<>") + "I", rng.choice(EXTREMES))
     return bytes(mutant)
@@ -71,15 +75,13 @@ def dicom_files(make_dicom, transcode, radiograph, ramp12):
     native = make_dicom(ramp12, **tags)
     colour = make_dicom(np.ascontiguousarray(np.stack([radiograph] * 3, -1)))
     yield from (native, colour, make_dicom(ramp12, syntax="1.2.840.10008.1.2", preamble=False, **tags))
-    yield make_dicom(
-        ramp12, syntax="1.2.840.10008.1.2.4.201", codestream=encode_array(ramp12, bits_stored=12), **tags
-    )
+    yield make_dicom(ramp12, syntax="1.2.840.10008.1.2.4.201", codestream=encode_array(ramp12, bits_stored=12), **tags)
     buffer = io.BytesIO()
     Image.fromarray(radiograph).save(buffer, "JPEG")
     yield make_dicom(radiograph, syntax="1.2.840.10008.1.2.4.50", codestream=buffer.getvalue())
     for name in ("JPEGLosslessProcess14", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless"):
         yield transcode(native, name)
-        yield transcode(colour, name)
+    yield transcode(colour, "JPEG2000Lossless")
     yield transcode(native, "JPEGExtendedProcess2_4")
     dataset = pydicom.dcmread(io.BytesIO(native))
     dataset.compress(pydicom.uid.RLELossless)

@@ -113,11 +113,28 @@ def test_what_gdcm_compresses(make_dicom, transcode, ramp12, name, syntax):
         np.testing.assert_allclose(shown(data), unit(pixels), rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", ["JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless"])
-def test_colour_that_gdcm_compresses(make_dicom, transcode, radiograph, name):
+def test_colour_in_jpeg2000_and_in_lossless_jpeg(make_dicom, transcode, radiograph):
     colour = np.ascontiguousarray(np.stack([radiograph, 255 - radiograph, radiograph // 2], -1))
-    pixels = shown(transcode(make_dicom(colour), name))
-    np.testing.assert_array_equal(pixels, Image.fromarray(colour).convert("L"))
+    native = make_dicom(colour)
+    expected = Image.fromarray(colour).convert("L")
+    np.testing.assert_array_equal(shown(transcode(native, "JPEG2000Lossless")), expected)
+    for name in ("JPEGLosslessProcess14_1", "JPEGLSLossless"):
+        result = decode_image(transcode(native, name))
+        assert result.error_kind == "unsupported"
+        assert result.error == "colour in lossless JPEG or JPEG-LS is not supported"
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    ["ffe000104a46494600090100000100010000", "ffee000e41646f6265006400000000ff", "fffe0004abcd"],
+)
+def test_annotations_on_which_gdcm_would_abort_are_not_shown_to_it(make_dicom, transcode, ramp12, annotation):
+    native = make_dicom(ramp12, BitsStored=12)
+    data = transcode(native, "JPEGLosslessProcess14_1")
+    codestream = data[data.index(b"\xff\xd8\xff\xc3") : data.rindex(b"\xff\xd9") + 2]
+    annotated = codestream[:2] + bytes.fromhex(annotation) + codestream[2:]
+    data = make_dicom(ramp12, syntax="1.2.840.10008.1.2.4.70", codestream=annotated, BitsStored=12)
+    np.testing.assert_array_equal(shown(data), shown(native))
 
 
 @pytest.mark.parametrize("suffix", ["90", "91", "201", "202", "203"])
@@ -163,9 +180,7 @@ def test_twelve_bit_extended_jpeg_of_another_maker():
     assert (samples[420, 140], samples[230, 120]) == (244, 95)  # as pydicom's own tests have them
 
 
-@pytest.mark.parametrize(
-    ("rows", "columns", "expected"), [(30_000, 30_000, "too_large"), (65_535, 1, "truncated")]
-)
+@pytest.mark.parametrize(("rows", "columns", "expected"), [(30_000, 30_000, "too_large"), (65_535, 1, "truncated")])
 def test_the_header_is_checked_before_pixels(make_dicom, radiograph, rows, columns, expected):
     assert decode_image(make_dicom(radiograph, Rows=rows, Columns=columns)).error_kind == expected
 
@@ -187,9 +202,7 @@ def test_a_codestream_larger_than_its_dicom_header_is_refused(make_dicom, radiog
         data = make_dicom(radiograph, syntax=f"1.2.840.10008.1.2.4.{suffix}", codestream=bytes(huge))
         result = decode_image(data)
         assert result.error_kind == "unreadable"
-        assert result.error.startswith(
-            "codestream has 30000x30000x1 samples of 8 bits, the DICOM header 80x96x1"
-        )
+        assert result.error.startswith("codestream has 30000x30000x1 samples of 8 bits, the DICOM header 80x96x1")
     huge = bytearray(encode_array(ramp12, bits_stored=12))
     huge[8:16] = struct.pack(">2I", 30_000, 30_000)
     result = decode_image(make_dicom(ramp12, syntax="1.2.840.10008.1.2.4.90", codestream=bytes(huge)))

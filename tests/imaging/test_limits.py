@@ -34,9 +34,7 @@ def test_what_equals_the_limit_passes():
 def test_what_exceeds_a_limit_is_refused(shape, kind, message):
     limits = DecodeLimits(max_megapixels=0.01, max_bytes=30_000)
     with pytest.raises(ImageRefused, match=message) as refusal:
-        limits.check_samples(
-            **dict(zip(("width", "height", "channels", "bytes_per_sample"), shape, strict=True))
-        )
+        limits.check_samples(**dict(zip(("width", "height", "channels", "bytes_per_sample"), shape, strict=True)))
     assert refusal.value.kind == kind
 
 

@@ -28,9 +28,7 @@ def test_a_segment_that_ends_early_is_truncated(packed):
     assert refusal.value.kind == ErrorKind.TRUNCATED
 
 
-@pytest.mark.parametrize(
-    ("shape", "dtype"), [((5, 7), "u1"), ((5, 7), "<u2"), ((5, 7, 3), "u1"), ((5, 7, 3), "<u2")]
-)
+@pytest.mark.parametrize(("shape", "dtype"), [((5, 7), "u1"), ((5, 7), "<u2"), ((5, 7, 3), "u1"), ((5, 7, 3), "<u2")])
 def test_reads_what_pydicom_writes(shape, dtype):
     from pydicom.pixels.encoders.base import EncodeRunner
     from pydicom.pixels.encoders.native import _encode_frame as encode_row_wise
@@ -50,17 +48,13 @@ def test_reads_what_pydicom_writes(shape, dtype):
     }.items():
         runner.set_option(key, value)
     frame = bytes(encode_row_wise(pixels.tobytes(), runner))
-    planes = decode_rle_frame(
-        frame, pixels=35, samples_per_pixel=samples, bytes_per_sample=pixels.dtype.itemsize
-    )
+    planes = decode_rle_frame(frame, pixels=35, samples_per_pixel=samples, bytes_per_sample=pixels.dtype.itemsize)
     expected = np.moveaxis(pixels, -1, 0) if samples == 3 else pixels
     np.testing.assert_array_equal(np.frombuffer(planes, dtype).reshape(expected.shape), expected)
 
 
 def test_a_header_with_other_segments_is_unreadable():
     with pytest.raises(ImageRefused, match="RLE frame has 3 segments, not 2"):
-        decode_rle_frame(
-            struct.pack("<16L", 3, *[64] * 15), pixels=1, samples_per_pixel=1, bytes_per_sample=2
-        )
+        decode_rle_frame(struct.pack("<16L", 3, *[64] * 15), pixels=1, samples_per_pixel=1, bytes_per_sample=2)
     with pytest.raises(ImageRefused, match="ends in its header"):
         decode_rle_frame(b"\x01", pixels=1, samples_per_pixel=1, bytes_per_sample=1)

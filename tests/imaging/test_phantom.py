@@ -97,10 +97,7 @@ def test_viral_pneumonia_lies_in_both_lungs_and_is_fine_grained():
 
 
 def test_brightness_does_not_tell_the_class():
-    means = {
-        label: [draw_phantom(label, seed=s, size=64).pixels.mean() for s in range(30)]
-        for label in PHANTOM_LABELS
-    }
+    means = {label: [draw_phantom(label, seed=s, size=64).pixels.mean() for s in range(30)] for label in PHANTOM_LABELS}
     averages = [np.mean(values) for values in means.values()]
     assert max(averages) - min(averages) < np.mean([np.std(values) for values in means.values()])
 
@@ -122,9 +119,7 @@ def test_views_of_one_patient_share_the_anatomy():
 
 def test_every_seed_and_patient_draws_another_picture():
     pictures = [
-        draw_phantom("Normal", seed=seed, size=32, patient=patient).pixels
-        for seed in range(4)
-        for patient in range(4)
+        draw_phantom("Normal", seed=seed, size=32, patient=patient).pixels for seed in range(4) for patient in range(4)
     ]
     assert len({hashlib.sha256(p.tobytes()).hexdigest() for p in pictures}) == 16
 

@@ -21,9 +21,7 @@ PER_CLASS, SIZE = 20, 48
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> PhantomArchive:
-    return write_phantom_archive(
-        str(tmp_path_factory.mktemp("archive")), images_per_class=PER_CLASS, size=SIZE, seed=1
-    )
+    return write_phantom_archive(str(tmp_path_factory.mktemp("archive")), images_per_class=PER_CLASS, size=SIZE, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +70,7 @@ def test_every_image_can_be_read_and_shows_dark_lungs(archive):
     for path in archive.labels:
         folder, _, name = path.split("/")
         pixels = shown(Path(archive.uri) / path)
-        mask = (
-            np.asarray(Image.open(Path(archive.uri) / folder / "masks" / f"{name.rpartition('.')[0]}.png"))
-            > 0
-        )
+        mask = np.asarray(Image.open(Path(archive.uri) / folder / "masks" / f"{name.rpartition('.')[0]}.png")) > 0
         rim = ndimage.binary_dilation(mask, iterations=4) & ~mask
         assert pixels.shape == (SIZE, SIZE)
         assert pixels[mask].mean() < pixels[rim].mean(), path

@@ -24,7 +24,13 @@ def versions() -> dict[str, str]:
     return {"cxr_ray": __version__, "python": platform.python_version()} | {p: version(p) for p in RECORDED_PACKAGES}
 
 
-def write_run_record(output_uri: str, config: Any, **facts: Any) -> None:
-    """Write `run.json` beside the output: the resolved config, versions, and `facts`."""
+def write_run_record(output_uri: str, config: Any, *, name: str = "run.json", **facts: Any) -> None:
+    """Write `run.json` into the output folder: the resolved config, versions, and `facts`."""
     record = {"config": dataclasses.asdict(config), "versions": versions(), **facts}
-    write_bytes(join_uri(output_uri, "run.json"), json.dumps(record, indent=2, default=str).encode())
+    write_bytes(join_uri(output_uri, name), json.dumps(record, indent=2, default=str).encode())
+
+
+def write_table_record(table_uri: str, config: Any, **facts: Any) -> None:
+    """The same beside a table: `x/manifest.parquet` gets `x/_manifest.run.json`, which readers of the folder pass over."""
+    folder, _, name = table_uri.rpartition("/")
+    write_run_record(folder, config, name=f"_{name.removesuffix('.parquet')}.run.json", **facts)

@@ -1,0 +1,27 @@
+"""Config of the demo."""
+
+from dataclasses import dataclass
+
+from cxr_ray.config.checks import require
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoConfig:
+    """Index, prepare, train, classify and evaluate an archive of drawn chest phantoms, or a real one."""
+
+    archive: str | None = None
+    """A folder in the layout of the COVID-19 Radiography Database; phantoms in an S3 server of its own if not given."""
+    output: str = "demo-output"
+    """Folder for all results; what an earlier demo left there is deleted."""
+    image_size: int = 96
+    """Pixels a side."""
+    epochs: int = 20
+    """Passes over the training images."""
+    batch_size: int = 16
+    """Images a step."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.epochs >= 1, "epochs", self.epochs, ">= 1")

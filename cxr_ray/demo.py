@@ -1,0 +1,111 @@
+"""The whole product on an archive that it draws itself, or on a real one: every step is a job that a user can type."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cxr_ray.config.demo import DemoConfig
+from cxr_ray.errors import CxrRayError
+
+ARCHIVE_URI = "s3://hospital/chest x-rays"
+PHANTOMS_PER_CLASS = 100
+JOBS = Path(__file__).parent.parent / "jobs"
+
+
+class DemoError(CxrRayError):
+    """A step of the demo failed."""
+
+
+def run_demo(config: DemoConfig) -> None:
+    """Index, prepare, train, classify, evaluate; the path of the report is the last line printed.
+
+    Raises:
+        DemoError: naming the job that failed.
+    """
+    output = Path(config.output).absolute()
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    began = time.monotonic()
+    if config.archive:
+        _run_jobs(str(Path(config.archive).absolute()), output, config)
+    else:
+        with s3_server():
+            _fill_archive(ARCHIVE_URI)
+            _run_jobs(ARCHIVE_URI, output, config)
+    print(f"\ndone in {time.monotonic() - began:.0f} s; predictions: {output}/scored/predictions/*.parquet")
+    print(output / "report" / "report.html")
+
+
+def _fill_archive(uri: str) -> None:
+    from cxr_ray.imaging.phantom_archive import write_phantom_archive
+
+    print(f"drawing {4 * PHANTOMS_PER_CLASS} chest phantoms into {uri}", flush=True)
+    archive = write_phantom_archive(uri, images_per_class=PHANTOMS_PER_CLASS)
+    print(f"{archive.images} images and {len(archive.broken)} broken files", flush=True)
+
+
+def _run_jobs(archive_uri: str, output: Path, config: DemoConfig) -> None:
+    dataset, model, scored = (str(output / name) for name in ("dataset.parquet", "model", "scored"))
+    manifest = str(output / "manifest.parquet")
+    _job("index_archive", input_uri=archive_uri, output_uri=manifest, exclude="*/masks/*")
+    _job("prepare_dataset", input_uri=archive_uri, output_uri=dataset)
+    _job(
+        "train_classifier",
+        dataset_uri=dataset,
+        output_uri=model,
+        backbone="efficientnet_b0",
+        image_size=config.image_size,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+    )
+    _job("classify_archive", input_uri=manifest, model_uri=model, output_uri=scored, progress_seconds=10)
+    _job("evaluate_classifier", predictions_uri=scored, dataset_uri=dataset, output_uri=str(output / "report"))
+
+
+def _job(name: str, **flags: object) -> None:
+    """Run a job as a user would, and show the line they would type."""
+    arguments = [part for flag, value in flags.items() for part in (f"--{flag.replace('_', '-')}", str(value))]
+    print(f"\n$ python jobs/{name}.py {shlex.join(arguments)}", flush=True)
+    # The program is this interpreter and the arguments are ours: nothing a user could inject.
+    code = subprocess.run([sys.executable, str(JOBS / f"{name}.py"), *arguments], check=False).returncode  # noqa: S603
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise DemoError(f"{name} ended with exit code {code}; its own line above says why")
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """An S3 server (moto) on loopback with a bucket `hospital`; the AWS variables point to it inside the block."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    ours = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "demo",
+        "AWS_SECRET_ACCESS_KEY": "demo",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        from cxr_ray.archive.uris import open_filesystem
+
+        open_filesystem("s3://hospital")[0].mkdir("hospital")
+        yield endpoint
+    finally:
+        server.stop()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,231 @@
+"""The classification job on a real Ray cluster: rows, errors, gates, resume, several models, S3."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from cxr_ray.archive.manifest import index_archive
+from cxr_ray.archive.tables import read_table
+from cxr_ray.config import ClassifyConfig, IndexConfig
+from cxr_ray.errors import BundleError, ClusterError, GateError, ResumeError, StorageError
+from cxr_ray.imaging.phantom_archive import write_phantom_archive
+from cxr_ray.models.backbones import build_backbone
+from cxr_ray.models.bundle import save_bundle
+from cxr_ray.schema import LABELS
+from cxr_ray.scoring.classify_archive import classify_archive, default_block_rows
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """24 drawn phantoms in every format, with five broken files."""
+    return write_phantom_archive(
+        str(tmp_path_factory.mktemp("archive")), images_per_class=6, size=64, broken=5, dicom_fraction=0.3
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return random_bundle(tmp_path_factory.mktemp("bundle"), seed=0)
+
+
+def random_bundle(folder, *, seed, image_size=32):
+    import torch
+
+    torch.manual_seed(seed)
+    model = build_backbone("efficientnet_b0", num_classes=len(LABELS), image_size=image_size)
+    card = {"kind": "classifier", "backbone": "efficientnet_b0", "labels": LABELS, "image_size": image_size}
+    save_bundle(str(folder), model.state_dict(), **card)
+    return str(folder)
+
+
+def classify(input_uri, models, output, **options):
+    models = models if isinstance(models, tuple) else (models,)
+    options = {"max_error_rate": 1.0, "exclude": ("*/masks/*",)} | options
+    return classify_archive(
+        ClassifyConfig(input_uri=str(input_uri), model_uri=models, output_uri=str(output), **options)
+    )
+
+
+def rows_of(output) -> pa.Table:
+    return read_table(f"{output}/predictions").sort_by("image_id")
+
+
+def files_of(archive) -> int:
+    return archive.images + len(archive.broken)
+
+
+def test_every_file_is_one_row_and_a_broken_file_is_no_crash(ray_cluster, archive, bundle, tmp_path):
+    counts = classify(archive.uri, bundle, tmp_path)
+    rows = rows_of(tmp_path)
+    assert rows.num_rows == files_of(archive) == len(set(rows["image_id"].to_pylist()))
+    kinds = dict(zip(rows["image_id"].to_pylist(), rows["error_kind"].to_pylist(), strict=True))
+    assert {name: kinds[name] for name, _ in archive.broken} == dict(archive.broken)
+    assert counts["error"] == len(archive.broken)
+    scored = rows.filter(pc.equal(rows["status"], "ok"))
+    assert scored["label"].null_count == 0
+    total = sum(scored[c].to_numpy() for c in scored.column_names if c.startswith("prob_"))
+    np.testing.assert_allclose(total, 1, atol=1e-3)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["counts"]["error"] == len(archive.broken)
+    assert set(rows["run_id"].to_pylist()) == {record["run_id"]}
+
+
+def test_no_patient_stands_in_any_output(ray_cluster, archive, bundle, tmp_path):
+    classify(archive.uri, bundle, tmp_path)
+    rows = rows_of(tmp_path)
+    dicom = rows.filter(pc.is_valid(rows["study_uid"]))
+    assert dicom.num_rows > 0
+    assert dicom["patient_key"].null_count == 0
+    text = str(rows.to_pylist()) + (tmp_path / "run.json").read_text()
+    for identity in ("Phantom^", "19700101"):
+        assert identity not in text
+
+
+def test_too_many_errors_fail_the_job_and_keep_every_row(ray_cluster, archive, bundle, tmp_path):
+    with pytest.raises(GateError, match=r"5 of .* images are errors .*--max-error-rate 0.01"):
+        classify(archive.uri, bundle, tmp_path, max_error_rate=0.01)
+    assert rows_of(tmp_path).num_rows == files_of(archive)
+
+
+def test_a_second_run_scores_only_what_is_due(ray_cluster, bundle, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    save_noise(folder / "a.png", 1)
+    (folder / "b.png").write_bytes(b"not yet an image")
+    classify(folder, bundle, output)
+    first = rows_of(output)
+    save_noise(folder / "b.png", 2)
+    save_noise(folder / "c #1 %.png", 3)
+    classify(folder, bundle, output)
+    second = rows_of(output)
+    assert second["image_id"].to_pylist() == ["a.png", "b.png", "c #1 %.png"]
+    assert second["run_id"].to_pylist()[:2] == first["run_id"].to_pylist()
+    assert second["status"].to_pylist() == ["ok", "error", "ok"]
+    classify(folder, bundle, output, retry_errors=True)
+    third = rows_of(output)
+    assert third["status"].to_pylist() == ["ok"] * 3
+    assert third["run_id"].to_pylist()[0] == first["run_id"].to_pylist()[0] != third["run_id"].to_pylist()[1]
+
+
+def test_another_model_on_the_same_output_is_refused(ray_cluster, archive, bundle, tmp_path):
+    other, output = random_bundle(tmp_path / "other", seed=1), tmp_path / "out"
+    classify(archive.uri, bundle, output)
+    with pytest.raises(ResumeError, match=r"rows of model efficientnet_b0-\w+, this command has model efficientnet"):
+        classify(archive.uri, other, output)
+    classify(archive.uri, other, output, overwrite=True)
+    assert len(set(rows_of(output)["model_id"].to_pylist())) == 1
+
+
+def test_several_models_share_one_pass_and_their_mean_leads(ray_cluster, archive, bundle, tmp_path):
+    other = random_bundle(tmp_path / "other", seed=1, image_size=48)
+    for name, models in {"a": bundle, "b": other, "both": (bundle, other)}.items():
+        classify(archive.uri, models, tmp_path / name, precision="fp32")
+    a, b, both = (rows_of(tmp_path / name) for name in ("a", "b", "both"))
+    ok = pc.equal(both["status"], "ok")
+    joint = both.filter(ok)
+    for column in ("prob_covid", "prob_normal"):
+        alone = [table.filter(ok)[column].to_numpy() for table in (a, b)]
+        np.testing.assert_allclose(joint[f"efficientnet_b0_{column}"].to_numpy(), alone[0], atol=1e-5)
+        np.testing.assert_allclose(joint[f"efficientnet_b0_2_{column}"].to_numpy(), alone[1], atol=1e-5)
+        np.testing.assert_allclose(joint[column].to_numpy(), np.mean(alone, axis=0), atol=1e-5)
+
+
+def test_a_manifest_is_scored_as_its_archive_is(ray_cluster, archive, bundle, tmp_path):
+    index = IndexConfig(input_uri=archive.uri, output_uri=str(tmp_path / "manifest"), exclude=("*/masks/*",))
+    index_archive(index)
+    classify(archive.uri, bundle, tmp_path / "prefix")
+    classify(tmp_path / "manifest", bundle, tmp_path / "listed", exclude=())
+    columns = ["image_id", "status", "content_sha256", "label"]
+    assert rows_of(tmp_path / "prefix").select(columns) == rows_of(tmp_path / "listed").select(columns)
+
+
+def test_a_manifest_that_names_an_image_twice_is_refused(ray_cluster, bundle, tmp_path):
+    uri = str(tmp_path / "a.png")
+    pq.write_table(pa.table({"image_id": ["a", "a"], "uri": [uri, uri]}), tmp_path / "m.parquet")
+    with pytest.raises(StorageError, match="names image_id 'a' more than once"):
+        classify(tmp_path / "m.parquet", bundle, tmp_path / "out", exclude=())
+
+
+def test_a_vanished_object_is_a_row(ray_cluster, bundle, tmp_path):
+    save_noise(tmp_path / "a.png", 1)
+    table = pa.table({"image_id": ["a", "gone"], "uri": [str(tmp_path / "a.png"), str(tmp_path / "gone.png")]})
+    pq.write_table(table, tmp_path / "m.parquet")
+    classify(tmp_path / "m.parquet", bundle, tmp_path / "out", exclude=())
+    assert rows_of(tmp_path / "out")["error_kind"].to_pylist() == [None, "not_found"]
+
+
+def test_a_job_that_cannot_be_scheduled_says_so_at_once(ray_cluster, archive, bundle, tmp_path):
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match="1 GPU actors were asked for and the cluster has 0 GPUs"):
+        classify(archive.uri, bundle, tmp_path, device="cuda")
+    with pytest.raises(ClusterError, match="99 actors were asked for and the cluster has 2 CPUs"):
+        classify(archive.uri, bundle, tmp_path, num_actors=99)
+    assert time.monotonic() - began < 10
+
+
+def test_a_missing_bundle_is_named_before_anything_starts(tmp_path):
+    with pytest.raises(BundleError, match=r"no model bundle at .*/nowhere"):
+        classify(tmp_path, str(tmp_path / "nowhere"), tmp_path / "out")
+
+
+@pytest.mark.s3
+def test_an_archive_in_s3_gives_the_rows_that_it_gives_on_disk(ray_cluster, bucket_uri, bundle, tmp_path):
+    remote_output = f"{bucket_uri}/out %41 #2"
+    local = write_phantom_archive(str(tmp_path / "in"), images_per_class=3, size=64, broken=5)
+    remote = write_phantom_archive(f"{bucket_uri}/chest x-rays #1", images_per_class=3, size=64, broken=5)
+    classify(local.uri, bundle, tmp_path / "out")
+    classify(remote.uri, bundle, remote_output)
+    columns = ["image_id", "status", "error_kind", "format", "width", "content_sha256", "label"]
+    in_s3 = rows_of(remote_output)
+    assert rows_of(tmp_path / "out").select(columns) == in_s3.select(columns)
+    classify(remote.uri, bundle, remote_output)
+    assert rows_of(remote_output) == in_s3
+
+
+def test_a_killed_driver_loses_nothing_and_nothing_stands_twice(bundle, tmp_path):
+    """`kill -9` of the driver while blocks are being committed, then the same command."""
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for i in range(400):
+        save_noise(folder / f"{i:03}.png", i)
+    line = [sys.executable, str(REPOSITORY / "jobs/classify_archive.py"), "--input-uri", str(folder)]
+    line += ["--model-uri", bundle, "--output-uri", str(output), "--rows-per-block", "8", "--batch-size", "8"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    job = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(output.glob("_state/checkpoint/*.parquet"))) < 5:
+        assert job.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    again = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert again.returncode == 0, again.stderr
+    rows = rows_of(output)
+    assert rows["image_id"].to_pylist() == [f"{i:03}.png" for i in range(400)]
+    record = json.loads((output / "run.json").read_text())
+    runs = {run["values"]: run["counts"] for run in rows["run_id"].value_counts().to_pylist()}
+    assert len(runs) == 2, "rows committed before the kill keep the run that scored them"
+    assert runs[record["run_id"]] == record["images_scored"] < 400
+
+
+def test_block_size_is_a_fiftieth_within_bounds():
+    assert [default_block_rows(n) for n in (1, 2_601, 10_000, 10_000_000)] == [64, 64, 200, 8192]
+
+
+def save_noise(path, seed):
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50), np.uint8)).save(path)
