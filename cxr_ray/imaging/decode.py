@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.imaging.dicom import DicomTags, decode_dicom, read_dataset, read_tags
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 from cxr_ray.imaging.raster import RASTER_PLUGINS, decode_raster
-from cxr_ray.imaging.recognise import HEAD_BYTES, recognise_format
 
 DEFAULT_LIMITS = DecodeLimits()
 

@@ -30,8 +30,8 @@ class DicomTags:
         study_uid: (0020,000D).
         series_uid: (0020,000E).
         sop_uid: (0008,0018).
-        patient_id: (0010,0020) as it stands in the file. It is for hashing only: it must leave neither the
-            worker nor, by way of `repr`, reach a log.
+        patient_id: (0010,0020) as it stands in the file, for hashing only: it never leaves the worker, and
+            `repr` does not show it.
     """
 
     modality: str | None = None
@@ -120,7 +120,7 @@ def _require_complete(dataset: FileDataset, data: bytes) -> None:
     """Refuse a file that ends within an element, which pydicom accepts as a shorter one."""
     from pydicom.dataelem import RawDataElement
 
-    last = dataset.get_item(max(dataset.keys(), default=0x00080000), keep_deferred=True) if len(dataset) else None
+    last = dataset.get_item(max(dataset.keys()), keep_deferred=True) if len(dataset) else None
     is_cut = isinstance(last, RawDataElement) and last.length not in (0xFFFFFFFF, len(last.value or b""))
     is_dropped = "PixelData" not in dataset and _PIXEL_DATA_LITTLE_ENDIAN in data
     if is_cut or is_dropped:

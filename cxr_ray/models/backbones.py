@@ -16,12 +16,12 @@ class Backbone:
     timm_name: str
     channels_last: bool
     """Convolutions run faster with channels last; measured, a ViT does not."""
-    fixed_grid: bool = False
-    """Position embeddings are learned for one image size, which must be named when the model is built."""
+    patch_size: int | None = None
+    """Pixels a side of a ViT's patches, for whose grid at one image size position embeddings are learned."""
 
 
 BACKBONES = {
-    "vit_b16": Backbone("vit_base_patch16_224", channels_last=False, fixed_grid=True),
+    "vit_b16": Backbone("vit_base_patch16_224", channels_last=False, patch_size=16),
     "resnet50": Backbone("resnet50", channels_last=True),
     "efficientnet_b0": Backbone("efficientnet_b0", channels_last=True),
     "densenet121": Backbone("densenet121", channels_last=True),
@@ -45,5 +45,9 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
     if name not in BACKBONES:
         raise ConfigError(f"no backbone {name!r}; choose one of {', '.join(BACKBONES)}")
     backbone = BACKBONES[name]
-    grid = {"img_size": image_size, "dynamic_img_pad": True} if backbone.fixed_grid else {}
+    grid = {}
+    if patch := backbone.patch_size:
+        # timm pads images to whole patches but would learn embeddings only for those that image_size holds whole
+        padded = -(-image_size // patch) * patch
+        grid = {"img_size": padded, "dynamic_img_size": True, "dynamic_img_pad": True}
     return timm.create_model(backbone.timm_name, pretrained=pretrained, num_classes=num_classes, **grid)

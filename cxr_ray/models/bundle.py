@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from filelock import FileLock
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from cxr_ray import __version__
-from cxr_ray.archive.uris import join_uri, open_filesystem, read_bytes, write_bytes
+from cxr_ray.archive.uris import is_local, join_uri, open_filesystem, read_bytes, write_bytes
 from cxr_ray.errors import BundleError, StorageError
+from cxr_ray.imaging.resize import INTERPOLATIONS
+from cxr_ray.schema import probability_column
 
 if TYPE_CHECKING:
     import torch
@@ -25,21 +27,38 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def _of_own_columns(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(map(probability_column, labels))) < len(labels):
+        raise ValueError(f"{labels} would share a probability column")
+    return labels
+
+
+def _known(interpolation: str) -> str:
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"{interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
+    return interpolation
+
+
+Labels = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_of_own_columns)]
+PerChannel = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+Spread = Annotated[FiniteFloat, Field(gt=0)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What `model.json` says of the weights beside it."""
+    """What `model.json` says of the weights beside it; `read_card` checks every field."""
 
     kind: str
     """`classifier`; other jobs add other kinds."""
     backbone: str
-    labels: tuple[str, ...]
+    labels: Labels
     """Class names in the order of the outputs."""
-    image_size: int
+    image_size: Annotated[int, Field(ge=1)]
     """Pixels a side that images are squashed to."""
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    interpolation: str = "bilinear"
-    weights_sha256: str
+    mean: PerChannel = IMAGENET_MEAN
+    std: tuple[Spread, Spread, Spread] = IMAGENET_STD
+    interpolation: Annotated[str, AfterValidator(_known)] = "bilinear"
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # also the name of a file in a node's cache
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     code_version: str = __version__
     dataset_fingerprint: str | None = None
@@ -96,21 +115,21 @@ def load_weights(uri: str, card: ModelCard) -> "dict[str, torch.Tensor]":
     """The weights of the bundle at `uri` on the CPU; a node downloads them once, whatever the number of its actors.
 
     Raises:
-        BundleError: if the file is missing or is not the one that `card` was written for.
+        BundleError: if the file is missing, is not the one that `card` was written for, or is no safetensors file.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     weights_uri = join_uri(uri, WEIGHTS_NAME)
-    data = (
-        _cached_on_node(weights_uri, card.weights_sha256)
-        if "://" in uri
-        else _checked_bytes(weights_uri, card.weights_sha256)
-    )
-    return load(data)
+    fetch = _checked_bytes if is_local(open_filesystem(uri)[0]) else _cached_on_node
+    try:
+        return load(fetch(weights_uri, card.weights_sha256))
+    except SafetensorError as error:
+        raise BundleError(f"{weights_uri} is no safetensors file: {error}; train or export the model again") from error
 
 
 def _cached_on_node(uri: str, sha256: str) -> bytes:
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "cxr_ray" / "weights"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cxr_ray" / "weights"
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / f"{sha256}.safetensors"
     with FileLock(f"{path}.lock"):
@@ -124,10 +143,10 @@ def _cached_on_node(uri: str, sha256: str) -> bytes:
 
 
 def _checked_bytes(uri: str, sha256: str) -> bytes:
-    fs, path = open_filesystem(uri)
-    if not fs.exists(path):
-        raise BundleError(f"{uri} is missing; the bundle is incomplete")
-    data = read_bytes(uri)
+    try:
+        data = read_bytes(uri)
+    except StorageError as error:
+        raise BundleError(f"the bundle is incomplete: {error}") from error
     if _sha256(data) != sha256:
         raise BundleError(
             f"{uri} was altered or belongs to another model: "

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from cxr_ray.errors import BundleError
+from cxr_ray.errors import BundleError, ConfigError
 from cxr_ray.models.backbones import BACKBONES, build_backbone
 from cxr_ray.models.bundle import ModelCard, load_weights, read_card
 
@@ -35,9 +35,13 @@ class Classifier:
         self.card: ModelCard = read_card(uri)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.precision = precision
-        model = build_backbone(self.card.backbone, num_classes=len(self.card.labels), image_size=self.card.image_size)
         try:
+            model = build_backbone(
+                self.card.backbone, num_classes=len(self.card.labels), image_size=self.card.image_size
+            )
             model.load_state_dict(load_weights(uri, self.card))
+        except ConfigError as error:
+            raise BundleError(f"{uri}: {error}") from error
         except RuntimeError as error:
             raise BundleError(
                 f"{uri}: weights do not fit {self.card.backbone}: {str(error).splitlines()[-1].strip()}"

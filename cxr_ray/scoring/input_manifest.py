@@ -23,29 +23,38 @@ def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -
 
     Raises:
         ConfigError: if `exclude` is given with a manifest.
-        StorageError: if a manifest lacks `image_id` or `uri` or names an image twice, or a prefix holds no image.
+        StorageError: if a manifest has no rows, lacks `image_id` or `uri` or names an image twice, or a prefix holds
+            no image.
     """
     if not is_table(input_uri):
         counts = write_manifest(input_uri, listing_uri, exclude=exclude)
         log.info("%s images under %s, %s other files passed over", f"{counts.images:,}", input_uri, counts.skipped)
         return listing_uri, counts.images
     if exclude:
-        raise ConfigError(f"--exclude {' '.join(exclude)} needs a prefix; {input_uri} is a manifest: exclude when indexing")
+        raise ConfigError(
+            f"--exclude {' '.join(exclude)} needs a prefix; {input_uri} is a manifest: exclude when indexing"
+        )
     missing = {"image_id", "uri"} - set(read_schema(input_uri).names)
     if missing:
         raise StorageError(
             f"manifest {input_uri} has no column {', '.join(sorted(missing))}; make one with index_archive.py"
         )
     check_unique(input_uri)
-    return input_uri, sum(batch.num_rows for batch in iter_batches(input_uri, ["image_id"]))
+    images = sum(batch.num_rows for batch in iter_batches(input_uri, ["image_id"]))
+    if not images:
+        raise StorageError(f"manifest {input_uri} has no rows; make one with index_archive.py")
+    return input_uri, images
 
 
 def is_table(uri: str) -> bool:
-    """Whether `uri` is a Parquet file or a folder that starts with one, rather than a folder of images."""
+    """Whether `uri` is a Parquet file or a folder that starts with one, rather than a folder of images.
+
+    Names that start with `_` (run records, Spark's `_SUCCESS`) do not count, as for readers of Parquet folders.
+    """
     fs, path = open_filesystem(uri)
     if uri.endswith(".parquet"):
         return bool(fs.exists(path))
     if fs.isfile(path):
         return False
-    first = next(list_objects(uri))
-    return first.name.endswith(".parquet") and "/" not in first.name
+    first = next((entry.name for entry in list_objects(uri) if not entry.name.startswith("_")), "")
+    return first.endswith(".parquet") and "/" not in first

@@ -70,7 +70,7 @@ def claim_output(state: OutputState, signature: JobSignature, *, overwrite: bool
     if overwrite:
         remove_output(state)
     if exists(state.signature_uri):
-        stored = JobSignature(**json.loads(read_bytes(state.signature_uri)))
+        stored = _read_signature(state)
         for name, value in asdict(signature).items():
             if getattr(stored, name) != value:
                 raise ResumeError(
@@ -83,6 +83,16 @@ def claim_output(state: OutputState, signature: JobSignature, *, overwrite: bool
             f"{state.rows_uri} holds rows of an unknown job; choose another --output-uri, or --overwrite to start over"
         )
     write_bytes(state.signature_uri, json.dumps(asdict(signature), indent=2).encode())
+
+
+def _read_signature(state: OutputState) -> JobSignature:
+    try:
+        return JobSignature(**json.loads(read_bytes(state.signature_uri)))
+    except (ValueError, TypeError) as error:
+        raise ResumeError(
+            f"{state.signature_uri} is damaged or of another version; choose another --output-uri, "
+            "or --overwrite to start over"
+        ) from error
 
 
 def remove_output(state: OutputState) -> None:
@@ -131,9 +141,6 @@ def write_remaining(state: OutputState, manifest_uri: str, target_uri: str, rows
 
     Returns:
         Number of images left to do, and number of rows that stand already.
-
-    Raises:
-        StorageError: if the manifest names an image twice.
     """
     done = finished_ids(state)
     left = 0
@@ -141,7 +148,7 @@ def write_remaining(state: OutputState, manifest_uri: str, target_uri: str, rows
     pending = schema.empty_table()
     with table_writer(target_uri, schema) as writer:
         for batch in _manifest_batches(manifest_uri, schema):
-            fresh = batch.filter(pc.invert(pc.is_in(batch["image_id"], value_set=done)))
+            fresh = batch.filter(pc.invert(pc.is_in(batch["image_id"].cast(done.type), value_set=done)))
             left += fresh.num_rows
             pending = pa.concat_tables([pending, fresh])
             whole = pending.num_rows - pending.num_rows % rows_per_block
@@ -149,7 +156,7 @@ def write_remaining(state: OutputState, manifest_uri: str, target_uri: str, rows
                 writer.write_table(pending.slice(0, whole), row_group_size=rows_per_block)
             pending = pending.slice(whole)
         if pending.num_rows:
-            writer.write_table(pending)
+            writer.write_table(pending, row_group_size=rows_per_block)
     return left, len(done)
 
 
@@ -162,10 +169,15 @@ def _manifest_batches(manifest_uri: str, schema: pa.Schema) -> Iterator[pa.Table
 
 
 def finished_ids(state: OutputState) -> pa.Array:
-    """image_id of every row that stands."""
-    if not _file_names(state.rows_uri):
-        return pa.array([], pa.string())
-    return pa.concat_arrays([batch["image_id"] for batch in iter_batches(state.rows_uri, ["image_id"])])
+    """image_id of every row that stands, large_string."""
+    stands = bool(_file_names(state.rows_uri))
+    return _ids(state.rows_uri).combine_chunks() if stands else pa.array([], pa.large_string())
+
+
+def _ids(uri: str) -> pa.ChunkedArray:
+    # plain strings end at 2 GiB, which some 30 million ids have together
+    batches = iter_batches(uri, ["image_id"])
+    return pa.chunked_array([batch["image_id"].cast(pa.large_string()) for batch in batches], pa.large_string())
 
 
 def count_rows(state: OutputState) -> dict[str, int]:
@@ -186,12 +198,15 @@ def count_rows(state: OutputState) -> dict[str, int]:
 
 
 def check_unique(manifest_uri: str) -> None:
-    """Refuse a manifest that names an image twice: one of its rows would be lost.
+    """Refuse a manifest that names an image twice, of whose rows one would be lost, or names one not at all.
 
     Raises:
-        StorageError: naming the first such image.
+        StorageError: naming the first such image, or how many values are missing.
     """
-    ids = pa.chunked_array([b["image_id"] for b in iter_batches(manifest_uri, ["image_id", "uri"])])
+    for batch in iter_batches(manifest_uri, ["image_id", "uri"]):
+        if missing := batch["image_id"].null_count + batch["uri"].null_count:
+            raise StorageError(f"manifest {manifest_uri} has {missing} empty image_id or uri; fill or drop those rows")
+    ids = _ids(manifest_uri)
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     repeated = next(row["values"] for row in pc.value_counts(ids).to_pylist() if row["counts"] > 1)

@@ -37,27 +37,30 @@ class PixelCache:
 
 
 def cache_pixels(rows: pa.Table, *, image_size: int, interpolation: str) -> "list[ray.ObjectRef]":
-    """Start decoding the images of a dataset table; references to the parts of its `PixelCache`.
+    """Decode the images of a dataset table on all cores; references to the parts of its `PixelCache`.
 
     Raises:
-        DatasetError: when the parts are fetched, naming the first image that cannot be read.
+        DatasetError: naming the first image that cannot be read.
     """
     ids, uris = rows["image_id"].to_pylist(), rows["uri"].to_pylist()
     starts = range(0, len(ids), IMAGES_PER_PART)
-    return [
-        _load_part.remote(ids[s : s + IMAGES_PER_PART], uris[s : s + IMAGES_PER_PART], image_size, interpolation)
-        for s in starts
-    ]
+    slices = [slice(start, start + IMAGES_PER_PART) for start in starts]
+    loading = [_load_part.remote(ids[part], uris[part], image_size, interpolation) for part in slices]
+    for _, problem in loading:
+        if message := ray.get(problem):
+            raise DatasetError(message)
+    return [pixels for pixels, _ in loading]
 
 
-@ray.remote(num_cpus=1)
-def _load_part(image_ids: list[str], uris: list[str], image_size: int, interpolation: str) -> np.ndarray:
+@ray.remote(num_cpus=1, num_returns=2)
+def _load_part(
+    image_ids: list[str], uris: list[str], image_size: int, interpolation: str
+) -> tuple[np.ndarray, str | None]:
+    """Pixels uint8 [n, image_size, image_size], and what is wrong with the first image that cannot be read."""
     pixels = np.empty((len(uris), image_size, image_size), np.uint8)
     images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_size=image_size)
     for position, image in enumerate(images):
         if image.decoded.pixels is None:
-            raise DatasetError(
-                f"cannot train on {image_ids[position]}: {image.decoded.error}; prepare the dataset again"
-            )
+            return pixels, f"cannot train on {image_ids[position]}: {image.decoded.error}; prepare the dataset again"
         pixels[position] = resize_image(image.decoded.pixels, image_size, interpolation)
-    return pixels
+    return pixels, None

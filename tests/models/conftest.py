@@ -1,0 +1,54 @@
+"""Bundles of random weights, made on the spot."""
+
+import numpy as np
+import pytest
+
+LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
+
+
+@pytest.fixture(scope="session")
+def save_random():
+    """Save a bundle of random weights at a URI; its card."""
+
+    def save(uri, *, seed=0, **card):
+        import torch
+
+        from cxr_ray.models.backbones import build_backbone
+        from cxr_ray.models.bundle import save_bundle
+
+        card = {"kind": "classifier", "backbone": "efficientnet_b0", "labels": LABELS, "image_size": 64} | card
+        torch.manual_seed(seed)
+        model = build_backbone(card["backbone"], num_classes=len(card["labels"]), image_size=card["image_size"])
+        _spread_activations(model, card["image_size"])
+        return save_bundle(str(uri), model.state_dict(), **card)
+
+    return save
+
+
+def _spread_activations(model, image_size):
+    """Untrained normalisation lets every image fade to the same logits; take its statistics from noise instead."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model.train()(torch.randn(8, 3, image_size, image_size))
+        model.get_classifier().weight.mul_(8)
+
+
+@pytest.fixture(scope="session")
+def bundle_uri(save_random, tmp_path_factory):
+    """A bundle that no test may change."""
+    folder = tmp_path_factory.mktemp("bundle")
+    save_random(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def radiographs():
+    """Twelve uint8 [72, 80], smooth, no two alike."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[0:72, 0:80]
+    waves = [np.sin(y / a + p) * np.cos(x / b) for a, b, p in rng.uniform(3, 25, (12, 3))]
+    return [np.rint(127 + 110 * wave + rng.normal(0, 4, wave.shape)).clip(0, 255).astype(np.uint8) for wave in waves]

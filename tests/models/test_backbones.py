@@ -1,0 +1,31 @@
+import pytest
+
+from cxr_ray.errors import ConfigError
+from cxr_ray.models.backbones import BACKBONES, build_backbone
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    ("image_size", "num_classes"),
+    [(96, 1), (96, 7), (100, 2), (224, 4), (225, 1)],
+)
+def test_gives_a_logit_for_each_class_at_any_image_size(name, image_size, num_classes):
+    import torch
+
+    with torch.device("meta"):  # shapes without arithmetic
+        model = build_backbone(name, num_classes=num_classes, image_size=image_size).eval()
+        logits = model(torch.empty(3, 3, image_size, image_size))
+    assert logits.shape == (3, num_classes)
+
+
+def test_a_vit_learns_an_embedding_for_every_patch_of_the_padded_image():
+    import torch
+
+    with torch.device("meta"):
+        model = build_backbone("vit_b16", num_classes=2, image_size=100)
+    assert model.pos_embed.shape[1] == 1 + 7 * 7
+
+
+def test_an_unknown_name_is_refused_with_the_choice():
+    with pytest.raises(ConfigError, match="no backbone 'vgg16'; choose one of vit_b16, resnet50, "):
+        build_backbone("vgg16", num_classes=2, image_size=32)
