@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cxr_ray.archive.uris import open_filesystem
+from fsspec import AbstractFileSystem
+
+from cxr_ray.archive.uris import one_line, open_filesystem
+from cxr_ray.errors import StorageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,31 +26,31 @@ def fetch_objects(uris: Sequence[str], *, first_bytes: int | None = None) -> lis
     what is worth retrying (S3's 503 and SlowDown among them). No failure of one object touches another.
     """
     outcomes: list[Fetched] = [Fetched(data=b"")] * len(uris)
-    by_scheme: dict[str, list[int]] = {}
+    by_filesystem: dict[AbstractFileSystem, dict[int, str]] = {}
     for position, uri in enumerate(uris):
-        by_scheme.setdefault(uri.partition("://")[0] if "://" in uri else "", []).append(position)
-    for positions in by_scheme.values():
-        fs, _ = open_filesystem(uris[positions[0]])
-        paths = [open_filesystem(uris[p])[1] for p in positions]
+        try:
+            fs, path = open_filesystem(uri)
+        except StorageError as error:
+            outcomes[position] = Fetched(error_kind="download_failed", error=str(error))
+        else:
+            by_filesystem.setdefault(fs, {})[position] = path
+    for fs, path_at in by_filesystem.items():
+        paths = list(path_at.values())
         # cat_ranges, since cat() would take `[` and `*` in a name for a pattern
         start = None if first_bytes is None else 0
         results = fs.cat_ranges(paths, [start] * len(paths), [first_bytes] * len(paths), on_error="return")
-        for position, result in zip(positions, results, strict=True):
+        for position, result in zip(path_at, results, strict=True):
             outcomes[position] = _outcome(result, uris[position])
     return outcomes
 
 
-def _outcome(result: object, uri: str) -> Fetched:
+def _outcome(result: bytes | Exception, uri: str) -> Fetched:
     match result:
-        case bytes() | bytearray() | memoryview():
-            return Fetched(data=bytes(result))
+        case bytes():
+            return Fetched(data=result)
         case FileNotFoundError() | NotADirectoryError():
             return Fetched(error_kind="not_found", error=f"no object at {uri}")
         case PermissionError():
-            return Fetched(error_kind="forbidden", error=f"may not read {uri}: {_one_line(result)}")
+            return Fetched(error_kind="forbidden", error=f"may not read {uri}: {one_line(result)}")
         case _:
-            return Fetched(error_kind="download_failed", error=f"cannot read {uri}: {_one_line(result)}")
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+            return Fetched(error_kind="download_failed", error=f"cannot read {uri}: {one_line(result)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 
-from cxr_ray.archive.uris import is_local, is_s3, join_uri, open_filesystem
+from cxr_ray.archive.uris import is_local, is_s3, join_uri, named_failures, open_filesystem
 from cxr_ray.errors import StorageError
 
 
@@ -27,7 +27,7 @@ class ListedObject:
 def list_objects(uri: str) -> Iterator[ListedObject]:
     """Stream the objects under `uri`, sorted by the UTF-8 bytes of their names, in near-constant memory.
 
-    Hidden objects (a name or folder that starts with `.`) and folder markers are passed over. The order is the same
+    Hidden objects (a name or folder that starts with `.`), folder markers and special files are passed over. The order is the same
     on every storage, so two listings can be merged as streams.
 
     Raises:
@@ -36,10 +36,11 @@ def list_objects(uri: str) -> Iterator[ListedObject]:
     fs, root = open_filesystem(uri)
     try:
         found = False
-        for entry in _entries(fs, root, uri.rstrip("/")):
-            found = True
-            if not any(part.startswith(".") for part in entry.name.split("/")):
-                yield entry
+        with named_failures("list", uri):
+            for entry in _entries(fs, root, uri):
+                found = True
+                if not any(part.startswith(".") for part in entry.name.split("/")):
+                    yield entry
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"nothing stands at {uri}; check the URI") from error
     except PermissionError as error:

@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -35,7 +35,7 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     scheme, separator, _ = uri.partition("://")
     if not separator or scheme in ("file", "local"):
         local_path = uri if not separator else uri.removeprefix(f"{scheme}://")
-        return filesystem("file"), str(Path(local_path).expanduser().absolute())
+        return filesystem("file"), _absolute_path(local_path)
     if scheme in S3_SCHEMES:
         s3 = filesystem("s3", **S3_OPTIONS)
         return s3, uri.removeprefix(f"{scheme}://").rstrip("/")
@@ -65,19 +65,30 @@ def is_s3(fs: AbstractFileSystem) -> bool:
 
 
 def join_uri(base: str, *names: str) -> str:
-    """`base` and `names` joined by single slashes."""
-    return "/".join([base.rstrip("/"), *names])
+    """`base` and `names` joined by single slashes; the slashes of `memory://` and `file:///` stay."""
+    scheme, separator, path = base.rpartition("://")
+    return "/".join([f"{scheme}{separator}{path.rstrip('/')}", *names])
 
 
 def absolute_uri(uri: str) -> str:
     """`uri` with a relative local path made absolute, so that it means the same on every worker."""
-    return uri if "://" in uri else str(Path(uri).expanduser().absolute())
+    return uri if "://" in uri else _absolute_path(uri)
+
+
+def _absolute_path(path: str) -> str:
+    # Not Path.expanduser, which refuses a folder named ~x where no user x exists.
+    return str(Path(os.path.expanduser(path)).absolute())  # noqa: PTH111
 
 
 def exists(uri: str) -> bool:
-    """Whether an object or a folder stands at `uri`."""
+    """Whether an object or a folder stands at `uri`.
+
+    Raises:
+        StorageError: if the storage does not answer.
+    """
     fs, path = open_filesystem(uri)
-    return bool(fs.exists(path))
+    with named_failures("read", uri):
+        return bool(fs.exists(path))
 
 
 def read_bytes(uri: str) -> bytes:
@@ -87,12 +98,8 @@ def read_bytes(uri: str) -> bytes:
         StorageError: if there is none or it cannot be read.
     """
     fs, path = open_filesystem(uri)
-    try:
+    with named_failures("read", uri):
         return bytes(fs.cat_file(path))
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {uri}: {error or type(error).__name__}; check the URI and the credentials"
-        ) from error
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -109,18 +116,35 @@ def open_for_replacement(uri: str) -> Iterator[IO[bytes]]:
         StorageError: if `uri` cannot be written.
     """
     fs, path = open_filesystem(uri)
+    with named_failures("write", uri):
+        yield from _replace_local(Path(path)) if is_local(fs) else _replace_remote(fs, path)
+
+
+def storage_failures() -> tuple[type[Exception], ...]:
+    """What filesystems raise: beside `OSError` botocore's own errors, such as an endpoint that does not answer."""
+    from botocore.exceptions import BotoCoreError
+
+    return OSError, BotoCoreError
+
+
+@contextmanager
+def named_failures(action: str, uri: str) -> Iterator[None]:
+    """Turn what the filesystem of `uri` raises inside the block into one line: `cannot read s3://a/b: ...`."""
     try:
-        if is_local(fs):
-            yield from _replace_local(Path(path))
-        else:
-            yield from _replace_remote(fs, path)
-    except PermissionError as error:
-        raise StorageError(f"cannot write {uri}: {error}; check the credentials and the permissions") from error
+        yield
+    except storage_failures() as error:
+        mend = "check the URI, the credentials and the permissions"
+        raise StorageError(f"cannot {action} {uri}: {one_line(error)}; {mend}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """Message of `error` on one line of bounded length; its type where it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _replace_local(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    part = path.with_name(f".{uuid.uuid4().hex}.part")  # hidden from listings
     try:
         with part.open("wb") as file:
             yield file
@@ -134,7 +158,8 @@ def _replace_remote(fs: AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
     try:
         yield file
         file.close()
+        file.commit()
     except BaseException:
-        file.discard()
+        with suppress(*storage_failures()):  # the first failure is the one to tell
+            file.discard()
         raise
-    file.commit()

@@ -164,3 +164,10 @@ class TestRealFiles:
         stored = dcmread(io.BytesIO(data)).pixel_array.astype(float)
         expected = np.rint((1 - (stored - stored.min()) / np.ptp(stored)) * 255)
         np.testing.assert_array_equal(decode_image(data).pixels, expected)
+
+
+def test_what_pydicom_writes_is_recognised_with_and_without_preamble(make_dicom, radiograph):
+    for syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"):
+        for preamble in (True, False):
+            head = make_dicom(radiograph, syntax=syntax, preamble=preamble)[:HEAD_BYTES]
+            assert recognise_format(head) == "dicom"
