@@ -3,7 +3,7 @@ import io
 import pytest
 from PIL import Image
 
-from cxr_ray.archive.recognise import recognise_format
+from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 
 
 @pytest.mark.parametrize(

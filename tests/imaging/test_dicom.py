@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.imaging.decode import decode_image
 
 SHARED = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[3] / "shared")) / "data" / "dicom"
