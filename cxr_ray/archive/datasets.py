@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxr_ray.archive.tables import read_table
+from cxr_ray.archive.uris import one_line
 from cxr_ray.errors import DatasetError
 from cxr_ray.schema import DATASET, SPLITS
 
@@ -15,9 +16,12 @@ def read_dataset(uri: str) -> pa.Table:
 
     Raises:
         StorageError: if there is no such table or it lacks a column.
-        DatasetError: if it is empty or names a split that does not exist.
+        DatasetError: if it is empty, has a column of a wrong type or names a split that does not exist.
     """
-    table = read_table(uri, DATASET.names).cast(DATASET)
+    try:
+        table = read_table(uri, DATASET.names).cast(DATASET)
+    except pa.ArrowException as error:
+        raise DatasetError(f"dataset {uri} has a column of a wrong type: {one_line(error)}") from error
     if not table.num_rows:
         raise DatasetError(f"dataset {uri} has no rows; make it with prepare_dataset.py")
     unknown = set(table["split"].to_pylist()) - set(SPLITS)

@@ -79,11 +79,15 @@ def add_metadata(images: list[LabelledImage], metadata_csv: bytes) -> list[Label
     """Patients (and labels, where no folder gives one) from a table with the columns `path,label,patient_id`.
 
     Raises:
-        DatasetError: if the table has no `path` column, names none of the images, or contradicts a folder.
+        DatasetError: if the table is no CSV, has no `path` column, names none of the images, or contradicts a folder.
     """
-    rows = list(csv.DictReader(io.StringIO(metadata_csv.decode("utf-8-sig"))))
-    if rows and "path" not in rows[0]:
-        raise DatasetError(f"{METADATA_NAME} has no column 'path'; it has {', '.join(rows[0])}")
+    try:
+        reader = csv.DictReader(io.StringIO(metadata_csv.decode("utf-8-sig"), newline=""))
+        columns, rows = list(reader.fieldnames or ()), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{METADATA_NAME} is not readable as CSV in UTF-8: {error}") from error
+    if rows and "path" not in columns:
+        raise DatasetError(f"{METADATA_NAME} has no column 'path'; it has {', '.join(columns)}")
     by_path = {row["path"]: row for row in rows}
     if rows and not any(image.image_id in by_path for image in images):
         raise DatasetError(f"{METADATA_NAME} names none of the images; its first path is {rows[0]['path']!r}")
@@ -91,12 +95,12 @@ def add_metadata(images: list[LabelledImage], metadata_csv: bytes) -> list[Label
 
 
 def _with_metadata(image: LabelledImage, row: dict[str, str]) -> LabelledImage:
-    label = canonical_label(row["label"]) if row.get("label") else image.label
+    label = canonical_label(row.get("label") or "") or image.label
     if image.label is not None and label != image.label:
         raise DatasetError(
             f"{METADATA_NAME} calls {image.image_id} {label}, its folder says {image.label}; mend one of them"
         )
-    return replace(image, label=label, patient_id=row.get("patient_id") or None)
+    return replace(image, label=label, patient_id=(row.get("patient_id") or "").strip() or None)
 
 
 def _place(name: str) -> _Place | None:

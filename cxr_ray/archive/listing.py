@@ -1,6 +1,7 @@
 """Every object under a prefix as a stream, in the UTF-8 order of its name, whatever the storage."""
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 
-from cxr_ray.archive.uris import is_local, is_s3, join_uri, named_failures, open_filesystem
+from cxr_ray.archive.uris import is_local, is_s3, join_uri, one_line, open_filesystem, storage_failures
 from cxr_ray.errors import StorageError
 
 
@@ -27,8 +28,8 @@ class ListedObject:
 def list_objects(uri: str) -> Iterator[ListedObject]:
     """Stream the objects under `uri`, sorted by the UTF-8 bytes of their names, in near-constant memory.
 
-    Hidden objects (a name or folder that starts with `.`), folder markers and special files are passed over. The order is the same
-    on every storage, so two listings can be merged as streams.
+    Hidden objects (a name or folder that starts with `.`), folder markers, pipes and devices are passed over. The
+    order is the same on every storage, so two listings can be merged as streams.
 
     Raises:
         StorageError: if nothing stands at `uri` or it may not be listed.
@@ -36,15 +37,14 @@ def list_objects(uri: str) -> Iterator[ListedObject]:
     fs, root = open_filesystem(uri)
     try:
         found = False
-        with named_failures("list", uri):
-            for entry in _entries(fs, root, uri):
-                found = True
-                if not any(part.startswith(".") for part in entry.name.split("/")):
-                    yield entry
+        for entry in _entries(fs, root, _utf8(join_uri(uri))):
+            found = True
+            if not any(part.startswith(".") for part in entry.name.split("/")):
+                yield entry
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"nothing stands at {uri}; check the URI") from error
-    except PermissionError as error:
-        raise StorageError(f"may not list {uri}: {error}; check the credentials") from error
+    except storage_failures() as error:
+        raise StorageError(f"cannot list {uri}: {one_line(error)}; check the URI and the credentials") from error
     if not found:
         raise StorageError(f"{uri} is empty; name the folder or prefix that holds the images")
 
@@ -92,24 +92,32 @@ def _scan_folder(folder: str, name_prefix: str, uri: str, above: frozenset[tuple
     above |= {(here.st_dev, here.st_ino)}
     with os.scandir(folder) as scan:
         # A folder sorts as "name/", as its objects would in an object store.
-        entries = sorted((e.name + "/" if e.is_dir() else e.name) for e in scan)
-    for entry in entries:
-        path, name = f"{folder}/{entry}", name_prefix + entry
-        if entry.endswith("/"):
-            yield from _scan_folder(path.rstrip("/"), name, uri, above)
+        entries = sorted((_utf8(e.name) + "/" * _is_folder(e), e.path) for e in scan)
+    for shown, path in entries:
+        if shown.endswith("/"):
+            yield from _scan_folder(path, name_prefix + shown, uri, above)
         else:
-            yield from _local_file(path, name, uri)
+            yield from _local_file(path, name_prefix + shown, uri)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or where this user may not look
+        return False
 
 
 def _local_file(path: str, name: str, uri: str) -> Iterator[ListedObject]:
     try:
         status = os.stat(path)
-    except FileNotFoundError:  # a dangling link: a row, which scoring will report as not_found
-        yield ListedObject(name=_utf8(name), uri=join_uri(uri, _utf8(name)), size_bytes=0, modified=None, etag=None)
+    except OSError:  # a dangling link: a row, which scoring will report as not_found
+        yield ListedObject(name=name, uri=join_uri(uri, name), size_bytes=0, modified=None, etag=None)
+        return
+    if not stat.S_ISREG(status.st_mode):  # whoever reads a pipe waits for ever
         return
     yield ListedObject(
-        name=_utf8(name),
-        uri=join_uri(uri, _utf8(name)),
+        name=name,
+        uri=join_uri(uri, name),
         size_bytes=status.st_size,
         modified=datetime.fromtimestamp(status.st_mtime, UTC),
         etag=None,

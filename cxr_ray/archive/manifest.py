@@ -40,8 +40,12 @@ IMAGE_SUFFIXES = (
     ".jp2",
     ".j2k",
 )
-SIDECAR_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml", ".html", ".xls", ".xlsx", ".pdf",
-                    ".parquet", ".sql", ".log", ".py", ".zip", ".gz", ".tar", ".ini", ".db")  # fmt: skip
+# fmt: off
+SIDECAR_SUFFIXES = (
+    ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml", ".html", ".xls", ".xlsx", ".pdf",
+    ".parquet", ".sql", ".log", ".py", ".zip", ".gz", ".tar", ".ini", ".db",
+)
+# fmt: on
 BATCH = 4096  # objects whose heads are read together
 
 
@@ -96,9 +100,8 @@ def index_archive(config: IndexConfig) -> IndexCounts:
     )
     write_table_record(absolute_uri(target), config, counts=asdict(counts))
     print(f"{counts.images:,} images, {counts.bytes / 1e9:,.2f} GB in {target}")
-    print(
-        f"{counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} gone, {counts.skipped:,} other files passed over"
-    )
+    changes = f"{counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} gone"
+    print(f"{changes}, {counts.skipped:,} other files passed over")
     return counts
 
 
@@ -117,9 +120,10 @@ def write_manifest(
         for rows in batched(_merge(listed, previous, counts, recognise_all), 65_536):
             counts.images += len(rows)
             counts.bytes += sum(row.size_bytes or 0 for row in rows)
-            writer.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=MANIFEST))
-    if not counts.images:
-        raise StorageError(f"no image under {input_uri}; {counts.skipped} other files were passed over")
+            columns = {name: [getattr(row, name) for row in rows] for name in MANIFEST.names}
+            writer.write_table(pa.Table.from_pydict(columns, schema=MANIFEST))
+        if not counts.images:  # raised inside the block, so that a manifest that stands there stays
+            raise StorageError(f"no image under {input_uri}; {counts.skipped} other files were passed over")
     return counts
 
 
@@ -192,6 +196,7 @@ def _recognise(
         image_format = formats.get(row.image_id)
         if image_format is None and _has_suffix(row, SIDECAR_SUFFIXES):
             counts.skipped += 1
+            counts.removed += row.image_id in known
             log.debug("passed over %s: no image by name or content", row.uri)
             continue
         counts.changed += row.image_id in known

@@ -31,6 +31,6 @@ def write_run_record(output_uri: str, config: Any, *, name: str = "run.json", **
 
 
 def write_table_record(table_uri: str, config: Any, **facts: Any) -> None:
-    """The same beside a table: `x/manifest.parquet` gets `x/_manifest.run.json`, which readers of the folder pass over."""
+    """The same beside a table: readers of the folder pass over the `x/_manifest.run.json` of `x/manifest.parquet`."""
     folder, _, name = table_uri.rpartition("/")
     write_run_record(folder, config, name=f"_{name.removesuffix('.parquet')}.run.json", **facts)

@@ -38,7 +38,7 @@ def assign_splits(
     }
     chosen = [""] * len(labels)
     for group in order:
-        classes = Counter(labels[p] for p in members[group])
+        classes = Counter(sorted(labels[p] for p in members[group]))  # sorted, so that sums round alike
         # Relative need, so that a rare class weighs as much as a common one.
         split = max(SPLITS, key=lambda s: sum(n * lacking[s, label] / totals[label] for label, n in classes.items()))
         for label, n in classes.items():

@@ -6,7 +6,13 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxr_ray.archive.uris import arrow_filesystem, open_filesystem, open_for_replacement
+from cxr_ray.archive.uris import (
+    arrow_filesystem,
+    one_line,
+    open_filesystem,
+    open_for_replacement,
+    storage_failures,
+)
 from cxr_ray.errors import StorageError
 
 
@@ -20,9 +26,12 @@ def parquet_paths(uri: str) -> list[str]:
     """
     fs, path = open_filesystem(uri)
     try:
-        entries = [path] if fs.isfile(path) else fs.ls(path, detail=False)
-    except OSError as error:
+        infos = [fs.info(path)] if fs.isfile(path) else fs.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"no table at {uri}; name a Parquet file or a folder of them") from error
+    except storage_failures() as error:
+        raise StorageError(f"cannot list {uri}: {one_line(error)}; check the URI and the credentials") from error
+    entries = [info["name"] for info in infos if info["type"] != "directory"]
     found = sorted(e for e in entries if e.endswith(".parquet") and e.rpartition("/")[2][0] not in "._")
     if not found:
         raise StorageError(f"no *.parquet file at {uri}; name a Parquet file or a folder of them")
@@ -45,21 +54,36 @@ def iter_batches(uri: str, columns: Sequence[str] | None = None, batch_rows: int
                         f"{path} has no column {', '.join(sorted(missing))}; it has {file.schema_arrow.names}"
                     )
                 yield from file.iter_batches(batch_rows, columns=list(columns) if columns else None)
-        except pa.ArrowInvalid as error:
-            raise StorageError(f"{path} is not readable as Parquet: {error}") from error
+        except (pa.ArrowException, *storage_failures()) as error:
+            raise StorageError(f"{path} is not readable as Parquet: {one_line(error)}") from error
 
 
 def read_schema(uri: str) -> pa.Schema:
-    """Arrow schema of the first file of the table at `uri`."""
+    """Arrow schema of the first file of the table at `uri`.
+
+    Raises:
+        StorageError: if the table is missing or unreadable.
+    """
     fs, _ = open_filesystem(uri)
-    return pq.read_schema(parquet_paths(uri)[0], filesystem=arrow_filesystem(fs))
+    path = parquet_paths(uri)[0]
+    try:
+        return pq.read_schema(path, filesystem=arrow_filesystem(fs))
+    except (pa.ArrowException, *storage_failures()) as error:
+        raise StorageError(f"{path} is not readable as Parquet: {one_line(error)}") from error
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The whole table at `uri`; see `iter_batches` for one that does not fit in memory."""
+    """The whole table at `uri`; see `iter_batches` for one that does not fit in memory.
+
+    Raises:
+        StorageError: as `iter_batches` does, and if its files differ in their columns.
+    """
     batches = list(iter_batches(uri, columns))
     if batches:
-        return pa.Table.from_batches(batches)
+        try:
+            return pa.Table.from_batches(batches)
+        except pa.ArrowInvalid as error:
+            raise StorageError(f"the files at {uri} differ in their columns: {one_line(error)}") from error
     schema = read_schema(uri)
     return schema.empty_table().select(list(columns) if columns else schema.names)
 

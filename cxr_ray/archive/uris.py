@@ -122,7 +122,7 @@ def open_for_replacement(uri: str) -> Iterator[IO[bytes]]:
 
 def storage_failures() -> tuple[type[Exception], ...]:
     """What filesystems raise: beside `OSError` botocore's own errors, such as an endpoint that does not answer."""
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
     return OSError, BotoCoreError
 

@@ -1,12 +1,14 @@
 """Frozen, self-checking configs of the jobs, and how recipes and flags become one."""
 
 from cxr_ray.config.archive import IndexConfig, PrepareConfig
+from cxr_ray.config.benchmark import BenchmarkConfig
 from cxr_ray.config.command_line import load_config, run_job
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.config.scoring import ClassifyConfig
 from cxr_ray.config.training import TrainClassifierConfig
 
 __all__ = [
+    "BenchmarkConfig",
     "ClassifyConfig",
     "EvaluateClassifierConfig",
     "IndexConfig",

@@ -27,7 +27,7 @@ class PrepareConfig:
     """Make a dataset with labels, patients, masks, duplicate groups and splits of a folder of radiographs."""
 
     input_uri: str
-    """Folder in the layout CLASS/images/*, CLASS/masks/*, CLASS/{train,val,test}_{images,masks}/*, or images/ and masks/."""
+    """Folder with CLASS/{images,masks}/*, CLASS/{train,val,test}_{images,masks}/*, or the same without CLASS."""
     output_uri: str
     """The dataset: a name ending in .parquet, or a folder that will hold dataset.parquet."""
     split: tuple[float, float, float] = (0.7, 0.2, 0.1)
@@ -35,7 +35,7 @@ class PrepareConfig:
     seed: int = 0
     """Another seed gives another split."""
     near_duplicate_distance: int = 24
-    """Bits of 256 in which the perceptual hashes of near duplicates differ at most; copies differ in 0-18, strangers in 42 and more."""
+    """Bits of 256 in which perceptual hashes of near duplicates may differ; copies do in 0-18, strangers in over 41."""
     max_megapixels: float = 100.0
     """Larger images are errors; their pixels are never allocated."""
     max_megabytes: int = 512

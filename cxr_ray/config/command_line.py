@@ -29,17 +29,20 @@ def run_job(config_class: type[Config], job: Callable[[Config], object], argv: S
     its traceback is shown with `--debug` only.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    sys.excepthook = _one_line_excepthook(debug="--debug" in arguments)
+    debug = "--debug" in arguments
+    sys.excepthook = _one_line_excepthook(debug=debug)
     _log_to_stderr()
     try:
         config = load_config(config_class, arguments)
+        debug = getattr(config, "debug", debug)  # a recipe may set it
+        sys.excepthook = _one_line_excepthook(debug=debug)
         log.info("config %s", json.dumps(dataclasses.asdict(config), default=str))  # type: ignore[call-overload]
         job(config)
     except KeyboardInterrupt:
         print("interrupted; the same command resumes where a job can resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except CxrRayError as error:
-        if "--debug" in arguments:
+        if debug:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -54,11 +57,12 @@ def load_config(config_class: type[Config], argv: Sequence[str]) -> Config:
     """
     recipe_path, flags = _take_recipe_flag(list(argv))
     recipe = read_recipe(recipe_path, config_class) if recipe_path else {}
+    purpose = (config_class.__doc__ or "").strip()
     return tyro.cli(
         config_class,
         args=flags,
         default=_partial_config(config_class, recipe),
-        description=f"{(config_class.__doc__ or '').strip()}\n\n--config RECIPE.toml sets any of these; flags override it.",
+        description=f"{purpose}\n\n--config RECIPE.toml sets any of these; flags override it.",
     )
 
 
@@ -83,7 +87,9 @@ def _checked(key: str, value: Any, types: dict[str, Any], names: list[str], path
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(names)}"
         raise ConfigError(f"unknown key {key!r} in recipe {path}; {hint}")
     try:
-        return TypeAdapter(types[key]).validate_python(value)
+        # Strict: "3" is no number and true is not 1. TOML has arrays where configs have tuples.
+        value = tuple(value) if isinstance(value, list) else value
+        return TypeAdapter(types[key]).validate_python(value, strict=True)
     except ValidationError as error:
         raise ConfigError(f"{key} = {value!r} in recipe {path}: {error.errors()[0]['msg'].lower()}") from error
 

@@ -29,7 +29,7 @@ class TrainClassifierConfig:
     pretrained: bool = False
     """Start from timm's ImageNet weights; needs a machine that reaches its hub."""
     schedule: Literal["onecycle", "plateau"] | None = None
-    """Learning rate: one cycle, or halved after 7 epochs without progress; one cycle from random weights if not given."""
+    """Learning rate: one cycle, or halved after 7 epochs without progress; onecycle for random weights if not given."""
     learning_rate: float | None = None
     """Peak rate; 1e-3 for one cycle and 1e-4 for plateau if not given."""
     weight_decay: float = 0.01

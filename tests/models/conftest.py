@@ -26,7 +26,7 @@ def save_random():
 
 
 def _spread_activations(model, image_size):
-    """Untrained normalisation lets every image fade to the same logits; take its statistics from smooth noise instead."""
+    """Untrained normalisation lets every image fade to the same logits; take its statistics from images instead."""
     import torch
 
     for module in model.modules():
@@ -36,7 +36,7 @@ def _spread_activations(model, image_size):
     images = torch.nn.functional.interpolate(coarse, size=image_size, mode="bilinear").expand(-1, 3, -1, -1)
     with torch.no_grad():
         model.train()(images)
-        model.get_classifier().weight.mul_(0.5)
+        model.get_classifier().weight.mul_(SCALE)
 
 
 @pytest.fixture(scope="session")
