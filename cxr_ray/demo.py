@@ -1,5 +1,6 @@
 """The whole product on an archive that it draws itself, or on a real one: every step is a job that a user can type."""
 
+import logging
 import os
 import shlex
 import shutil
@@ -85,6 +86,7 @@ def s3_server() -> Iterator[str]:
     """An S3 server (moto) on loopback with a bucket `hospital`; the AWS variables point to it inside the block."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or every request is a line on the terminal
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

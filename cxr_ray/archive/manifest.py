@@ -42,8 +42,8 @@ IMAGE_SUFFIXES = (
 )
 # fmt: off
 SIDECAR_SUFFIXES = (
-    ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml", ".html", ".xls", ".xlsx", ".pdf",
-    ".parquet", ".sql", ".log", ".py", ".zip", ".gz", ".tar", ".ini", ".db",
+    ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml", ".html", ".xls", ".xlsx",
+    ".pdf", ".parquet", ".sql", ".log", ".py", ".zip", ".gz", ".tar", ".ini", ".db",
 )
 # fmt: on
 BATCH = 4096  # objects whose heads are read together

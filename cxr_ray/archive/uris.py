@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     import pyarrow.fs
 
 S3_SCHEMES = ("s3", "s3a")
-# Listings are never cached: other processes write to the same prefixes while a job runs.
+# Listings are never cached: other processes write to the same prefixes while a job runs. Parts of one object are not
+# fetched side by side, which would cost a HEAD before every GET; many objects are.
 S3_OPTIONS = {
     "use_listings_cache": False,
+    "max_concurrency": 1,
     "config_kwargs": {"max_pool_connections": 128, "retries": {"mode": "standard", "max_attempts": 6}},
 }
 
@@ -37,7 +39,9 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         local_path = uri if not separator else uri.removeprefix(f"{scheme}://")
         return filesystem("file"), _absolute_path(local_path)
     if scheme in S3_SCHEMES:
-        s3 = filesystem("s3", **S3_OPTIONS)
+        # Named here, since fsspec keeps one filesystem for each set of options, whatever the environment says later.
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        s3 = filesystem("s3", endpoint_url=endpoint, **S3_OPTIONS)
         return s3, uri.removeprefix(f"{scheme}://").rstrip("/")
     try:
         return url_to_fs(uri)

@@ -24,4 +24,5 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(self.epochs >= 1, "epochs", self.epochs, ">= 1")
+        for name, least in (("image_size", 32), ("epochs", 1), ("batch_size", 1)):
+            require(getattr(self, name) >= least, name, getattr(self, name), f">= {least}")

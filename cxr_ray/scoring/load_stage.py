@@ -92,9 +92,8 @@ def patient_key(patient_id: str | None, secret: bytes) -> str | None:
 
 def pixels_of(table: pa.Table, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """Pixels uint8 [K, size, size] of the K rows that have any, without a copy where all have, and bool [N]: which."""
-    column = table[geometry.column].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks)
+    chunks = table[geometry.column].chunks or [pa.array([], table.schema.field(geometry.column).type)]
+    column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)  # combine_chunks would copy a single one
     present = column.is_valid().to_numpy(zero_copy_only=False)
     size = geometry.image_size
     start = column.offset * size * size

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD, save_bundle
 from cxr_ray.models.classifier import autocast
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.training.epochs import TrainingImages, predict_logits, shuffled_batches, train_epoch
-from cxr_ray.training.learning_rate import make_schedule
+from cxr_ray.training.optimization import Optimization
 from cxr_ray.training.pixel_cache import PixelCache
 
 
@@ -38,6 +39,21 @@ class ClassifierTask:
     threads: int
     listener: ActorHandle
     """Receives the metrics of each epoch as it ends."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where among the workers this one stands, and its device."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @classmethod
+    def of_this_worker(cls) -> "Place":
+        """As Ray Train has it."""
+        context = train.get_context()
+        return cls(rank=context.get_world_rank(), world_size=context.get_world_size(), device=train.torch.get_device())
 
 
 @dataclass(slots=True)
@@ -59,43 +75,31 @@ class BestEpoch:
 def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
     """Train `loop_config["task"]` (a `ClassifierTask`), report every epoch, keep a bundle of the best one."""
     task: ClassifierTask = loop_config["task"]
-    config, context = task.config, train.get_context()
-    rank, world_size = context.get_world_rank(), context.get_world_size()
-    device = train.torch.get_device()
+    config, place = task.config, Place.of_this_worker()
     torch.manual_seed(config.seed)
-    if device.type == "cpu":
+    if place.device.type == "cpu":
         torch.set_num_threads(task.threads)
-    model, to_input = _model_and_input(task, device)
+    model, to_input = _model_and_input(task, place.device)
     images = TrainingImages(PixelCache(ray.get(task.train_parts)), task.train_targets, to_input)
     val_images = TrainingImages(PixelCache(ray.get(task.val_parts)), task.val_targets, to_input)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.peak_learning_rate, weight_decay=config.weight_decay)
-    steps = max(1, len(task.train_targets) // (config.batch_size * world_size)) * config.epochs
-    schedule = make_schedule(config.chosen_schedule, optimizer, peak=config.peak_learning_rate, steps=steps)
-    generator = torch.Generator().manual_seed(config.seed * world_size + rank)
+    optimization = Optimization(model, config, steps=_steps_per_epoch(task, place) * config.epochs)
+    generator = torch.Generator().manual_seed(config.seed * place.world_size + place.rank)
     best = BestEpoch()
     for epoch in range(1, config.epochs + 1):
         began = time.monotonic()
-        batches = shuffled_batches(
-            len(task.train_targets),
-            batch_size=config.batch_size,
-            rank=rank,
-            world_size=world_size,
-            seed=config.seed * 100_003 + epoch,
-        )
         loss = train_epoch(
             model,
-            images.augmented(batches, generator),
-            optimizer,
-            autocast=lambda: autocast(device, config.precision),
-            after_step=schedule.after_step,
+            images.augmented(_batches(task, place, epoch), generator),
+            criterion=torch.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing),
+            autocast=lambda: autocast(place.device, config.precision),
+            update=optimization.update,
         )
-        seconds = time.monotonic() - began
-        metrics = {"epoch": epoch, "train_loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]}
-        metrics |= validate(model, val_images, task, rank=rank, world_size=world_size, device=device)
-        metrics["images_per_second"] = len(task.train_targets) / seconds
-        schedule.after_epoch(metrics["val_loss"])
+        metrics = {"epoch": epoch, "train_loss": loss, "learning_rate": optimization.learning_rate}
+        metrics["images_per_second"] = len(task.train_targets) / (time.monotonic() - began)
+        metrics |= validate(model, val_images, task, place)
+        optimization.after_epoch(metrics["val_loss"])
         is_best = best.is_beaten_by(metrics["val_accuracy"], metrics["val_loss"])
-        _report(model, task, metrics, is_best=is_best, is_first=rank == 0)
+        _report(model, task, metrics, is_best=is_best, is_first=place.rank == 0)
         if best.epochs_since >= config.early_stopping_patience:
             break
 
@@ -113,22 +117,28 @@ def _model_and_input(task: ClassifierTask, device: torch.device) -> tuple[torch.
     return model, GreyInput(IMAGENET_MEAN, IMAGENET_STD, device, memory_format)
 
 
-def validate(
-    model: torch.nn.Module,
-    images: TrainingImages,
-    task: ClassifierTask,
-    *,
-    rank: int,
-    world_size: int,
-    device: torch.device,
-) -> dict[str, float]:
+def _steps_per_epoch(task: ClassifierTask, place: Place) -> int:
+    return max(1, len(task.train_targets) // (task.config.batch_size * place.world_size))
+
+
+def _batches(task: ClassifierTask, place: Place, epoch: int) -> Iterator[np.ndarray]:
+    return shuffled_batches(
+        len(task.train_targets),
+        batch_size=task.config.batch_size,
+        rank=place.rank,
+        world_size=place.world_size,
+        seed=task.config.seed * 100_003 + epoch,
+    )
+
+
+def validate(model: torch.nn.Module, images: TrainingImages, task: ClassifierTask, place: Place) -> dict[str, float]:
     """Loss, accuracy and macro F1 over all validation images: each worker scores its share, every image once."""
-    mine = np.arange(rank, len(task.val_targets), world_size)
+    mine = np.arange(place.rank, len(task.val_targets), place.world_size)
     batches = (images.inputs(mine[s : s + task.config.batch_size]) for s in range(0, len(mine), task.config.batch_size))
-    logits = predict_logits(model, batches, autocast=lambda: autocast(device, task.config.precision))
+    logits = predict_logits(model, batches, autocast=lambda: autocast(place.device, task.config.precision))
     shares: list[Any] = [(mine, logits.numpy())]
-    if world_size > 1:
-        shares = [None] * world_size
+    if place.world_size > 1:
+        shares = [None] * place.world_size
         torch.distributed.all_gather_object(shares, (mine, logits.numpy()))
     positions = np.concatenate([p for p, _ in shares])
     scores = np.concatenate([s for _, s in shares if len(s)])

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.training.pixel_cache import PixelCache
@@ -28,21 +27,18 @@ def shuffled_batches(count: int, *, batch_size: int, rank: int, world_size: int,
 def train_epoch(
     model: nn.Module,
     batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
-    optimizer: torch.optim.Optimizer,
     *,
+    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     autocast: Callable[[], AbstractContextManager[object]],
-    after_step: Callable[[], None],
+    update: Callable[[torch.Tensor], None],
 ) -> float:
-    """Mean loss over the batches of (inputs float [B, 3, S, S], targets int64 [B])."""
+    """Mean loss over the batches of (inputs float [B, 3, S, S], targets int64 [B]); `update` learns from each."""
     model.train()
     total, seen = 0.0, 0
     for inputs, targets in batches:
         with autocast():
-            loss = functional.cross_entropy(model(inputs), targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        after_step()
+            loss = criterion(model(inputs), targets)
+        update(loss)
         total += loss.item() * len(targets)
         seen += len(targets)
     return total / seen

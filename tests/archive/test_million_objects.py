@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 JOB = Path(__file__).parents[2] / "jobs" / "index_archive.py"
-OBJECTS = 100_000
+OBJECTS = 1_000_000
 PAGE = 1000
 RUN_AND_REPORT_PEAK = """
 import resource, subprocess, sys

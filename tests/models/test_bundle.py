@@ -101,7 +101,7 @@ def test_no_bundle(tmp_path, where):
 
 def test_a_file_in_place_of_a_folder_is_no_bundle(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"")
-    with pytest.raises(BundleError, match="no model bundle at .*model.pt"):
+    with pytest.raises(BundleError, match=r"no model bundle at .*model\.pt"):
         read_card(str(tmp_path / "model.pt"))
 
 

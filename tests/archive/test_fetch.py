@@ -1,0 +1,60 @@
+import pytest
+
+from cxr_ray.archive.fetch import Fetched, fetch_objects
+from cxr_ray.archive.uris import open_filesystem, write_bytes
+
+
+def test_outcomes_come_in_the_order_asked_whatever_the_storage(tmp_path):
+    write_bytes(f"{tmp_path}/a", b"local")
+    write_bytes("memory://fetch/a", b"memory")
+    uris = ["memory://fetch/a", f"{tmp_path}/a", f"file://{tmp_path}/a", "memory://fetch/a", f"{tmp_path}/a"]
+    data = [outcome.data for outcome in fetch_objects(uris)]
+    assert data == [b"memory", b"local", b"local", b"memory", b"local"]
+    assert [outcome.data for outcome in fetch_objects(uris, first_bytes=3)] == [d[:3] for d in data if d]
+
+
+def test_no_failure_touches_another(tmp_path):
+    write_bytes(f"{tmp_path}/a", b"1")
+    uris = [f"{tmp_path}/none", f"{tmp_path}/a", f"{tmp_path}/a/below", str(tmp_path), "wat://x", f"{tmp_path}/a"]
+    kinds = [outcome.error_kind for outcome in fetch_objects(uris)]
+    assert kinds == ["not_found", None, "not_found", "download_failed", "download_failed", None]
+
+
+def test_failures_say_what_and_where_on_one_line(tmp_path):
+    missing, folder, unknown = fetch_objects([f"{tmp_path}/none", str(tmp_path), "wat://x"])
+    assert missing.error == f"no object at {tmp_path}/none"
+    assert folder.error is not None
+    assert folder.error.startswith(f"cannot read {tmp_path}: ")
+    assert unknown.error is not None
+    assert unknown.error.startswith("cannot open wat://x: ")
+
+
+def test_nothing_asked_nothing_fetched():
+    assert fetch_objects([]) == []
+
+
+def test_the_heads_of_small_and_empty_files(tmp_path):
+    write_bytes(f"{tmp_path}/small", b"12")
+    write_bytes(f"{tmp_path}/empty", b"")
+    assert fetch_objects([f"{tmp_path}/small", f"{tmp_path}/empty"], first_bytes=512) == [
+        Fetched(data=b"12"),
+        Fetched(data=b""),
+    ]
+
+
+@pytest.mark.s3
+def test_objects_of_s3(bucket_uri):
+    write_bytes(f"{bucket_uri}/a", b"12345")
+    uris = [f"{bucket_uri}/a", f"{bucket_uri}/none", "s3://no-such-bucket/x", f"{bucket_uri}/a"]
+    outcomes = fetch_objects(uris, first_bytes=2)
+    assert [outcome.data for outcome in outcomes] == [b"12", None, None, b"12"]
+    assert [outcome.error_kind for outcome in outcomes] == [None, "not_found", "not_found", None]
+
+
+@pytest.mark.s3
+def test_many_objects_at_once(bucket_uri):
+    fs, bucket = open_filesystem(bucket_uri)
+    contents = {f"{n} [*].png": str(n).encode() for n in range(300)}
+    fs.pipe({f"{bucket}/{name}": data for name, data in contents.items()})
+    outcomes = fetch_objects([f"{bucket_uri}/{name}" for name in contents])
+    assert [outcome.data for outcome in outcomes] == list(contents.values())

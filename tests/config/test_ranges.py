@@ -1,0 +1,79 @@
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from cxr_ray.config import ClassifyConfig, IndexConfig, PrepareConfig, TrainClassifierConfig
+from cxr_ray.config.checks import require
+from cxr_ray.config.demo import DemoConfig
+from cxr_ray.errors import ConfigError
+
+REQUIRED = {
+    PrepareConfig: {"input_uri": "i", "output_uri": "o"},
+    ClassifyConfig: {"input_uri": "i", "model_uri": ("m",), "output_uri": "o"},
+    TrainClassifierConfig: {"dataset_uri": "d", "output_uri": "o"},
+    DemoConfig: {},
+}
+
+
+@pytest.mark.parametrize(
+    ("config_class", "choice", "message"),
+    [
+        (PrepareConfig, {"split": (0.7, 0.2, 0.2)}, r"split must be three shares that sum to 1; got \(0.7, 0.2, 0.2\)"),
+        (PrepareConfig, {"split": (1.2, -0.2, 0.0)}, r"split must be three shares >= 0; got \(1.2, -0.2, 0.0\)"),
+        (PrepareConfig, {"near_duplicate_distance": 65}, "near_duplicate_distance must be 0 to 64; got 65"),
+        (PrepareConfig, {"max_megapixels": 0}, "max_megapixels must be > 0; got 0"),
+        (PrepareConfig, {"max_megabytes": -1}, "max_megabytes must be > 0; got -1"),
+        (PrepareConfig, {"split": (float("nan"), 0.5, 0.5)}, r"split must be three shares >= 0; got \(nan"),
+        (ClassifyConfig, {"model_uri": ()}, r"model_uri must be at least one model bundle; got \(\)"),
+        (ClassifyConfig, {"model_uri": ("m", "m")}, r"model_uri must be bundles that differ; got \('m', 'm'\)"),
+        (ClassifyConfig, {"max_error_rate": 1.1}, "max_error_rate must be between 0 and 1; got 1.1"),
+        (ClassifyConfig, {"max_error_rate": float("nan")}, "max_error_rate must be between 0 and 1; got nan"),
+        (ClassifyConfig, {"rows_per_block": 0}, "rows_per_block must be >= 1; got 0"),
+        (ClassifyConfig, {"batch_size": 0}, "batch_size must be >= 1; got 0"),
+        (ClassifyConfig, {"num_actors": 0}, "num_actors must be >= 1; got 0"),
+        (ClassifyConfig, {"progress_seconds": 0}, "progress_seconds must be > 0; got 0"),
+        (TrainClassifierConfig, {"epochs": 0}, "epochs must be >= 1; got 0"),
+        (TrainClassifierConfig, {"num_workers": 0}, "num_workers must be >= 1; got 0"),
+        (TrainClassifierConfig, {"image_size": 31}, "image_size must be >= 32; got 31"),
+        (TrainClassifierConfig, {"learning_rate": 0.0}, "learning_rate must be > 0; got 0.0"),
+        (TrainClassifierConfig, {"weight_decay": -0.1}, "weight_decay must be >= 0; got -0.1"),
+        (DemoConfig, {"epochs": 0}, "epochs must be >= 1; got 0"),
+        (DemoConfig, {"batch_size": 0}, "batch_size must be >= 1; got 0"),
+        (DemoConfig, {"image_size": 16}, "image_size must be >= 32; got 16"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_mend(config_class, choice, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        config_class(**REQUIRED[config_class] | choice)
+
+
+@pytest.mark.parametrize("config_class", REQUIRED)
+def test_defaults_are_in_range_and_frozen(config_class):
+    config = config_class(**REQUIRED[config_class])
+    with pytest.raises(FrozenInstanceError):
+        config.debug = True
+
+
+def test_positional_arguments_are_refused():
+    with pytest.raises(TypeError):
+        IndexConfig("in", "out")
+
+
+@pytest.mark.parametrize(
+    ("choice", "schedule", "rate"),
+    [
+        ({}, "onecycle", 1e-3),
+        ({"pretrained": True}, "plateau", 1e-4),
+        ({"pretrained": True, "schedule": "onecycle"}, "onecycle", 1e-3),
+        ({"schedule": "plateau", "learning_rate": 0.5}, "plateau", 0.5),
+    ],
+)
+def test_schedule_and_rate_suit_the_weights(choice, schedule, rate):
+    config = TrainClassifierConfig(dataset_uri="d", output_uri="o", **choice)
+    assert (config.chosen_schedule, config.peak_learning_rate) == (schedule, rate)
+
+
+def test_require_names_field_mend_and_value():
+    require(True, "a", 0, ">= 1")
+    with pytest.raises(ConfigError, match=r"^a must be >= 1; got 'x'$"):
+        require(False, "a", "x", ">= 1")

@@ -1,0 +1,43 @@
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cxr_ray.archive.uris import open_filesystem
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Endpoint of an S3 server (moto) on loopback; the AWS variables point to it as long as the session lives."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ENDPOINT_URL", endpoint)
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield endpoint
+    server.stop()
+
+
+@pytest.fixture
+def bucket_uri(s3: str) -> str:
+    """A bucket of its own for each test."""
+    name = f"bucket-{secrets.token_hex(6)}"
+    fs, _ = open_filesystem(f"s3://{name}")
+    fs.mkdir(name)
+    return f"s3://{name}"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the shared radiographs; tests that need it are skipped where it is absent."""
+    shared = Path(os.environ.get("CXR_SHARED") or Path(__file__).parents[1].parent / "shared")
+    if not (shared / "data").is_dir():
+        pytest.skip(f"no shared radiographs at {shared / 'data'}; name their folder in CXR_SHARED")
+    return shared / "data"

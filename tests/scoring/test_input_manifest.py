@@ -1,0 +1,96 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cxr_ray.errors import StorageError
+from cxr_ray.scoring.input_manifest import is_table, manifest_of
+
+
+@pytest.fixture
+def listing_uri(tmp_path):
+    return str(tmp_path / "state" / "manifest.parquet")
+
+
+def write(path, content=b"\x89PNG\r\n\x1a\n"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def write_manifest_file(path, ids=("a", "b"), **columns):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = {"image_id": list(ids), "uri": [f"s3://x/{i}" for i in ids]} | columns
+    pq.write_table(pa.table({name: pa.array(v, pa.string()) for name, v in table.items() if v is not None}), path)
+
+
+def test_a_prefix_of_images_is_listed(tmp_path, listing_uri):
+    for name in ("in/COVID/images/1.png", "in/Normal/images/2.png", "in/metadata.csv", "in/tables/old.parquet"):
+        write(tmp_path / name, b"path,label" if name.endswith(".csv") else b"x")
+    assert manifest_of(str(tmp_path / "in"), listing_uri) == (listing_uri, 2)
+    assert pq.read_table(listing_uri)["image_id"].to_pylist() == ["COVID/images/1.png", "Normal/images/2.png"]
+
+
+def test_one_image_is_listed(tmp_path, listing_uri):
+    write(tmp_path / "1.png")
+    assert manifest_of(str(tmp_path / "1.png"), listing_uri) == (listing_uri, 1)
+
+
+def test_a_manifest_is_taken_as_it_is(tmp_path, listing_uri):
+    uri = str(tmp_path / "any name.parquet")
+    write_manifest_file(tmp_path / "any name.parquet")
+    assert manifest_of(uri, listing_uri) == (uri, 2)
+
+
+def test_a_folder_of_manifests_is_one_manifest(tmp_path, listing_uri):
+    write_manifest_file(tmp_path / "in" / "1.parquet", ("a", "b"))
+    write_manifest_file(tmp_path / "in" / "2.parquet", ("c",))
+    assert manifest_of(str(tmp_path / "in"), listing_uri) == (str(tmp_path / "in"), 3)
+
+
+@pytest.mark.parametrize("beside", ["_manifest.run.json", "_SUCCESS", "_metadata/x.json", ".hidden"])
+def test_records_beside_a_manifest_do_not_make_it_a_folder_of_images(tmp_path, listing_uri, beside):
+    write_manifest_file(tmp_path / "in" / "manifest.parquet")
+    write(tmp_path / "in" / beside, b"{}")
+    assert manifest_of(str(tmp_path / "in"), listing_uri) == (str(tmp_path / "in"), 2)
+
+
+def test_a_folder_written_by_index_archive_is_a_manifest(tmp_path, listing_uri):
+    from cxr_ray.archive.manifest import index_archive
+    from cxr_ray.config import IndexConfig
+
+    write(tmp_path / "archive" / "1.png")
+    index_archive(IndexConfig(input_uri=str(tmp_path / "archive"), output_uri=str(tmp_path / "index")))
+    assert manifest_of(str(tmp_path / "index"), listing_uri) == (str(tmp_path / "index"), 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"uri": None}, "has no column uri; make one with index_archive.py"),
+        ({"uri": None, "image_id": None, "name": ["a"]}, "has no column image_id, uri; "),
+        ({"image_id": ["a", "a"]}, "names image_id 'a' more than once"),
+        ({"image_id": ["a", None]}, "has 1 empty image_id or uri"),
+        ({"image_id": [], "uri": []}, "has no rows; make one with index_archive.py"),
+    ],
+)
+def test_a_table_that_is_no_manifest_is_refused(tmp_path, listing_uri, columns, message):
+    write_manifest_file(tmp_path / "in.parquet", **columns)
+    with pytest.raises(StorageError, match=message):
+        manifest_of(str(tmp_path / "in.parquet"), listing_uri)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.parquet"])
+def test_nothing_there(tmp_path, listing_uri, name):
+    with pytest.raises(StorageError, match=f"nothing stands at .*{name}"):
+        manifest_of(str(tmp_path / name), listing_uri)
+
+
+@pytest.mark.parametrize("name", [".hidden.png", "_SUCCESS"])
+def test_a_folder_that_shows_nothing_is_no_table(tmp_path, name):
+    write(tmp_path / "in" / name, b"")
+    assert not is_table(str(tmp_path / "in"))
+
+
+def test_a_folder_without_images_is_refused(tmp_path, listing_uri):
+    write(tmp_path / "in" / "notes.txt", b"x")
+    with pytest.raises(StorageError, match=r"no image under .*; 1 other files were passed over"):
+        manifest_of(str(tmp_path / "in"), listing_uri)

@@ -1,0 +1,45 @@
+import pytest
+
+from cxr_ray.schema import LABELS, predictions_schema, probability_column, score_fields
+
+HEAD = ["image_id", "uri", "status", "error_kind", "error", "format", "width", "height", "content_sha256"]
+SCORES = ["label", "confidence", "entropy", "prob_covid", "prob_lung_opacity", "prob_normal", "prob_viral_pneumonia"]
+PROVENANCE = ["model_id", "preprocessing_id", "run_id", "scored_at"]
+DICOM = ["modality", "view_position", "study_uid", "series_uid", "sop_uid", "patient_key"]
+
+
+@pytest.mark.parametrize(
+    ("label", "column"),
+    [
+        ("COVID", "prob_covid"),
+        ("Viral Pneumonia", "prob_viral_pneumonia"),
+        (" Viral-Pneumonia ", "prob_viral_pneumonia"),
+    ],
+)
+def test_probability_column(label, column):
+    assert probability_column(label) == column
+
+
+def test_predictions_of_one_model():
+    schema = predictions_schema(LABELS)
+    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM
+    assert {f.name for f in schema if not f.nullable} == {"image_id", "uri", "status", *PROVENANCE}
+    assert {str(schema.field(name).type) for name in SCORES[1:]} == {"float"}
+    assert str(schema.field("scored_at").type) == "timestamp[us, tz=UTC]"
+
+
+def test_predictions_of_several_models_end_with_a_set_of_columns_for_each():
+    schema = predictions_schema(LABELS, ("vit_b16_", "resnet50_"))
+    one = [f"vit_b16_{name}" for name in [*SCORES, "model_id"]]
+    other = [f"resnet50_{name}" for name in [*SCORES, "model_id"]]
+    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + one + other
+
+
+def test_scores_follow_the_order_of_the_outputs():
+    assert [f.name for f in score_fields(("b", "a"), "x_")] == [
+        "x_label",
+        "x_confidence",
+        "x_entropy",
+        "x_prob_b",
+        "x_prob_a",
+    ]

@@ -1,0 +1,15 @@
+from cxr_ray.training.epoch_lines import epoch_line
+
+
+def test_an_epoch_on_one_line():
+    metrics = {
+        "epoch": 3,
+        "train_loss": 0.51234,
+        "val_loss": 1.0,
+        "val_accuracy": 0.87654,
+        "val_macro_f1": 0.8,
+        "images_per_second": 123.45,
+    }
+    assert epoch_line(metrics, 50) == (
+        "epoch   3/50  loss 0.5123  val loss 1.0000  accuracy 0.8765  macro F1 0.8000  123.5 img/s"
+    )
