@@ -41,3 +41,15 @@ def shared_data() -> Path:
     if not (shared / "data").is_dir():
         pytest.skip(f"no shared radiographs at {shared / 'data'}; name their folder in CXR_SHARED")
     return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3: str) -> Iterator[None]:
+    """A Ray cluster of 2 CPUs for the whole session, whose workers see the S3 server."""
+    import logging
+
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()
