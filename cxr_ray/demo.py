@@ -16,6 +16,7 @@ from cxr_ray.errors import CxrRayError
 
 ARCHIVE_URI = "s3://hospital/chest x-rays"
 PHANTOMS_PER_CLASS = 100
+MARKER = ".cxr_ray_demo"
 JOBS = Path(__file__).parent.parent / "jobs"
 
 
@@ -29,9 +30,9 @@ def run_demo(config: DemoConfig) -> None:
     Raises:
         DemoError: naming the job that failed.
     """
-    output = Path(config.output).absolute()
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+    if config.archive and not Path(config.archive).is_dir():
+        raise DemoError(f"no folder at {config.archive}; name the folder that holds COVID/images and so on")
+    output = _fresh_folder(Path(config.output).absolute())
     began = time.monotonic()
     if config.archive:
         _run_jobs(str(Path(config.archive).absolute()), output, config)
@@ -41,6 +42,16 @@ def run_demo(config: DemoConfig) -> None:
             _run_jobs(ARCHIVE_URI, output, config)
     print(f"\ndone in {time.monotonic() - began:.0f} s; predictions: {output}/scored/predictions/*.parquet")
     print(output / "report" / "report.html")
+
+
+def _fresh_folder(output: Path) -> Path:
+    """An empty folder; only what an earlier demo made is deleted."""
+    if output.exists() and any(output.iterdir()) and not (output / MARKER).exists():
+        raise DemoError(f"{output} holds what no demo made; choose another --output")
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    (output / MARKER).touch()
+    return output
 
 
 def _fill_archive(uri: str) -> None:
@@ -60,7 +71,7 @@ def _run_jobs(archive_uri: str, output: Path, config: DemoConfig) -> None:
         "train_classifier",
         dataset_uri=dataset,
         output_uri=model,
-        backbone="efficientnet_b0",
+        backbone="densenet121",
         image_size=config.image_size,
         epochs=config.epochs,
         batch_size=config.batch_size,

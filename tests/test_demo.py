@@ -44,11 +44,28 @@ def test_the_demo_ends_with_a_report(tmp_path):
     assert json.loads((tmp_path / "out/scored/run.json").read_text())["counts"]["ok"] == 400
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--archive", "nowhere"], "no folder at nowhere; name the folder"),
+        (["--output", "."], "holds what no demo made; choose another --output"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_deleted(tmp_path, flags, message):
+    (tmp_path / "precious.txt").write_text("keep me")
+    line = [sys.executable, str(REPOSITORY / "jobs/demo.py"), *flags]
+    demo = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert demo.returncode == 1
+    assert message in demo.stderr
+    assert (tmp_path / "precious.txt").exists()
+
+
 def test_a_failing_step_is_named(tmp_path):
-    line = [sys.executable, str(REPOSITORY / "jobs/demo.py"), "--archive", str(tmp_path / "nowhere")]
+    (tmp_path / "empty").mkdir()
+    line = [sys.executable, str(REPOSITORY / "jobs/demo.py"), "--archive", str(tmp_path / "empty")]
     demo = subprocess.run(
         [*line, "--output", str(tmp_path / "out")], capture_output=True, text=True, check=False, timeout=60
     )
     assert demo.returncode == 1
-    assert "nothing stands at" in demo.stderr
+    assert "empty is empty" in demo.stderr
     assert demo.stderr.strip().splitlines()[-1].startswith("error: index_archive ended with exit code 1")

@@ -12,10 +12,10 @@ class DemoConfig:
     archive: str | None = None
     """A folder in the layout of the COVID-19 Radiography Database; phantoms in an S3 server of its own if not given."""
     output: str = "demo-output"
-    """Folder for all results; what an earlier demo left there is deleted."""
+    """Folder for all results; what an earlier demo made there is deleted."""
     image_size: int = 96
     """Pixels a side."""
-    epochs: int = 20
+    epochs: int = 12
     """Passes over the training images."""
     batch_size: int = 16
     """Images a step."""

@@ -31,7 +31,7 @@ class TrainClassifierConfig:
     schedule: Literal["onecycle", "plateau"] | None = None
     """Learning rate: one cycle, or halved after 7 epochs without progress; onecycle for random weights if not given."""
     learning_rate: float | None = None
-    """Peak rate; 1e-3 for one cycle and 1e-4 for plateau if not given."""
+    """Peak rate; if not given, 1e-4 for plateau, and for one cycle what suits the backbone."""
     weight_decay: float = 0.01
     """Of AdamW."""
     label_smoothing: float = 0.1
@@ -61,8 +61,3 @@ class TrainClassifierConfig:
     def chosen_schedule(self) -> Literal["onecycle", "plateau"]:
         """The schedule, with the default that suits the weights training starts from."""
         return self.schedule or ("plateau" if self.pretrained else "onecycle")
-
-    @property
-    def peak_learning_rate(self) -> float:
-        """The rate, with the default that suits the schedule."""
-        return self.learning_rate or (1e-3 if self.chosen_schedule == "onecycle" else 1e-4)

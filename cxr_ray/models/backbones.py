@@ -16,15 +16,17 @@ class Backbone:
     timm_name: str
     channels_last: bool
     """Convolutions run faster with channels last; measured, a ViT does not."""
+    scratch_rate: float
+    """Peak learning rate of AdamW that suits random weights, batches of 32, one cycle and clipped gradients."""
     patch_size: int | None = None
     """Pixels a side of a ViT's patches, for whose grid at one image size position embeddings are learned."""
 
 
 BACKBONES = {
-    "vit_b16": Backbone("vit_base_patch16_224", channels_last=False, patch_size=16),
-    "resnet50": Backbone("resnet50", channels_last=True),
-    "efficientnet_b0": Backbone("efficientnet_b0", channels_last=True),
-    "densenet121": Backbone("densenet121", channels_last=True),
+    "vit_b16": Backbone("vit_base_patch16_224", channels_last=False, scratch_rate=3e-4, patch_size=16),
+    "resnet50": Backbone("resnet50", channels_last=True, scratch_rate=1e-3),
+    "efficientnet_b0": Backbone("efficientnet_b0", channels_last=True, scratch_rate=3e-3),
+    "densenet121": Backbone("densenet121", channels_last=True, scratch_rate=1e-3),
 }
 
 

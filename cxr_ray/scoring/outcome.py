@@ -61,9 +61,8 @@ def conclude(
 def _print_summary(
     state: OutputState, counts: dict[str, int], *, rows: int, scored: int, seconds: float, rate: float
 ) -> None:
-    print(f"{rows:,} rows in {state.rows_uri}")
-    print(
-        "  " + ", ".join(f"{n:,} {status.replace('error:', '')}" for status, n in sorted(counts.items(), reverse=True))
-    )
+    kinds = ", ".join(f"{n:,} {key.removeprefix('error:')}" for key, n in sorted(counts.items()) if ":" in key)
+    statuses = ", ".join(f"{n:,} {key}" for key, n in sorted(counts.items(), reverse=True) if ":" not in key)
+    print(f"{rows:,} rows in {state.rows_uri}: {statuses}" + (f" ({kinds})" if kinds else ""))
     if scored:
-        print(f"  {scored:,} scored in {seconds:,.1f} s, {rate:,.1f} images/s, starting included")
+        print(f"{scored:,} scored in {seconds:,.1f} s, {rate:,.1f} images/s, starting included")

@@ -39,16 +39,16 @@ class OutputState:
     @property
     def marks_uri(self) -> str:
         """Folder of the commit marks."""
-        return join_uri(self.uri, "_state", "checkpoint")
+        return self.file_uri("checkpoint")
 
     @property
     def signature_uri(self) -> str:
         """What the rows were made with."""
-        return join_uri(self.uri, "_state", "job.json")
+        return self.file_uri("job.json")
 
     def file_uri(self, name: str) -> str:
-        """A working file of the job."""
-        return join_uri(self.uri, "_state", name)
+        """A working file of the job; tables that share an output keep theirs apart."""
+        return join_uri(self.uri, "_state", self.table, name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,8 +5,15 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.models.backbones import BACKBONES
 
-PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 7  # of the seed recipe
+PLATEAU_RATE, PLATEAU_FACTOR, PLATEAU_PATIENCE = 1e-4, 0.5, 7  # of the seed recipe
+
+
+def peak_learning_rate(config: TrainClassifierConfig) -> float:
+    """The rate asked for, or the default that suits schedule and backbone."""
+    default = BACKBONES[config.backbone].scratch_rate if config.chosen_schedule == "onecycle" else PLATEAU_RATE
+    return config.learning_rate or default
 
 
 class Optimization:
@@ -17,12 +24,12 @@ class Optimization:
 
     Args:
         model: its parameters are changed in place.
-        config: rates, schedule, weight decay and clipping.
+        config: backbone, rate, schedule, weight decay and clipping.
         steps: of the whole training.
     """
 
     def __init__(self, model: nn.Module, config: TrainClassifierConfig, *, steps: int) -> None:
-        peak = config.peak_learning_rate
+        peak = peak_learning_rate(config)
         self._parameters = list(model.parameters())
         self._max_norm = config.gradient_clip
         self._optimizer = torch.optim.AdamW(self._parameters, lr=peak, weight_decay=config.weight_decay)

@@ -4,13 +4,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cxr_ray.archive.uris import join_uri, write_bytes
+from cxr_ray.archive.uris import join_uri, open_filesystem, write_bytes
 
 
 def write_tensorboard(history: list[dict[str, Any]], uri: str) -> None:
     """Write every metric of every epoch as a scalar into event files in the folder at `uri`."""
     from torch.utils.tensorboard import SummaryWriter
 
+    fs, path = open_filesystem(uri)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)  # curves of an earlier training would overlap these
     with tempfile.TemporaryDirectory() as folder:
         with SummaryWriter(folder) as writer:
             for metrics in history:

@@ -25,6 +25,7 @@ from cxr_ray.archive.uris import (
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.errors import ClusterError, DatasetError
 from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card
+from cxr_ray.schema import probability_column
 from cxr_ray.scoring.session import ray_session
 from cxr_ray.training.classifier_loop import ClassifierTask, train_loop_per_worker
 from cxr_ray.training.epoch_lines import printed_epochs
@@ -47,6 +48,8 @@ def train_classifier(config: TrainClassifierConfig) -> ModelCard:
     with ray_session():
         cpus_per_worker = check_room(config.num_workers, use_gpu=config.use_gpu)
         rows = {split: rows_of_split(dataset, split) for split in ("train", "val")}
+        if rows["train"].num_rows < 2 * config.num_workers:
+            raise DatasetError(f"{rows['train'].num_rows} train images are too few for {config.num_workers} workers")
         log.info(
             "%s train and %s val images of %s classes",
             rows["train"].num_rows,
@@ -75,13 +78,18 @@ def class_labels(dataset: pa.Table) -> tuple[str, ...]:
     """Class names in the order of the outputs: alphabetical.
 
     Raises:
-        DatasetError: if an image has no label, or all have the same.
+        DatasetError: if an image has no label, all have the same, or two labels differ in case or spaces alone.
     """
     if dataset["label"].null_count:
         raise DatasetError(f"{dataset['label'].null_count} images have no label; a classifier needs one for each")
     labels = tuple(sorted(set(dataset["label"].to_pylist())))
     if len(labels) < 2:
         raise DatasetError(f"all images are labelled {labels[0]!r}; a classifier needs two classes or more")
+    columns = [probability_column(label) for label in labels]
+    if repeated := [label for label, column in zip(labels, columns, strict=True) if columns.count(column) > 1]:
+        raise DatasetError(
+            f"labels {', '.join(repeated)} would share a column of the predictions; spell them apart or alike"
+        )
     return labels
 
 

@@ -207,7 +207,7 @@ def test_a_killed_driver_loses_nothing_and_nothing_stands_twice(bundle, tmp_path
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     job = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while len(list(output.glob("_state/checkpoint/*.parquet"))) < 5:
+    while len(list(output.glob("_state/predictions/checkpoint/*.parquet"))) < 5:
         assert job.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)

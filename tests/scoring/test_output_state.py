@@ -99,13 +99,13 @@ def test_overwrite_removes_what_the_job_wrote_and_nothing_else(state, tmp_path):
     claim_output(state, JOB, overwrite=False)
     write_block(state, rows("a"))
     others = ["out/notes.txt", "out/masks/m.parquet", "out/predictions_old/p.parquet", "beside/run.json"]
-    for name in [*others, "out/run.json", "out/_state/manifest.parquet"]:
+    for name in [*others, "out/run.json", "out/_state/predictions/manifest.parquet"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
     another = JobSignature(input_uri="i", model="m", preprocessing="p")
     claim_output(state, another, overwrite=True)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {*others, "out/_state/job.json"}
+    assert left == {*others, "out/_state/predictions/job.json"}
     claim_output(state, another, overwrite=False)
 
 
