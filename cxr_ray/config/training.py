@@ -37,7 +37,7 @@ class TrainClassifierConfig:
     label_smoothing: float = 0.1
     """Share of the target that is spread over all classes; 0 for plain cross-entropy."""
     gradient_clip: float = 1.0
-    """Gradients of a larger norm are scaled down to it."""
+    """Gradients of a larger norm are scaled down to it; 0 leaves them as they are."""
     early_stopping_patience: int = 10
     """Epochs without a better validation loss after which training ends."""
     precision: Literal["bf16", "fp32"] = "bf16"
@@ -54,7 +54,7 @@ class TrainClassifierConfig:
         require(self.image_size >= 32, "image_size", self.image_size, ">= 32")
         require(self.learning_rate is None or self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
-        require(self.gradient_clip > 0, "gradient_clip", self.gradient_clip, "> 0")
+        require(self.gradient_clip >= 0, "gradient_clip", self.gradient_clip, ">= 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, ">= 0")
 
     @property

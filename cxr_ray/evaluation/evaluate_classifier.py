@@ -25,6 +25,7 @@ from cxr_ray.evaluation.truth_join import (
     labelled_images,
     refuse_duplicates,
 )
+from cxr_ray.schema import PROVENANCE_FIELDS
 
 
 def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
@@ -72,8 +73,12 @@ def read_predictions(uri: str) -> pa.Table:
     """
     inner = join_uri(uri, "predictions")
     folder = inner if exists(inner) else uri
-    probabilities = [name for name in read_schema(folder).names if name.startswith("prob_")]
-    predictions = read_table(folder, [*PREDICTION_COLUMNS, *probabilities])
+    present = read_schema(folder).names
+    provenance = [field for field in PROVENANCE_FIELDS if field.name not in present]
+    columns = [name for name in PREDICTION_COLUMNS if name not in {field.name for field in provenance}]
+    predictions = read_table(folder, [*columns, *(name for name in present if name.startswith("prob_"))])
+    for field in provenance:  # predictions of other tools may not say where they come from
+        predictions = predictions.append_column(field.name, pa.nulls(predictions.num_rows, field.type))
     refuse_duplicates(predictions, folder, "score into an empty output, or with --overwrite")
     return predictions
 

@@ -9,14 +9,15 @@ import cxr_ray
 from cxr_ray.archive.datasets import dataset_fingerprint
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 
+ENDS = {"from": "min", "until": "max"}
+
 
 def describe(rows: pa.Table, dataset: pa.Table, config: EvaluateClassifierConfig) -> dict[str, str | list[str]]:
     """Models, runs, times and data behind the rows from `join_truth`, of which at least one is `ok`."""
     scored_at = pc.min_max(rows["scored_at"])
     return {
         **{name: _distinct(rows[name]) for name in ("model_id", "preprocessing_id", "run_id")},
-        "scored_from": _to_the_second(scored_at["min"].as_py()),
-        "scored_until": _to_the_second(scored_at["max"].as_py()),
+        **{f"scored_{name}": _to_the_second(at) for name, end in ENDS.items() if (at := scored_at[end].as_py())},
         "predictions_uri": config.predictions_uri,
         "dataset_uri": config.dataset_uri,
         "dataset_fingerprint": dataset_fingerprint(dataset),

@@ -49,7 +49,8 @@ class Optimization:
         """One step down the gradient of `loss`."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
+        if self._max_norm:
+            nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
         self._optimizer.step()
         if self._cycle:
             self._cycle.step()

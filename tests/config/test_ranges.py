@@ -59,20 +59,6 @@ def test_positional_arguments_are_refused():
         IndexConfig("in", "out")
 
 
-@pytest.mark.parametrize(
-    ("choice", "schedule", "rate"),
-    [
-        ({}, "onecycle", 1e-3),
-        ({"pretrained": True}, "plateau", 1e-4),
-        ({"pretrained": True, "schedule": "onecycle"}, "onecycle", 1e-3),
-        ({"schedule": "plateau", "learning_rate": 0.5}, "plateau", 0.5),
-    ],
-)
-def test_schedule_and_rate_suit_the_weights(choice, schedule, rate):
-    config = TrainClassifierConfig(dataset_uri="d", output_uri="o", **choice)
-    assert (config.chosen_schedule, config.peak_learning_rate) == (schedule, rate)
-
-
 def test_require_names_field_mend_and_value():
     require(True, "a", 0, ">= 1")
     with pytest.raises(ConfigError, match=r"^a must be >= 1; got 'x'$"):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.training.optimization import Optimization
+from cxr_ray.training.optimization import Optimization, peak_learning_rate
 
 
 @pytest.fixture
@@ -74,3 +74,18 @@ def test_an_update_goes_down_the_gradient_and_a_steep_one_is_clipped(model):
     assert torch.all(model.weight < before)
     norm = torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in model.parameters()]))
     assert norm == pytest.approx(0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("choice", "schedule", "rate"),
+    [
+        ({}, "onecycle", 3e-3),
+        ({"backbone": "vit_b16"}, "onecycle", 3e-4),
+        ({"pretrained": True}, "plateau", 1e-4),
+        ({"pretrained": True, "schedule": "onecycle"}, "onecycle", 3e-3),
+        ({"schedule": "plateau", "learning_rate": 0.5}, "plateau", 0.5),
+    ],
+)
+def test_schedule_and_rate_suit_the_weights(choice, schedule, rate):
+    config = TrainClassifierConfig(dataset_uri="d", output_uri="o", **choice)
+    assert (config.chosen_schedule, peak_learning_rate(config)) == (schedule, rate)
