@@ -35,7 +35,7 @@ def dataset(tmp_path_factory):
 
 
 def train(dataset, output, **options):
-    options = {"image_size": 32, "epochs": 6, "batch_size": 16} | options
+    options = {"backbone": "densenet121", "image_size": 32, "epochs": 6, "batch_size": 8} | options
     return train_classifier(TrainClassifierConfig(dataset_uri=dataset, output_uri=str(output), **options))
 
 
@@ -56,7 +56,7 @@ def test_a_learnable_task_is_learned_and_everything_is_written(ray_cluster, data
 
 
 def test_two_workers_train_one_model(ray_cluster, dataset, tmp_path):
-    card = train(dataset, tmp_path / "model", num_workers=2, batch_size=8)
+    card = train(dataset, tmp_path / "model", num_workers=2, batch_size=4)
     assert card.metrics["val_accuracy"] >= 0.9
 
 
