@@ -28,8 +28,8 @@ class ClassifyConfig:
     """Images that are committed together; a fiftieth of the job, between 64 and 8,192, if not given."""
     batch_size: int | None = None
     """Images a forward pass; 256 on a GPU and 32 on a CPU if not given."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16 runs under autocast."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Of the arithmetic; auto takes bf16 where the device has instructions for it, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes the cluster's GPUs, or its CPUs where there are none."""
     num_actors: int | None = None

@@ -40,8 +40,8 @@ class TrainClassifierConfig:
     """Gradients of a larger norm are scaled down to it; 0 leaves them as they are."""
     early_stopping_patience: int = 10
     """Epochs without a better validation loss after which training ends."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16 runs under autocast."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of the arithmetic; auto takes bf16 where the device has instructions for it, else fp32."""
     seed: int = 0
     """Of initial weights, order and augmentation."""
     debug: bool = False
