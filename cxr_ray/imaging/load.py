@@ -10,6 +10,8 @@ from cxr_ray.imaging.decode import DecodedImage, DecodeLimits, decode_image
 
 OBJECTS_AT_ONCE = 64
 BYTES_AT_ONCE = 256 * 2**20
+BYTES_OF_UNKNOWN = 16 * 2**20
+"""What an object of unknown size is taken for; a large radiograph."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,11 +51,12 @@ def load_images(
 def _chunks(sizes_bytes: Sequence[int | None]) -> Iterator[range]:
     """Runs of objects to hold in memory together: few where they are large."""
     start, held = 0, 0
-    for position, size in enumerate(sizes_bytes):
-        if position > start and (position - start >= OBJECTS_AT_ONCE or held + (size or 0) > BYTES_AT_ONCE):
+    for position, known in enumerate(sizes_bytes):
+        size = BYTES_OF_UNKNOWN if known is None else known
+        if position > start and (position - start >= OBJECTS_AT_ONCE or held + size > BYTES_AT_ONCE):
             yield range(start, position)
             start, held = position, 0
-        held += size or 0
+        held += size
     if start < len(sizes_bytes):
         yield range(start, len(sizes_bytes))
 

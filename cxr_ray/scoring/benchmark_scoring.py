@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import ray
 import torch
 
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.config import BenchmarkConfig, ClassifyConfig
-from cxr_ray.errors import DatasetError
+from cxr_ray.errors import ClusterError, DatasetError
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.models.bundle import ModelCard, read_card
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.scoring.classify_archive import classify_archive
 from cxr_ray.scoring.load_stage import Geometry, LoadStage, pixels_of
 from cxr_ray.scoring.plain_loop import plain_loop_rate
+from cxr_ray.scoring.session import ray_session
 
 WARM_UP_SHARE = 0.1  # of the images, in which actors start and the first blocks are decoded ahead
 
@@ -31,9 +33,11 @@ def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
     """Measure each stage, the job and its peer in turn, `config.repeats` times; print and return the medians.
 
     Raises:
-        DatasetError: if no image of the input can be decoded.
+        DatasetError: if no PNG or JPEG of the input can be decoded, or a single batch holds them all.
+        ClusterError: if the cluster is more than one machine with one GPU, where the limit cannot be measured.
     """
     card = read_card(config.model_uri)
+    check_single_machine()
     with tempfile.TemporaryDirectory() as folder:
         output = absolute_uri(config.output_uri or folder)
         rounds = [_round(config, card, join_uri(output, f"round-{i}")) for i in range(config.repeats)]
@@ -42,6 +46,17 @@ def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
         write_bytes(join_uri(output, "benchmark.json"), json.dumps(result, indent=2).encode())
     print(report(result))
     return result
+
+
+def check_single_machine() -> None:
+    """See `benchmark_scoring`: job and limit compare only on the same cores, or on the same GPU."""
+    with ray_session():
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+    if nodes > 1 or gpus > 1:
+        raise ClusterError(
+            f"the cluster has {nodes} nodes and {gpus} GPUs; measure on one machine, with CUDA_VISIBLE_DEVICES=0"
+        )
 
 
 def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[str, float]:
@@ -60,10 +75,11 @@ def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[st
         )
     )
     seconds = time.monotonic() - began
-    rows = read_table(join_uri(output_uri, "predictions"), ["image_id", "uri", "status", "scored_at"])
-    whole = rows.filter(pc.equal(rows["status"], "ok")).slice(0, config.peer_images)
+    rows = read_table(join_uri(output_uri, "predictions"), ["image_id", "uri", "format", "status", "scored_at"])
+    is_plain = pc.and_(pc.equal(rows["status"], "ok"), pc.is_in(rows["format"], pa.array(["png", "jpeg"])))
+    whole = rows.filter(is_plain).slice(0, config.peer_images)  # the peer cannot read DICOM
     if not whole.num_rows:
-        raise DatasetError(f"no image of {config.input_uri} can be decoded; there is nothing to measure")
+        raise DatasetError(f"no PNG or JPEG of {config.input_uri} can be decoded; there is nothing to measure")
     pixels, load_rate = _load(whole, card)
     torch.set_num_threads(os.cpu_count() or 1)
     classifier = Classifier(config.model_uri, device=device)
@@ -106,7 +122,9 @@ def steady_rate(scored_at: pa.ChunkedArray) -> float:
     start = int(len(seconds) * WARM_UP_SHARE)
     begin = seconds[start]
     after = int((seconds > begin).sum())
-    return after / (seconds[-1] - begin) if after else 0.0
+    if not after:
+        raise DatasetError(f"{len(seconds)} images fit one batch; measure with more, or with a smaller --batch-size")
+    return after / (seconds[-1] - begin)
 
 
 def _result(config: BenchmarkConfig, card: ModelCard, rates: dict[str, list[float]]) -> dict[str, Any]:

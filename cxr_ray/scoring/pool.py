@@ -1,6 +1,7 @@
 """Fitting a scoring job to what the cluster has, before anything is scheduled."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cxr_ray.errors import ClusterError
@@ -29,54 +30,75 @@ class ScoringPool:
 def plan_pool(device: str, num_actors: int | None) -> ScoringPool:
     """A pool that the cluster can hold as it is now.
 
-    On GPUs an actor each; on CPUs an actor per 8 cores, which leave half their reservation to the load tasks
-    (decoding takes a few percent of what a forward pass takes on the same cores).
+    On GPUs an actor each; on CPUs an actor per 8 cores of a node, which leave half their reservation to the load
+    tasks (decoding takes a few percent of what a forward pass takes on the same cores).
 
     Raises:
         ClusterError: if what is asked for exceeds the cluster, which would otherwise wait for ever.
     """
     import ray
 
-    total = ray.cluster_resources()
-    cpus, gpus = total.get("CPU", 0.0), int(total.get("GPU", 0))
-    if cpus <= 0:
+    nodes = [
+        NodeRoom(cpus=node["Resources"].get("CPU", 0.0), gpus=int(node["Resources"].get("GPU", 0)))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    return fit_pool(nodes, device, num_actors)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeRoom:
+    """What one node offers. A task or actor must fit on one node, whatever the cluster's sum is."""
+
+    cpus: float
+    gpus: int = 0
+
+
+def fit_pool(nodes: Sequence[NodeRoom], device: str, num_actors: int | None) -> ScoringPool:
+    """See `plan_pool`."""
+    gpus = sum(node.gpus for node in nodes)
+    if sum(node.cpus for node in nodes) <= 0:
         raise ClusterError("the cluster offers no CPU; add a worker node with CPUs to load and decode images")
     chosen = device if device != "auto" else ("cuda" if gpus else "cpu")
-    if chosen == "cuda":
-        return _gpu_pool(num_actors or gpus, gpus, cpus)
-    smallest = min(
-        node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")
-    )
-    return _cpu_pool(num_actors, cpus, max(1, min(THREADS_PER_CPU_ACTOR, math.floor(smallest))))
+    return _gpu_pool(nodes, gpus, num_actors or gpus) if chosen == "cuda" else _cpu_pool(nodes, num_actors)
 
 
-def _gpu_pool(actors: int, gpus: int, cpus: float) -> ScoringPool:
+def _gpu_pool(nodes: Sequence[NodeRoom], gpus: int, actors: int) -> ScoringPool:
     if actors < 1 or actors > gpus:
         raise ClusterError(
             f"{max(actors, 1)} GPU actors were asked for and the cluster has {gpus} GPUs; "
             "use --device cpu or add GPU nodes"
         )
     # Decoding is what keeps GPUs waiting, so the actors, whose CPU work is light, reserve little.
-    cpus_per_actor = min(1.0, cpus / (4 * actors))
+    cpus_per_actor = _floor_to_hundredths(min(1.0, *(node.cpus / (4 * node.gpus) for node in nodes if node.gpus)))
+    most_left = max(node.cpus - node.gpus * cpus_per_actor for node in nodes)
     return ScoringPool(
         device="cuda",
         actors=actors,
-        cpus_per_actor=round(cpus_per_actor, 3),
+        cpus_per_actor=cpus_per_actor,
         threads_per_actor=1,
-        cpus_per_load_task=1.0 if cpus - actors * cpus_per_actor >= 1 else 0.5,
+        cpus_per_load_task=_floor_to_hundredths(min(1.0, most_left)),
     )
 
 
-def _cpu_pool(num_actors: int | None, cpus: float, threads: int) -> ScoringPool:
-    actors = num_actors or max(1, math.floor(cpus / threads))
+def _cpu_pool(nodes: Sequence[NodeRoom], num_actors: int | None) -> ScoringPool:
+    cpus, largest = sum(node.cpus for node in nodes), max(node.cpus for node in nodes)
+    threads = max(1, min(THREADS_PER_CPU_ACTOR, math.floor(largest)))
+    actors = num_actors or max(1, sum(math.floor(node.cpus / threads) for node in nodes))
     if actors > 2 * cpus:
         raise ClusterError(
             f"{actors} actors were asked for and the cluster has {cpus:g} CPUs; ask for at most {math.floor(2 * cpus)}"
         )
+    share = min(threads, cpus / actors, largest)
     return ScoringPool(
         device="cpu",
         actors=actors,
-        cpus_per_actor=min(threads, cpus / actors) / 2,
-        threads_per_actor=max(1, math.floor(min(threads, cpus / actors))),
-        cpus_per_load_task=min(1.0, cpus / 4),
+        cpus_per_actor=_floor_to_hundredths(share / 2),
+        threads_per_actor=max(1, math.floor(share)),
+        cpus_per_load_task=min(1.0, largest / 4),
     )
+
+
+def _floor_to_hundredths(cpus: float) -> float:
+    """Rounded down, so that the sum over actors still fits."""
+    return math.floor(cpus * 100) / 100

@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from cxr_ray.models.classifier import Classifier, Precision, entropy
+from cxr_ray.models.classifier import Classifier, entropy
+from cxr_ray.models.precision import Precision
 from cxr_ray.schema import predictions_schema, probability_column
 from cxr_ray.scoring.load_stage import Geometry, pixels_of
 
@@ -36,7 +38,7 @@ class ScoreStage:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Loaded rows to rows of the predictions schema; rows with an error keep null scores."""
-        scores, present = self._scores(batch)
+        batch, scores, present = refuse_not_finite(batch, *self._scores(batch))
         mean = np.mean(scores, axis=0)
         columns = {name: batch[name] for name in batch.column_names} | self._provenance(batch.num_rows)
         columns |= _score_columns(mean, self.cards[0].labels, present, "")
@@ -65,6 +67,28 @@ class ScoreStage:
             "run_id": pa.array([self.run_id] * rows),
             "scored_at": pa.repeat(now, rows),
         }
+
+
+def refuse_not_finite(
+    batch: pa.Table, scores: list[np.ndarray], present: np.ndarray
+) -> tuple[pa.Table, list[np.ndarray], np.ndarray]:
+    """Turn rows into errors where a model gave NaN or infinity, which would otherwise read as its first class.
+
+    Args:
+        batch: N loaded rows.
+        scores: probabilities [K, C] of each model.
+        present: bool [N], true at the K rows that were scored.
+    """
+    finite = np.all([np.isfinite(probs).all(1) for probs in scores], axis=0)
+    if finite.all():
+        return batch, scores, present
+    refused = np.zeros_like(present)
+    refused[np.flatnonzero(present)[~finite]] = True
+    verdict = {"status": "error", "error_kind": "not_finite", "error": "a model's output is not a finite number"}
+    for name, value in verdict.items():
+        column = pc.if_else(pa.array(refused), value, batch[name])
+        batch = batch.set_column(batch.column_names.index(name), name, column)
+    return batch, [probs[finite] for probs in scores], present & ~refused
 
 
 def model_prefixes(backbones: list[str]) -> tuple[str, ...]:

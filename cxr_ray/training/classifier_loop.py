@@ -18,8 +18,8 @@ from torch.nn import functional
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.models.backbones import BACKBONES, build_backbone
 from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD, save_bundle
-from cxr_ray.models.classifier import autocast
 from cxr_ray.models.grey_input import GreyInput
+from cxr_ray.models.precision import autocast
 from cxr_ray.training.epochs import TrainingImages, predict_logits, shuffled_batches, train_epoch
 from cxr_ray.training.optimization import Optimization
 from cxr_ray.training.pixel_cache import PixelCache

@@ -30,7 +30,7 @@ def fingerprint_images(uris: Sequence[str], limits: DecodeLimits) -> list[Finger
 
     with ray_session():
         table = pa.table({"position": range(len(uris)), "uri": list(uris)})
-        blocks = max(1, min(len(uris) // 64, int(ray.cluster_resources()["CPU"]) * 4))
+        blocks = max(1, min(len(uris) // 64, int(ray.cluster_resources().get("CPU", 1)) * 4))
         dataset = ray.data.from_arrow(table).repartition(blocks)
         dataset.context.enable_progress_bars = False
         rows = dataset.map_batches(

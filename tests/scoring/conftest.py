@@ -82,7 +82,7 @@ def archive(tmp_path_factory, radiograph):
 def save_random():
     """Save a bundle of random weights at a URI; its card."""
 
-    def save(uri, *, seed=0, **card):
+    def save(uri, *, seed=0, nan=False, **card):
         import torch
 
         from cxr_ray.models.backbones import build_backbone
@@ -91,8 +91,8 @@ def save_random():
         card = {"kind": "classifier", "backbone": "efficientnet_b0", "labels": LABELS, "image_size": 32} | card
         torch.manual_seed(seed)
         model = build_backbone(card["backbone"], num_classes=len(card["labels"]), image_size=card["image_size"])
-        with torch.no_grad():
-            model.get_classifier().weight.mul_(1000)  # or every probability would be 1/C
+        with torch.no_grad():  # unscaled, every probability would be 1/C
+            model.get_classifier().weight.mul_(float("nan") if nan else 1000)
         return save_bundle(str(uri), model.state_dict(), **card)
 
     return save

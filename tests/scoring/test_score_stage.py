@@ -8,7 +8,7 @@ from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import PROVENANCE_FIELDS, predictions_schema, score_fields
 from cxr_ray.scoring.load_stage import Geometry, LoadStage, pixels_of
-from cxr_ray.scoring.score_stage import ScoreStage, joint_model_id, model_prefixes
+from cxr_ray.scoring.score_stage import ScoreStage, joint_model_id, model_prefixes, refuse_not_finite
 
 LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
 PROBABILITIES = ["prob_covid", "prob_lung_opacity", "prob_normal", "prob_viral_pneumonia"]
@@ -163,3 +163,27 @@ def test_model_prefixes(backbones, prefixes):
 def test_joint_model_id():
     assert joint_model_id(["a-1"]) == "a-1"
     assert joint_model_id(["a-1", "b-2"]) == "a-1+b-2"
+
+
+def test_a_model_that_gives_nan_makes_errors_and_no_labels(save_random, tmp_path, batch):
+    save_random(tmp_path / "whole", seed=1)
+    save_random(tmp_path / "nan", seed=2, nan=True)
+    scored = make_stage(str(tmp_path / "whole"), str(tmp_path / "nan"))(batch)
+    assert set(scored["status"].to_pylist()) == {"error"}
+    loaded = [status == "ok" for status in batch["status"].to_pylist()]
+    kinds = scored["error_kind"].to_pylist()
+    assert [kind == "not_finite" for kind in kinds] == loaded
+    for name in ("label", "confidence", "prob_covid", "efficientnet_b0_label"):
+        assert scored[name].null_count == scored.num_rows
+
+
+def test_only_the_row_that_is_not_finite_is_refused(batch):
+    present = np.array([status == "ok" for status in batch["status"].to_pylist()])
+    probs = np.full((present.sum(), 4), 0.25, np.float32)
+    probs[1, 2] = np.inf
+    table, (kept,), still = refuse_not_finite(batch, [probs], present)
+    second = np.flatnonzero(present)[1]
+    assert np.flatnonzero(present & ~still).tolist() == [second]
+    assert kept.shape == (present.sum() - 1, 4)
+    assert table["error_kind"][int(second)].as_py() == "not_finite"
+    assert table["image_id"].equals(batch["image_id"])

@@ -1,0 +1,76 @@
+"""What a job reserves must fit on single nodes, not only in the cluster's sum."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxr_ray.errors import ClusterError
+from cxr_ray.scoring.pool import NodeRoom, fit_pool
+
+NODES = st.lists(
+    st.builds(NodeRoom, cpus=st.integers(0, 96).map(float), gpus=st.integers(0, 8)), min_size=1, max_size=6
+).filter(lambda nodes: sum(n.cpus for n in nodes) > 0 and all(n.cpus for n in nodes if n.gpus))
+
+
+def places(nodes, pool):
+    """Actors that the nodes can hold together."""
+    held = 0
+    for node in nodes:
+        by_cpu = math.inf if not pool.cpus_per_actor else math.floor(node.cpus / pool.cpus_per_actor + 1e-9)
+        held += min(by_cpu, node.gpus) if pool.gpus_per_actor else by_cpu
+    return held
+
+
+@given(NODES)
+def test_every_actor_finds_a_node_and_a_load_task_fits_beside_them(nodes):
+    pool = fit_pool(nodes, "auto", None)
+    assert pool.device == ("cuda" if any(node.gpus for node in nodes) else "cpu")
+    assert pool.actors >= 1
+    assert places(nodes, pool) >= pool.actors
+    assert pool.cpus_per_load_task > 0
+    if pool.device == "cuda":
+        assert any(n.cpus - n.gpus * pool.cpus_per_actor >= pool.cpus_per_load_task for n in nodes)
+
+
+@given(NODES, st.integers(1, 12))
+def test_a_wish_that_is_granted_fits_as_well(nodes, actors):
+    try:
+        pool = fit_pool(nodes, "cpu", actors)
+    except ClusterError:
+        assert actors > 2 * sum(node.cpus for node in nodes)
+        return
+    assert pool.actors == actors
+    assert sum(node.cpus for node in nodes) >= pool.actors * pool.cpus_per_actor
+    assert pool.cpus_per_actor <= max(node.cpus for node in nodes)
+
+
+def test_a_small_head_node_does_not_shrink_the_actors_of_large_workers():
+    pool = fit_pool([NodeRoom(cpus=1.0), *[NodeRoom(cpus=64.0)] * 10], "auto", None)
+    assert (pool.actors, pool.threads_per_actor) == (80, 8)
+
+
+def test_one_cpu_beside_each_gpu_leaves_room_to_load():
+    pool = fit_pool([NodeRoom(cpus=1.0, gpus=1)] * 2, "auto", None)
+    assert (pool.actors, pool.cpus_per_actor, pool.cpus_per_load_task) == (2, 0.25, 0.75)
+
+
+def test_two_cores_hold_one_actor_and_two_load_tasks():
+    pool = fit_pool([NodeRoom(cpus=2.0)], "auto", None)
+    assert (pool.actors, pool.threads_per_actor, pool.cpus_per_actor) == (1, 2, 1.0)
+    assert pool.cpus_per_load_task == 0.5
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device", "actors", "message"),
+    [
+        ([NodeRoom(cpus=0.0)], "auto", None, "the cluster offers no CPU"),
+        ([NodeRoom(cpus=4.0)], "cuda", None, "1 GPU actors were asked for and the cluster has 0 GPUs"),
+        ([NodeRoom(cpus=4.0, gpus=1)], "cuda", 3, "3 GPU actors were asked for and the cluster has 1 GPUs"),
+        ([NodeRoom(cpus=2.0)], "cpu", 9, "9 actors were asked for and the cluster has 2 CPUs; ask for at most 4"),
+    ],
+)
+def test_what_cannot_be_had_is_said_at_once(nodes, device, actors, message):
+    with pytest.raises(ClusterError, match=message):
+        fit_pool(nodes, device, actors)
