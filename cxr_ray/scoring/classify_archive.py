@@ -1,6 +1,7 @@
 """An archive to predictions: index -> what is left to do -> load -> score -> committed Parquet blocks."""
 
 import logging
+import shlex
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,14 +20,9 @@ from cxr_ray.scoring.commit import write_committed
 from cxr_ray.scoring.input_manifest import manifest_of
 from cxr_ray.scoring.load_stage import Geometry, LoadStage
 from cxr_ray.scoring.outcome import conclude
-from cxr_ray.scoring.output_state import (
-    JobSignature,
-    OutputState,
-    claim_output,
-    drop_error_rows,
-    settle,
-    write_remaining,
-)
+from cxr_ray.scoring.output_claim import JobSignature, check_claim, claim_output
+from cxr_ray.scoring.output_lock import output_lock
+from cxr_ray.scoring.output_state import OutputState, plan_blocks
 from cxr_ray.scoring.patient_secret import patient_secret
 from cxr_ray.scoring.pool import ScoringPool, plan_pool
 from cxr_ray.scoring.progress import shown_progress
@@ -41,33 +37,39 @@ def classify_archive(config: ClassifyConfig) -> dict[str, int]:
 
     Raises:
         BundleError: if a bundle is missing, or the bundles' labels differ.
-        ResumeError: if the output holds the work of another model, preprocessing or archive.
+        ResumeError: if another run writes to the output, or it holds the work of another model, archive or setting.
         ClusterError: if the cluster cannot hold the job.
+        StorageError: if the input holds no image, or storage fails.
         GateError: at the end, all rows written, if too many images are errors.
     """
     cards = read_cards(config.model_uri)
     run_id, started = new_run_id(), datetime.now(UTC)
     state = OutputState(absolute_uri(config.output_uri), "predictions")
-    claim_output(state, _signature(config, cards), overwrite=config.overwrite)
-    with ray_session():
-        pool = plan_pool(config.device, config.num_actors)
-        settle(state)
-        if config.retry_errors:
-            log.info("%s error rows are due again", f"{drop_error_rows(state):,}")
-        manifest_uri, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
-        blocks_uri = state.file_uri("remaining.parquet")
-        left, done = write_remaining(
-            state, manifest_uri, blocks_uri, config.rows_per_block or default_block_rows(images)
-        )
-        log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{done:,}")
-        began = time.monotonic()
-        if left:
-            with shown_progress(left, config.progress_seconds) as tally:
-                write_committed(
-                    state, _pipeline(config, cards=cards, pool=pool, blocks_uri=blocks_uri, run_id=run_id, tally=tally)
-                )
-    facts = {"run_id": run_id, "model_ids": [c.model_id for c in cards], "pool": pool, "started": started}
-    return conclude(state, config, scored=left, before=done, seconds=time.monotonic() - began, **facts)
+    signature = _signature(config, cards)
+    with output_lock(state, run_id) as lock:
+        if not config.overwrite:
+            check_claim(state, signature)  # now, since starting Ray and listing an archive take their time
+        with ray_session():
+            pool = plan_pool(config.device, config.num_actors)
+            manifest_uri, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
+            lock.check()
+            claim_output(state, signature, overwrite=config.overwrite, keep=manifest_uri)
+            block_rows = config.rows_per_block or default_block_rows(images)
+            blocks_uri = state.plan_uri(run_id)
+            left, done = plan_blocks(
+                state, manifest_uri, blocks_uri, rows_per_block=block_rows, retry_errors=config.retry_errors
+            )
+            log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{done:,}")
+            began = time.monotonic()
+            if left:
+                with shown_progress(left, config.progress_seconds) as tally:
+                    write_committed(
+                        state,
+                        _pipeline(config, cards=cards, pool=pool, blocks_uri=blocks_uri, run_id=run_id, tally=tally),
+                    )
+        lock.check()
+        facts = {"run_id": run_id, "model_ids": [c.model_id for c in cards], "pool": pool, "started": started}
+        return conclude(state, config, scored=left, before=done, seconds=time.monotonic() - began, **facts)
 
 
 def _pipeline(
@@ -120,7 +122,7 @@ class TalliedScoreStage(ScoreStage):
     def __call__(self, batch: pa.Table) -> pa.Table:
         """See `ScoreStage`."""
         rows = super().__call__(batch)
-        self.tally.add.remote(rows.num_rows, rows.num_rows - batch["error_kind"].null_count)
+        self.tally.add.remote(rows.num_rows, rows.num_rows - rows["error_kind"].null_count)
         return rows
 
 
@@ -154,4 +156,6 @@ def _signature(config: ClassifyConfig, cards: list[ModelCard]) -> JobSignature:
         input_uri=absolute_uri(config.input_uri).rstrip("/"),
         model=joint_model_id([c.model_id for c in cards]),
         preprocessing="+".join(c.preprocessing_id for c in cards),
+        precision=config.precision,
+        exclude=shlex.join(sorted(set(config.exclude))),
     )

@@ -28,7 +28,12 @@ def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -
     """
     if not is_table(input_uri):
         counts = write_manifest(input_uri, listing_uri, exclude=exclude)
-        log.info("%s images under %s, %s other files passed over", f"{counts.images:,}", input_uri, counts.skipped)
+        log.info(
+            "%s is read as a prefix: %s images, %s other files passed over",
+            input_uri,
+            f"{counts.images:,}",
+            f"{counts.skipped:,}",
+        )
         return listing_uri, counts.images
     if exclude:
         raise ConfigError(
@@ -43,18 +48,35 @@ def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -
     images = sum(batch.num_rows for batch in iter_batches(input_uri, ["image_id"]))
     if not images:
         raise StorageError(f"manifest {input_uri} has no rows; make one with index_archive.py")
+    log.info("%s is read as a manifest: %s images", input_uri, f"{images:,}")
     return input_uri, images
 
 
 def is_table(uri: str) -> bool:
-    """Whether `uri` is a Parquet file or a folder that starts with one, rather than a folder of images.
+    """Whether `uri` is a Parquet file, or a folder of nothing else, rather than a folder of images.
 
-    Names that start with `_` (run records, Spark's `_SUCCESS`) do not count, as for readers of Parquet folders.
+    Run records and names that start with `_` (such as Spark's `_SUCCESS`) or `.` do not count.
+
+    Raises:
+        StorageError: if nothing stands at `uri`.
     """
     fs, path = open_filesystem(uri)
     if uri.endswith(".parquet"):
         return bool(fs.exists(path))
     if fs.isfile(path):
         return False
-    first = next((entry.name for entry in list_objects(uri) if not entry.name.startswith("_")), "")
-    return first.endswith(".parquet") and "/" not in first
+    tables = 0
+    for entry in list_objects(uri):  # ends at the first image, so an archive is not listed twice
+        top, _, below = entry.name.partition("/")
+        if top.startswith("_") or (not below and _is_record(top)):
+            continue
+        if below or not top.endswith(".parquet"):
+            if tables:
+                log.warning("%s holds more than Parquet (%s): to read a table there, name it", uri, top)
+            return False
+        tables += 1
+    return tables > 0
+
+
+def _is_record(name: str) -> bool:
+    return name == "run.json" or name.endswith(".run.json")

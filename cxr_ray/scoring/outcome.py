@@ -7,7 +7,7 @@ from typing import Any
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.config import ClassifyConfig
 from cxr_ray.errors import GateError, StorageError
-from cxr_ray.scoring.output_state import OutputState, count_rows, settle
+from cxr_ray.scoring.output_state import OutputState, count_rows, drop_repeated_rows, finished_ids, settle
 
 
 def conclude(
@@ -28,7 +28,9 @@ def conclude(
     """
     settle(state)
     counts = count_rows(state)
-    rows = sum(n for status, n in counts.items() if not status.startswith("error:"))
+    if _total(counts) > scored + before and drop_repeated_rows(state, finished_ids(state)):
+        counts = count_rows(state)
+    rows = _total(counts)
     rate = scored / seconds if scored and seconds > 0 else 0.0
     write_run_record(
         state.uri,
@@ -45,8 +47,8 @@ def conclude(
     _print_summary(state, counts, rows=rows, scored=scored, seconds=seconds, rate=rate)
     if rows != scored + before:
         raise StorageError(
-            f"{state.rows_uri} has {rows:,} rows where {scored + before:,} were expected: another run wrote there at "
-            "the same time, or files were removed; --overwrite starts over"
+            f"{state.rows_uri} has {rows:,} rows where {scored + before:,} were expected: another program "
+            "wrote or removed files there; the same command again completes what is missing, --overwrite starts over"
         )
     errors = counts.get("error", 0)
     if errors > config.max_error_rate * rows:
@@ -56,6 +58,10 @@ def conclude(
             f"all rows are kept in {state.rows_uri}, see error_kind and error"
         )
     return counts
+
+
+def _total(counts: dict[str, int]) -> int:
+    return sum(n for status, n in counts.items() if not status.startswith("error:"))
 
 
 def _print_summary(

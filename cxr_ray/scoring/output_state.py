@@ -1,22 +1,27 @@
-"""What stands in an output: which blocks are committed, by which model, and what is left to do.
+"""What stands in an output: which blocks are committed, and what is left to do.
 
 A block of rows counts from the moment that Ray Data's checkpoint writer has committed it (pending mark, data file,
 committed mark). The rows themselves say which images are done; the marks only say which files are whole.
 """
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cxr_ray.archive.listing import list_objects
 from cxr_ray.archive.tables import iter_batches, table_writer
-from cxr_ray.archive.uris import arrow_filesystem, exists, join_uri, open_filesystem, read_bytes, write_bytes
-from cxr_ray.errors import ResumeError, StorageError
+from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem
+from cxr_ray.errors import StorageError
+
+log = logging.getLogger("cxr_ray")
 
 PENDING_SUFFIX = ".pending.parquet"  # as ray.data.checkpoint.checkpoint_writer names what it has not committed
+PLAN_PREFIX = "remaining-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,103 +51,114 @@ class OutputState:
         """What the rows were made with."""
         return self.file_uri("job.json")
 
+    @property
+    def owner_uri(self) -> str:
+        """Who writes here at present; outside the folder that `--overwrite` clears."""
+        return join_uri(self.uri, "_state", f"{self.table}.owner.json")
+
+    def plan_uri(self, run_id: str) -> str:
+        """What a run has to do. Its tasks read this while they run, so it belongs to one run alone."""
+        return self.file_uri(f"{PLAN_PREFIX}{run_id}.parquet")
+
     def file_uri(self, name: str) -> str:
         """A working file of the job; tables that share an output keep theirs apart."""
         return join_uri(self.uri, "_state", self.table, name)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobSignature:
-    """What must be equal for a run to continue an output."""
-
-    input_uri: str
-    model: str
-    preprocessing: str
-
-
-def claim_output(state: OutputState, signature: JobSignature, *, overwrite: bool) -> None:
-    """Check that the output is free or holds work of the same job, and put the signature there: one read, one write.
-
-    Raises:
-        ResumeError: if it holds the work of another model, preprocessing or archive; both are named.
-        StorageError: if it cannot be written.
-    """
-    if overwrite:
-        remove_output(state)
-    if exists(state.signature_uri):
-        stored = _read_signature(state)
-        for name, value in asdict(signature).items():
-            if getattr(stored, name) != value:
-                raise ResumeError(
-                    f"{state.uri} holds rows of {name} {getattr(stored, name)}, this command has {name} {value}; "
-                    "choose another --output-uri, or --overwrite to start over"
-                )
-        return
-    if _file_names(state.rows_uri):
-        raise ResumeError(
-            f"{state.rows_uri} holds rows of an unknown job; choose another --output-uri, or --overwrite to start over"
-        )
-    write_bytes(state.signature_uri, json.dumps(asdict(signature), indent=2).encode())
-
-
-def _read_signature(state: OutputState) -> JobSignature:
-    try:
-        return JobSignature(**json.loads(read_bytes(state.signature_uri)))
-    except (ValueError, TypeError) as error:
-        raise ResumeError(
-            f"{state.signature_uri} is damaged or of another version; choose another --output-uri, "
-            "or --overwrite to start over"
-        ) from error
-
-
-def remove_output(state: OutputState) -> None:
-    """Delete what a job wrote into the output, and nothing else."""
-    for uri in (state.rows_uri, state.file_uri("").rstrip("/"), join_uri(state.uri, "run.json")):
-        fs, path = open_filesystem(uri)
-        if fs.exists(path):
-            fs.rm(path, recursive=True)
-
-
 def settle(state: OutputState) -> None:
-    """Delete every data file whose commit never came, and every pending mark.
+    """Delete every data file whose commit never came, every pending mark and every plan; to be called by the owner.
 
     Ray Data does this for files with a pending mark; here any file without a committed mark goes, because the workers
     of a killed driver may live a moment longer and write after the mark was cleaned away.
     """
-    marks = _file_names(state.marks_uri)
-    committed = {name.removesuffix(".parquet") for name in marks if not name.endswith(PENDING_SUFFIX)}
-    fs, rows_path = open_filesystem(state.rows_uri)
-    for name in _file_names(state.rows_uri):
-        if name.removesuffix(".parquet").rpartition("-")[0] not in committed:
-            fs.rm_file(f"{rows_path}/{name}")
-    _, marks_path = open_filesystem(state.marks_uri)
-    for name in marks:
-        if name.endswith(PENDING_SUFFIX):
-            fs.rm_file(f"{marks_path}/{name}")
+    committed = set(committed_files(state))
+    _delete_files(state.rows_uri, lambda name: name not in committed)
+    _delete_files(state.marks_uri, lambda name: name.endswith(PENDING_SUFFIX))
+    _delete_files(state.file_uri("").rstrip("/"), lambda name: name.startswith(PLAN_PREFIX))
+
+
+def _delete_files(folder_uri: str, is_due: Callable[[str], bool]) -> None:
+    fs, folder = open_filesystem(folder_uri)
+    for name in file_names(folder_uri):
+        if is_due(name):
+            fs.rm_file(f"{folder}/{name}")
+
+
+def committed_files(state: OutputState) -> list[str]:
+    """Names of the data files whose commit mark stands."""
+    marks = {name for name in file_names(state.marks_uri) if not name.endswith(PENDING_SUFFIX)}
+    return [name for name in file_names(state.rows_uri) if _mark_of(name) in marks]
+
+
+def _mark_of(file_name: str) -> str:
+    """Name of the mark by which a data file counts: a block has one mark, and may have several files."""
+    return f"{file_name.removesuffix('.parquet').rpartition('-')[0]}.parquet"
 
 
 def drop_error_rows(state: OutputState) -> int:
     """Take the rows with status `error` out of the committed files: their images are due again. Returns how many."""
-    dropped = 0
+    names = file_names(state.rows_uri)
+    return sum(_keep_rows(state, name, lambda rows: pc.not_equal(rows["status"], "error")) for name in names)
+
+
+def drop_repeated_rows(state: OutputState, ids: pa.Array) -> int:
+    """Of images that stand more than once in `ids` keep the row that was committed first. Returns how many went.
+
+    A killed run whose workers commit a last block while the next run is planned leaves such rows.
+    """
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return 0
+    counts = ids.value_counts()
+    repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    seen: set[str] = set()
+
+    def is_first(rows: pa.Table) -> pa.Array:
+        column = rows["image_id"]
+        suspects = pc.is_in(column.cast(repeated.type), value_set=repeated).to_pylist()
+        mask = []
+        for image_id, is_suspect in zip(column.to_pylist(), suspects, strict=True):
+            mask.append(image_id not in seen)
+            if is_suspect:
+                seen.add(image_id)
+        return pa.array(mask, pa.bool_())
+
+    return sum(_keep_rows(state, name, is_first) for name in _files_by_commit(state))
+
+
+def _files_by_commit(state: OutputState) -> list[str]:
+    """Names of the committed data files, the earliest first. Marks keep their time when a data file is rewritten."""
+    unknown = datetime.min.replace(tzinfo=UTC)  # of storage that keeps no times
+    times = {entry.name: entry.modified or unknown for entry in list_objects(state.marks_uri)}
+    return sorted(committed_files(state), key=lambda name: (times.get(_mark_of(name), unknown), name))
+
+
+def _keep_rows(state: OutputState, name: str, choose: Callable[[pa.Table], pa.Array]) -> int:
+    """Rewrite one data file, in one step, with the rows that `choose` is true of; how many went."""
     fs, rows_path = open_filesystem(state.rows_uri)
-    for name in _file_names(state.rows_uri):
-        table = pq.read_table(f"{rows_path}/{name}", filesystem=arrow_filesystem(fs))
-        kept = table.filter(pc.not_equal(table["status"], "error"))
-        if kept.num_rows == table.num_rows:
-            continue
-        dropped += table.num_rows - kept.num_rows
+    table = pq.read_table(f"{rows_path}/{name}", filesystem=arrow_filesystem(fs))
+    kept = table.filter(choose(table))
+    if kept.num_rows < table.num_rows:
         with table_writer(join_uri(state.rows_uri, name), kept.schema) as writer:
             writer.write_table(kept)
-    return dropped
+    return int(table.num_rows - kept.num_rows)
 
 
-def write_remaining(state: OutputState, manifest_uri: str, target_uri: str, rows_per_block: int) -> tuple[int, int]:
-    """Write the images of the manifest that have no row yet to `target_uri`, a row group for each block.
-
-    Returns:
-        Number of images left to do, and number of rows that stand already.
-    """
+def plan_blocks(
+    state: OutputState, manifest_uri: str, blocks_uri: str, *, rows_per_block: int, retry_errors: bool
+) -> tuple[int, int]:
+    """Clear up after earlier runs and write what is due to `blocks_uri`; images left, and images done before."""
+    settle(state)
+    if retry_errors:
+        log.info("%s error rows are due again", f"{drop_error_rows(state):,}")
     done = finished_ids(state)
+    if repeated := drop_repeated_rows(state, done):
+        log.warning("%s rows of images that stood more than once were dropped", f"{repeated:,}")
+        done = done.unique()
+    return write_remaining(done, manifest_uri, blocks_uri, rows_per_block), len(done)
+
+
+def write_remaining(done: pa.Array, manifest_uri: str, target_uri: str, rows_per_block: int) -> int:
+    """Write the images of the manifest that are not `done` to `target_uri`, a row group for each block; how many."""
     left = 0
     schema = pa.schema([("image_id", pa.string()), ("uri", pa.string()), ("size_bytes", pa.int64())])
     pending = schema.empty_table()
@@ -157,7 +173,7 @@ def write_remaining(state: OutputState, manifest_uri: str, target_uri: str, rows
             pending = pending.slice(whole)
         if pending.num_rows:
             writer.write_table(pending, row_group_size=rows_per_block)
-    return left, len(done)
+    return left
 
 
 def _manifest_batches(manifest_uri: str, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -170,7 +186,7 @@ def _manifest_batches(manifest_uri: str, schema: pa.Schema) -> Iterator[pa.Table
 
 def finished_ids(state: OutputState) -> pa.Array:
     """image_id of every row that stands, large_string."""
-    stands = bool(_file_names(state.rows_uri))
+    stands = bool(file_names(state.rows_uri))
     return _ids(state.rows_uri).combine_chunks() if stands else pa.array([], pa.large_string())
 
 
@@ -215,7 +231,8 @@ def check_unique(manifest_uri: str) -> None:
     )
 
 
-def _file_names(folder_uri: str) -> list[str]:
+def file_names(folder_uri: str) -> list[str]:
+    """Names of the Parquet files in a folder, sorted; none if there is no folder."""
     fs, path = open_filesystem(folder_uri)
     if not fs.exists(path):
         return []

@@ -126,6 +126,10 @@ def test_another_model_on_the_same_output_is_refused(ray_cluster, archive, bundl
     classify(archive.uri, bundle, output)
     with pytest.raises(ResumeError, match=r"rows of model efficientnet_b0-\w+, this command has model efficientnet"):
         classify(archive.uri, other, output)
+    with pytest.raises(ResumeError, match="holds rows of precision auto, this command has precision fp32"):
+        classify(archive.uri, bundle, output, precision="fp32")
+    with pytest.raises(ResumeError, match=r"holds rows of exclude '\*/masks/\*', this command has exclude none"):
+        classify(archive.uri, bundle, output, exclude=())
     classify(archive.uri, other, output, overwrite=True)
     assert len(set(rows_of(output)["model_id"].to_pylist())) == 1
 
@@ -175,6 +179,37 @@ def test_a_job_that_cannot_be_scheduled_says_so_at_once(ray_cluster, archive, bu
     with pytest.raises(ClusterError, match="99 actors were asked for and the cluster has 2 CPUs"):
         classify(archive.uri, bundle, tmp_path, num_actors=99)
     assert time.monotonic() - began < 10
+    assert not (tmp_path / "_state/predictions/job.json").exists()
+
+
+def test_a_job_that_cannot_start_deletes_nothing(ray_cluster, bundle, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    save_noise(folder / "a.png", 1)
+    classify(folder, bundle, output)
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    with pytest.raises(ClusterError, match="99 actors"):
+        classify(folder, bundle, output, overwrite=True, num_actors=99)
+    with pytest.raises(StorageError, match="nothing stands at"):
+        classify(tmp_path / "nowhere", bundle, output, overwrite=True)
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    classify(folder, bundle, output, overwrite=True)
+    assert rows_of(output)["image_id"].to_pylist() == ["a.png"]
+
+
+def test_rows_that_stand_twice_are_mended_by_the_same_command(ray_cluster, bundle, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for i in range(3):
+        save_noise(folder / f"{i}.png", i)
+    classify(folder, bundle, output)
+    first = rows_of(output)
+    for kind, suffix in (("predictions", "-0.parquet"), ("_state/predictions/checkpoint", ".parquet")):
+        (path,) = (output / kind).glob("*.parquet")
+        (path.parent / f"0123_000000{suffix}").write_bytes(path.read_bytes())
+    assert rows_of(output).num_rows == 6
+    assert classify(folder, bundle, output) == {"ok": 3}
+    assert rows_of(output) == first
 
 
 def test_a_missing_bundle_is_named_before_anything_starts(tmp_path):
@@ -197,7 +232,7 @@ def test_an_archive_in_s3_gives_the_rows_that_it_gives_on_disk(ray_cluster, buck
 
 
 def test_a_killed_driver_loses_nothing_and_nothing_stands_twice(bundle, tmp_path):
-    """`kill -9` of the driver while blocks are being committed, then the same command."""
+    """`kill -9` of the driver while blocks are being committed, then the same command; no other run may join before."""
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for i in range(400):
@@ -206,17 +241,27 @@ def test_a_killed_driver_loses_nothing_and_nothing_stands_twice(bundle, tmp_path
     line += ["--model-uri", bundle, "--output-uri", str(output), "--rows-per-block", "8", "--batch-size", "8"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     job = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
+    while not (output / "_state/predictions.owner.json").exists():
+        assert job.poll() is None
+        time.sleep(0.02)
+    with pytest.raises(ResumeError, match=rf"\(process {job.pid}\) is writing to {output}; wait until it ends, stop"):
+        classify(folder, bundle, output, overwrite=True, exclude=())
     while len(list(output.glob("_state/predictions/checkpoint/*.parquet"))) < 5:
         assert job.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
     job.send_signal(signal.SIGKILL)
     job.wait()
-    again = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    again = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=480, check=False)
     assert again.returncode == 0, again.stderr
     rows = rows_of(output)
     assert rows["image_id"].to_pylist() == [f"{i:03}.png" for i in range(400)]
+    left = {str(path.relative_to(output / "_state")) for path in (output / "_state").rglob("*.*")}
+    assert {name for name in left if "checkpoint" not in name} == {
+        "predictions/job.json",
+        "predictions/manifest.parquet",
+    }
     record = json.loads((output / "run.json").read_text())
     runs = {run["values"]: run["counts"] for run in rows["run_id"].value_counts().to_pylist()}
     assert len(runs) == 2, "rows committed before the kill keep the run that scored them"

@@ -1,9 +1,14 @@
+import logging
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cxr_ray.archive.uris import write_bytes
 from cxr_ray.errors import StorageError
 from cxr_ray.scoring.input_manifest import is_table, manifest_of
+
+RECORDS = ["_manifest.run.json", "manifest.run.json", "run.json"]
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def test_a_folder_of_manifests_is_one_manifest(tmp_path, listing_uri):
     assert manifest_of(str(tmp_path / "in"), listing_uri) == (str(tmp_path / "in"), 3)
 
 
-@pytest.mark.parametrize("beside", ["_manifest.run.json", "_SUCCESS", "_metadata/x.json", ".hidden"])
+@pytest.mark.parametrize("beside", [*RECORDS, "_SUCCESS", "_metadata/x.json", "_a.png", ".hidden"])
 def test_records_beside_a_manifest_do_not_make_it_a_folder_of_images(tmp_path, listing_uri, beside):
     write_manifest_file(tmp_path / "in" / "manifest.parquet")
     write(tmp_path / "in" / beside, b"{}")
@@ -84,7 +89,35 @@ def test_nothing_there(tmp_path, listing_uri, name):
         manifest_of(str(tmp_path / name), listing_uri)
 
 
-@pytest.mark.parametrize("name", [".hidden.png", "_SUCCESS"])
+@pytest.mark.parametrize("image", ["b/1.png", "b.png", "z/y/1.png", "z.png", "run.json/1.png"])
+def test_images_beside_a_table_are_what_is_read(tmp_path, listing_uri, image, caplog):
+    write_manifest_file(tmp_path / "in" / "metadata.parquet", ("a", "b", "c"))
+    write(tmp_path / "in" / image)
+    with caplog.at_level(logging.INFO, logger="cxr_ray"):
+        assert manifest_of(str(tmp_path / "in"), listing_uri) == (listing_uri, 1)
+    assert f"{tmp_path}/in is read as a prefix: 1 images, 1 other files passed over" in caplog.messages
+    if image > "metadata":
+        top = image.partition("/")[0]
+        assert f"{tmp_path}/in holds more than Parquet ({top}): to read a table there, name it" in caplog.messages
+
+
+def test_it_is_said_that_a_manifest_is_read(tmp_path, listing_uri, caplog):
+    write_manifest_file(tmp_path / "in" / "1.parquet")
+    with caplog.at_level(logging.INFO, logger="cxr_ray"):
+        manifest_of(str(tmp_path / "in"), listing_uri)
+    assert f"{tmp_path}/in is read as a manifest: 2 images" in caplog.messages
+
+
+@pytest.mark.s3
+def test_images_beside_a_table_in_s3(bucket_uri, tmp_path, listing_uri):
+    write_manifest_file(tmp_path / "m.parquet", ("a", "b", "c"))
+    write_bytes(f"{bucket_uri}/in/a.parquet", (tmp_path / "m.parquet").read_bytes())
+    assert is_table(f"{bucket_uri}/in")
+    write_bytes(f"{bucket_uri}/in/covid/1.png", b"\x89PNG\r\n\x1a\n")
+    assert manifest_of(f"{bucket_uri}/in", listing_uri) == (listing_uri, 1)
+
+
+@pytest.mark.parametrize("name", [".hidden.png", "_SUCCESS", "run.json"])
 def test_a_folder_that_shows_nothing_is_no_table(tmp_path, name):
     write(tmp_path / "in" / name, b"")
     assert not is_table(str(tmp_path / "in"))

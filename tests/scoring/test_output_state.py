@@ -1,6 +1,6 @@
+import os
 import tempfile
 import uuid
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,21 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr_ray.errors import ResumeError, StorageError
+from cxr_ray.archive.tables import write_table
+from cxr_ray.errors import StorageError
 from cxr_ray.scoring.output_state import (
-    JobSignature,
     OutputState,
     check_unique,
-    claim_output,
     count_rows,
     drop_error_rows,
+    drop_repeated_rows,
     finished_ids,
-    remove_output,
+    plan_blocks,
     settle,
     write_remaining,
 )
 
-JOB = JobSignature(input_uri="s3://archive", model="resnet50-aaaaaaaaaaaa", preprocessing="111111111111")
 SCHEMA = pa.schema([("image_id", pa.string()), ("status", pa.string()), ("error_kind", pa.string())])
 
 
@@ -37,16 +36,19 @@ def rows(*ids, error_kind=None):
     return [{"image_id": i, "status": status, "error_kind": error_kind} for i in ids]
 
 
-def write_block(state, table_rows, *, mark="committed", files=1):
+def write_block(state, table_rows, *, mark="committed", files=1, name=None, second=None):
     """Data files and a mark as Ray Data's checkpoint writer names them; names of the data files."""
-    block = f"{uuid.uuid4().hex}_000000"
+    block = f"{name or uuid.uuid4().hex}_000000"
     names = [f"{block}-{i}.parquet" for i in range(files)]
     table = pa.Table.from_pylist(table_rows, schema=SCHEMA)
     for name in names:
         write_parquet(f"{state.rows_uri}/{name}", table)
     suffix = {"committed": ".parquet", "pending": ".pending.parquet"}
     if mark in suffix:
-        write_parquet(f"{state.marks_uri}/{block}{suffix[mark]}", table.select(["image_id"]))
+        path = f"{state.marks_uri}/{block}{suffix[mark]}"
+        write_parquet(path, table.select(["image_id"]))
+        if second is not None:
+            os.utime(path, (second, second))
     return names
 
 
@@ -57,60 +59,6 @@ def write_parquet(path, table, **options):
 
 def names_in(uri):
     return {path.name for path in Path(uri).iterdir()} if Path(uri).exists() else set()
-
-
-# --- whose output it is
-
-
-def test_a_free_output_is_claimed_and_the_same_job_continues(state):
-    claim_output(state, JOB, overwrite=False)
-    write_block(state, rows("a"))
-    claim_output(state, JOB, overwrite=False)
-    assert finished_ids(state).to_pylist() == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("model", "vit_b16-bbbbbbbbbbbb"), ("preprocessing", "222222222222"), ("input_uri", "s3://elsewhere")],
-)
-def test_another_job_is_refused_and_both_are_named(state, field, value):
-    claim_output(state, JOB, overwrite=False)
-    with pytest.raises(ResumeError, match=f"holds rows of {field} {getattr(JOB, field)}, .* has {field} {value}; "):
-        claim_output(state, replace(JOB, **{field: value}), overwrite=False)
-
-
-def test_rows_of_an_unknown_job_are_refused(state):
-    write_block(state, rows("a"))
-    with pytest.raises(ResumeError, match="holds rows of an unknown job; choose another --output-uri, or --overwrite"):
-        claim_output(state, JOB, overwrite=False)
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": "m"}', '{"newer": 1}'])
-def test_a_signature_that_cannot_be_read_is_refused(state, content):
-    Path(state.signature_uri).parent.mkdir(parents=True)
-    Path(state.signature_uri).write_text(content)
-    with pytest.raises(ResumeError, match=r"job\.json is damaged or of another version; .*--overwrite"):
-        claim_output(state, JOB, overwrite=False)
-    claim_output(state, JOB, overwrite=True)
-    claim_output(state, JOB, overwrite=False)
-
-
-def test_overwrite_removes_what_the_job_wrote_and_nothing_else(state, tmp_path):
-    claim_output(state, JOB, overwrite=False)
-    write_block(state, rows("a"))
-    others = ["out/notes.txt", "out/masks/m.parquet", "out/predictions_old/p.parquet", "beside/run.json"]
-    for name in [*others, "out/run.json", "out/_state/predictions/manifest.parquet"]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("x")
-    another = JobSignature(input_uri="i", model="m", preprocessing="p")
-    claim_output(state, another, overwrite=True)
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {*others, "out/_state/predictions/job.json"}
-    claim_output(state, another, overwrite=False)
-
-
-def test_removing_an_output_that_is_not_there(state):
-    remove_output(state)
 
 
 # --- what is committed
@@ -148,6 +96,68 @@ def test_settling_an_output_without_rows(state):
     settle(state)
 
 
+def test_settle_deletes_the_plans_of_runs_that_are_over(state):
+    manifest = pa.table({"image_id": ["a"]})
+    write_parquet(state.plan_uri("20260101T000000-aaaaaa"), manifest)
+    write_parquet(state.plan_uri("20260101T000001-bbbbbb"), manifest)
+    write_parquet(state.file_uri("manifest.parquet"), manifest)
+    settle(state)
+    assert names_in(state.file_uri("")) == {"manifest.parquet"}
+
+
+# --- images that stand twice
+
+
+def test_of_an_image_that_stands_twice_the_row_that_was_committed_first_stays(state):
+    (late,) = write_block(state, rows("b", "c", "d"), name="0-sorts-first", second=2_000)
+    (early,) = write_block(state, rows("a", "b"), name="1", second=1_000)
+    (last,) = write_block(state, rows("a", "e", "c", error_kind="truncated"), name="2", second=3_000)
+    (sound,) = write_block(state, rows("f"), name="3", second=4_000)
+    before = Path(state.rows_uri, sound).stat().st_mtime_ns
+    assert drop_repeated_rows(state, finished_ids(state)) == 3
+    ids = {n: pq.read_table(f"{state.rows_uri}/{n}")["image_id"].to_pylist() for n in (early, late, last, sound)}
+    assert ids == {early: ["a", "b"], late: ["c", "d"], last: ["e"], sound: ["f"]}
+    assert Path(state.rows_uri, sound).stat().st_mtime_ns == before
+    assert drop_repeated_rows(state, finished_ids(state)) == 0
+    settle(state)
+    assert count_rows(state) == {"ok": 5, "error": 1, "error:truncated": 1}
+
+
+def test_an_image_that_stands_twice_in_one_file(state):
+    write_block(state, rows("a", "b", "a", "a"))
+    assert drop_repeated_rows(state, finished_ids(state)) == 2
+    assert finished_ids(state).to_pylist() == ["a", "b"]
+
+
+@pytest.mark.s3
+def test_repeated_rows_in_s3(bucket_uri):
+    state = OutputState(f"{bucket_uri}/out #1", "predictions")
+    for block in ("b", "a"):
+        table = pa.Table.from_pylist(rows("x", block), schema=SCHEMA)
+        write_table(table, f"{state.rows_uri}/{block}_000000-0.parquet")
+        write_table(table, f"{state.marks_uri}/{block}_000000.parquet")
+    assert drop_repeated_rows(state, finished_ids(state)) == 1
+    assert sorted(finished_ids(state).to_pylist()) == ["a", "b", "x"]
+
+
+def test_the_next_plan_counts_images_and_repairs_what_stands_twice(state, tmp_path):
+    for name in ("one", "two"):
+        write_block(state, rows("a", "b"), name=name)
+    plan = state.plan_uri("run")
+    counts = plan_blocks(state, make_manifest(tmp_path, ["a", "b"]), plan, rows_per_block=8, retry_errors=False)
+    assert counts == (0, 2)
+    assert count_rows(state) == {"ok": 2}
+    assert pq.read_table(plan).num_rows == 0
+
+
+def test_a_plan_to_try_errors_again(state, tmp_path):
+    write_block(state, rows("a") + rows("b", error_kind="truncated"))
+    plan, manifest = state.plan_uri("run"), make_manifest(tmp_path, ["a", "b", "c"])
+    assert plan_blocks(state, manifest, plan, rows_per_block=8, retry_errors=False) == (1, 2)
+    assert plan_blocks(state, manifest, plan, rows_per_block=8, retry_errors=True) == (2, 1)
+    assert pq.read_table(plan)["image_id"].to_pylist() == ["b", "c"]
+
+
 # --- what is due again
 
 
@@ -169,7 +179,7 @@ def test_an_output_of_errors_alone_is_due_again_as_a_whole(state, tmp_path):
     write_block(state, rows("a", "b", error_kind="forbidden"))
     assert drop_error_rows(state) == 2
     manifest = make_manifest(tmp_path, ["a", "b"])
-    assert write_remaining(state, manifest, str(tmp_path / "left.parquet"), 10) == (2, 0)
+    assert write_remaining(finished_ids(state), manifest, str(tmp_path / "left.parquet"), 10) == 2
 
 
 def test_rows_by_status(state):
@@ -217,13 +227,13 @@ def test_what_is_left_and_what_is_done_make_up_the_manifest(is_done, rows_per_bl
         manifest = make_manifest(Path(folder), ids)
         pq.write_table(pq.read_table(manifest), manifest, row_group_size=manifest_group)
         target = f"{folder}/left.parquet"
-        counts = write_remaining(state, manifest, target, rows_per_block)
+        count = write_remaining(finished_ids(state), manifest, target, rows_per_block)
         with pq.ParquetFile(target) as file:
             groups = [file.read_row_group(i) for i in range(file.num_row_groups)]
     left = [row for group in groups for row in group.to_pylist()]
     assert [row["image_id"] for row in left] == [i for i in ids if i not in done]
     assert all(row["uri"] == f"s3://x/{row['image_id']}" for row in left)
-    assert counts == (len(left), len(standing))
+    assert count == len(left)
     assert all(group.num_rows == rows_per_block for group in groups[:-1])
     assert all(0 < group.num_rows <= rows_per_block for group in groups)
 
@@ -232,7 +242,7 @@ def test_blocks_are_whole_across_the_batches_in_which_a_manifest_is_read(state, 
     manifest = make_manifest(tmp_path, [f"{i}" for i in range(1_000_007)])
     write_block(state, rows("0", "500000"))
     target = str(tmp_path / "left.parquet")
-    assert write_remaining(state, manifest, target, 300_000) == (1_000_005, 2)
+    assert write_remaining(finished_ids(state), manifest, target, 300_000) == 1_000_005
     metadata = pq.read_metadata(target)
     sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     assert sizes == [300_000, 300_000, 300_000, 100_005]
@@ -248,7 +258,7 @@ def test_manifests_of_other_writers(state, tmp_path, string):
     )
     write_block(state, rows("b"))
     check_unique(uri)
-    assert write_remaining(state, uri, str(tmp_path / "left.parquet"), 10) == (2, 1)
+    assert write_remaining(finished_ids(state), uri, str(tmp_path / "left.parquet"), 10) == 2
     assert pq.read_table(tmp_path / "left.parquet").to_pylist() == [
         {"image_id": "a", "uri": "a", "size_bytes": 1},
         {"image_id": "c", "uri": "c", "size_bytes": 3},
