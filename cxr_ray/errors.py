@@ -33,5 +33,9 @@ class ResumeError(CxrRayError):
     """An output already holds work that this command does not continue."""
 
 
+class TrainingError(CxrRayError):
+    """A training went wrong: it diverged, or lost its workers too often."""
+
+
 class GateError(CxrRayError):
     """The job ran to its end, and a quality gate says that its result is not good enough."""

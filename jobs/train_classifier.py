@@ -1,13 +1,14 @@
-"""Train a classifier with Ray Train."""
+"""Train a classifier with Ray Train, or several with Ray Tune."""
 
 from cxr_ray.config import TrainClassifierConfig, run_job
 
 
 def main(config: TrainClassifierConfig) -> None:
     """Import late: Ray and torch take seconds, `--help` should not."""
+    from cxr_ray.training.sweep import sweep_classifiers
     from cxr_ray.training.train_classifier import train_classifier
 
-    train_classifier(config)
+    sweep_classifiers(config) if config.sweep else train_classifier(config)
 
 
 if __name__ == "__main__":

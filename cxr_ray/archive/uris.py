@@ -112,6 +112,18 @@ def write_bytes(uri: str, data: bytes) -> None:
         file.write(data)
 
 
+def delete_tree(uri: str) -> None:
+    """Delete the object at `uri`, or the folder with all that is in it; nothing happens where nothing is.
+
+    Raises:
+        StorageError: if it cannot be deleted.
+    """
+    fs, path = open_filesystem(uri)
+    with named_failures("delete", uri), suppress(FileNotFoundError):
+        fs.invalidate_cache()
+        fs.rm(path, recursive=True)
+
+
 @contextmanager
 def open_for_replacement(uri: str) -> Iterator[IO[bytes]]:
     """A binary file whose content replaces `uri` only when the block ends without an exception.

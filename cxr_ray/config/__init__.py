@@ -2,7 +2,7 @@
 
 from cxr_ray.config.archive import IndexConfig, PrepareConfig
 from cxr_ray.config.benchmark import BenchmarkConfig
-from cxr_ray.config.command_line import load_config, run_job
+from cxr_ray.config.command_line import load_config, read_recipe, run_job
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.config.scoring import ClassifyConfig
 from cxr_ray.config.training import TrainClassifierConfig
@@ -15,5 +15,6 @@ __all__ = [
     "PrepareConfig",
     "TrainClassifierConfig",
     "load_config",
+    "read_recipe",
     "run_job",
 ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 192  # two per CSS pixel
+GRID_COLUMNS = 4
 MOST_ANNOTATED_CLASSES = 16  # beyond, cells are too small for figures and colour alone speaks
 
 
@@ -83,6 +84,27 @@ def _write_cells(axes: "Axes", confusion: NDArray[np.int64], share: NDArray[np.f
         ink = palette.ink_on_strong if part > 0.5 else palette.ink
         axes.text(column, row + 0.02, f"{count:,}", ha="center", va="bottom", color=ink, fontsize=12)
         axes.text(column, row + 0.12, f"{part:.0%}", ha="center", va="top", color=ink, fontsize=9)
+
+
+def mistakes_png(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], palette: Palette = LIGHT) -> bytes:
+    """Radiographs in a grid of four columns, a caption below each.
+
+    Args:
+        images: uint8 [S, S] each.
+        captions: as many.
+        palette: colours of the page on which the figure stands.
+    """
+    from matplotlib.figure import Figure
+
+    rows = -(-len(images) // GRID_COLUMNS)
+    figure = Figure(figsize=(2 * GRID_COLUMNS, 2.5 * rows), layout="constrained", facecolor=palette.surface)
+    for position, (image, caption) in enumerate(zip(images, captions, strict=True), start=1):
+        axes = figure.add_subplot(rows, GRID_COLUMNS, position)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_xlabel(caption, color=palette.ink, fontsize=8)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return _png(figure)
 
 
 def _png(figure: "Figure") -> bytes:

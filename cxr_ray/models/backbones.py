@@ -53,3 +53,9 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
         padded = -(-image_size // patch) * patch
         grid = {"img_size": padded, "dynamic_img_size": True, "dynamic_img_pad": True}
     return timm.create_model(backbone.timm_name, pretrained=pretrained, num_classes=num_classes, **grid)
+
+
+def classifier_head(model: "nn.Module") -> "nn.Module":
+    """The last layer of a backbone, which alone depends on the labels."""
+    head: nn.Module = model.get_classifier()  # type: ignore[operator]
+    return head

@@ -62,6 +62,8 @@ class ModelCard:
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     code_version: str = __version__
     dataset_fingerprint: str | None = None
+    temperature: Spread = 1.0
+    """Logits are divided by it before the softmax, so that probabilities are calibrated; fitted on the val split."""
     metrics: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,7 +81,7 @@ class ModelCard:
 def save_bundle(uri: str, weights: "Mapping[str, torch.Tensor]", **card: Any) -> ModelCard:
     """Write a bundle at `uri`; `card` holds the fields of `ModelCard` but for the hash, which is taken here.
 
-    The card is written last, so a bundle that has one is whole.
+    The card is written last: where there was no bundle, one that has a card is whole.
     """
     from safetensors.torch import save
 

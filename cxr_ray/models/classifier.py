@@ -53,12 +53,12 @@ class Classifier:
             self.model = frozen(self.model, self.to_input(np.zeros((2, *2 * [self.card.image_size]), np.uint8)))
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """Class probabilities float32 [N, C] of uint8 [N, image_size, image_size]."""
+        """Class probabilities float32 [N, C] of uint8 [N, image_size, image_size], calibrated by the temperature."""
         import torch
 
         with torch.inference_mode(), autocast(self.device, self.precision):
             logits = self.model(self.to_input(pixels))
-        return probabilities(logits.float()).cpu().numpy()
+        return probabilities(logits.float() / self.card.temperature).cpu().numpy()
 
 
 def frozen(model: "nn.Module", example: "torch.Tensor") -> "torch.jit.ScriptModule":

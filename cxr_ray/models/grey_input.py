@@ -29,5 +29,12 @@ class GreyInput:
 
     def __call__(self, pixels: np.ndarray) -> torch.Tensor:
         """uint8 [N, H, W] -> float32 [N, 3, H, W], the grey plane in every channel."""
-        grey = torch.from_numpy(pixels).to(self.device, non_blocking=True).unsqueeze(1)
+        return self.normalised(self.on_device(pixels))
+
+    def on_device(self, pixels: np.ndarray) -> torch.Tensor:
+        """uint8 [N, H, W] -> float32 [N, 1, H, W] in 0-255."""
+        return torch.from_numpy(pixels).to(self.device, non_blocking=True).unsqueeze(1).float()
+
+    def normalised(self, grey: torch.Tensor) -> torch.Tensor:
+        """Float [N, 1, H, W] in 0-255 -> float32 [N, 3, H, W]."""
         return ((grey - self._mean) / self._std).contiguous(memory_format=self.memory_format)

@@ -3,7 +3,7 @@
 Workers of one node share one copy in memory; every epoch draws its own order over all images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from cxr_ray.errors import DatasetError
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.load import load_images
 from cxr_ray.imaging.resize import resize_image
+from cxr_ray.training.place import Batch, Place
 
 IMAGES_PER_PART = 256
 
@@ -36,7 +37,59 @@ class PixelCache:
         return np.stack([self._parts[p // IMAGES_PER_PART][p % IMAGES_PER_PART] for p in positions])
 
 
-def cache_pixels(rows: pa.Table, *, image_size: int, interpolation: str) -> "list[ray.ObjectRef]":
+class CachedFeed:
+    """One worker's share of a split, from memory.
+
+    Args:
+        cache: all images of the split.
+        place: of the worker.
+        batch_size: images a batch.
+    """
+
+    def __init__(self, cache: PixelCache, place: Place, batch_size: int) -> None:
+        self._cache, self._place, self._batch_size = cache, place, batch_size
+
+    def shuffled(self, seed: int, weights: np.ndarray | None = None) -> Iterator[Batch]:
+        """Batches of one epoch; see `shuffled_positions`."""
+        for positions in shuffled_positions(
+            len(self._cache), batch_size=self._batch_size, place=self._place, seed=seed, weights=weights
+        ):
+            yield Batch(positions, self._cache.take(positions))
+
+    def in_order(self) -> Iterator[Batch]:
+        """Every image of this worker's share once; the workers' shares together are the split."""
+        mine = np.arange(self._place.rank, len(self._cache), self._place.world_size)
+        for start in range(0, len(mine), self._batch_size):
+            positions = mine[start : start + self._batch_size]
+            yield Batch(positions, self._cache.take(positions))
+
+
+def shuffled_positions(
+    count: int, *, batch_size: int, place: Place, seed: int, weights: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """Positions of this worker's batches in an order drawn by `seed` over all workers.
+
+    Every worker gets the same number of full batches, so that no step waits for a worker that has none; the fewer
+    than `world_size * batch_size` images at the end of the order sit this epoch out, unless there are no others.
+
+    Args:
+        count: images of the split.
+        batch_size: of one worker.
+        place: of the worker.
+        seed: of the epoch.
+        weights: float [count]; positions are then drawn with replacement, in proportion to these.
+    """
+    generator = np.random.default_rng(seed)
+    if weights is None:
+        order = generator.permutation(count)
+    else:
+        order = generator.choice(count, count, p=weights / weights.sum())
+    mine = order[place.rank :: place.world_size]
+    for step in range(max(1, count // (batch_size * place.world_size))):
+        yield mine[step * batch_size : (step + 1) * batch_size]
+
+
+def cache_pixels(rows: pa.Table, *, image_size: int) -> "list[ray.ObjectRef]":
     """Decode the images of a dataset table on all cores; references to the parts of its `PixelCache`.
 
     Raises:
@@ -45,7 +98,7 @@ def cache_pixels(rows: pa.Table, *, image_size: int, interpolation: str) -> "lis
     ids, uris = rows["image_id"].to_pylist(), rows["uri"].to_pylist()
     starts = range(0, len(ids), IMAGES_PER_PART)
     slices = [slice(start, start + IMAGES_PER_PART) for start in starts]
-    loading = [_load_part.remote(ids[part], uris[part], image_size, interpolation) for part in slices]
+    loading = [_load_part.remote(ids[part], uris[part], image_size) for part in slices]
     for _, problem in loading:
         if message := ray.get(problem):
             raise DatasetError(message)
@@ -53,14 +106,12 @@ def cache_pixels(rows: pa.Table, *, image_size: int, interpolation: str) -> "lis
 
 
 @ray.remote(num_cpus=1, num_returns=2)
-def _load_part(
-    image_ids: list[str], uris: list[str], image_size: int, interpolation: str
-) -> tuple[np.ndarray, str | None]:
+def _load_part(image_ids: list[str], uris: list[str], image_size: int) -> tuple[np.ndarray, str | None]:
     """Pixels uint8 [n, image_size, image_size], and what is wrong with the first image that cannot be read."""
     pixels = np.empty((len(uris), image_size, image_size), np.uint8)
     images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_size=image_size)
     for position, image in enumerate(images):
         if image.decoded.pixels is None:
             return pixels, f"cannot train on {image_ids[position]}: {image.decoded.error}; prepare the dataset again"
-        pixels[position] = resize_image(image.decoded.pixels, image_size, interpolation)
+        pixels[position] = resize_image(image.decoded.pixels, image_size)
     return pixels, None

@@ -1,9 +1,9 @@
 """What each worker of a classifier training does."""
 
-import tempfile
+import logging
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,20 @@ import ray
 import torch
 from ray import train
 from ray.actor import ActorHandle
-from sklearn.metrics import accuracy_score, f1_score
-from torch.nn import functional
 
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.models.backbones import BACKBONES, build_backbone
-from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD, save_bundle
-from cxr_ray.models.grey_input import GreyInput
-from cxr_ray.models.precision import autocast
-from cxr_ray.training.epochs import TrainingImages, predict_logits, shuffled_batches, train_epoch
-from cxr_ray.training.optimization import Optimization
-from cxr_ray.training.pixel_cache import PixelCache
+from cxr_ray.models.bundle import save_bundle
+from cxr_ray.training.cached_feed import CachedFeed, PixelCache
+from cxr_ray.training.class_balance import class_weights
+from cxr_ray.training.epoch_lines import EpochReport
+from cxr_ray.training.learner import ClassifierLearner
+from cxr_ray.training.place import Place
+from cxr_ray.training.streamed_feed import StreamedFeed
+from cxr_ray.training.training_state import BestBundle, Progress, checkpoint_of, read_state
+from cxr_ray.training.validation import Validation, score_share, validation_of
+from cxr_ray.training.views import TrainingViews, augmentation_of
+
+log = logging.getLogger("cxr_ray")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,145 +34,142 @@ class ClassifierTask:
 
     config: TrainClassifierConfig
     labels: tuple[str, ...]
-    train_parts: list[ray.ObjectRef]
-    train_targets: np.ndarray
-    val_parts: list[ray.ObjectRef]
-    val_targets: np.ndarray
+    targets: dict[str, np.ndarray]
+    """Class indices int64 by split."""
+    cached: dict[str, list[ray.ObjectRef]] | None
+    """Parts of the splits' pixels; None where Ray Data streams them."""
     dataset_fingerprint: str
     threads: int
     listener: ActorHandle
-    """Receives the metrics of each epoch as it ends."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where among the workers this one stands, and its device."""
-
-    rank: int
-    world_size: int
-    device: torch.device
-
-    @classmethod
-    def of_this_worker(cls) -> "Place":
-        """As Ray Train has it."""
-        context = train.get_context()
-        return cls(rank=context.get_world_rank(), world_size=context.get_world_size(), device=train.torch.get_device())
-
-
-@dataclass(slots=True)
-class BestEpoch:
-    """The best validation so far."""
-
-    accuracy: float = -1.0
-    loss: float = float("inf")
-    epochs_since: int = field(default=0)
-
-    def is_beaten_by(self, accuracy: float, loss: float) -> bool:
-        """Take in an epoch; True if its model should be kept. Patience runs until the loss or the accuracy gains."""
-        better = (accuracy, -loss) > (self.accuracy, -self.loss)
-        self.epochs_since = 0 if better or loss < self.loss else self.epochs_since + 1
-        self.accuracy, self.loss = (accuracy, loss) if better else (self.accuracy, min(loss, self.loss))
-        return better
+    """Receives an `EpochReport` as each epoch ends."""
 
 
 def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
-    """Train `loop_config["task"]` (a `ClassifierTask`), report every epoch, keep a bundle of the best one."""
+    """Train `loop_config["task"]` (a `ClassifierTask`) from the last checkpoint on; report one after every epoch."""
     task: ClassifierTask = loop_config["task"]
-    config, place = task.config, Place.of_this_worker()
-    torch.manual_seed(config.seed)
+    config, place = task.config, _place()
     if place.device.type == "cpu":
         torch.set_num_threads(task.threads)
-    model, to_input = _model_and_input(task, place.device)
-    images = TrainingImages(PixelCache(ray.get(task.train_parts)), task.train_targets, to_input)
-    val_images = TrainingImages(PixelCache(ray.get(task.val_parts)), task.val_targets, to_input)
-    optimization = Optimization(model, config, steps=_steps_per_epoch(task, place) * config.epochs)
-    generator = torch.Generator().manual_seed(config.seed * place.world_size + place.rank)
-    best = BestEpoch()
-    for epoch in range(1, config.epochs + 1):
+    torch.manual_seed(config.seed)
+    learner = ClassifierLearner(config, classes=len(task.labels), class_weights=_loss_weights(task), place=place)
+    feeds = {split: _feed(task, split, place) for split in ("train", "val")}
+    progress, best = Progress(), BestBundle()
+    if checkpoint := train.get_checkpoint():
+        with checkpoint.as_directory() as folder:
+            progress, state = read_state(Path(folder), device=place.device)
+            learner.load_state_dict(state)
+            best.restore(Path(folder))
+    while progress.epoch < config.epochs and progress.epochs_since_least_loss < config.early_stopping_patience:
         began = time.monotonic()
-        loss = train_epoch(
-            model,
-            images.augmented(_batches(task, place, epoch), generator),
-            criterion=torch.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing),
-            autocast=lambda: autocast(place.device, config.precision),
-            update=optimization.update,
-        )
-        metrics = {"epoch": epoch, "train_loss": loss, "learning_rate": optimization.learning_rate}
-        metrics["images_per_second"] = len(task.train_targets) / (time.monotonic() - began)
-        metrics |= validate(model, val_images, task, place)
-        optimization.after_epoch(metrics["val_loss"])
-        is_best = best.is_beaten_by(metrics["val_accuracy"], metrics["val_loss"])
-        _report(model, task, metrics, is_best=is_best, is_first=place.rank == 0)
-        if best.epochs_since >= config.early_stopping_patience:
-            break
+        metrics, validation = _run_epoch(task, learner, feeds, progress.epoch + 1)
+        if validation is None:
+            train.report(metrics)
+            return
+        metrics["seconds"] = time.monotonic() - began
+        learner.optimization.after_epoch(metrics["val_loss"])
+        if progress.add(metrics) and place.is_first:
+            _save_best(task, learner, metrics, validation.temperature, best.path)
+        _report(task, learner, progress, best, validation)
 
 
-def _model_and_input(task: ClassifierTask, device: torch.device) -> tuple[torch.nn.Module, GreyInput]:
-    config, backbone = task.config, BACKBONES[task.config.backbone]
-    model = build_backbone(
-        config.backbone,
-        num_classes=len(task.labels),
-        image_size=config.image_size,
-        pretrained=config.pretrained,
+def _place() -> Place:
+    context = train.get_context()
+    return Place(rank=context.get_world_rank(), world_size=context.get_world_size(), device=train.torch.get_device())
+
+
+def _loss_weights(task: ClassifierTask) -> torch.Tensor:
+    config, targets = task.config, task.targets["train"]
+    power = config.balance_power if config.class_balance == "loss" else 0.0
+    return torch.from_numpy(class_weights(targets, len(task.labels), power)).float()
+
+
+def _feed(task: ClassifierTask, split: str, place: Place) -> CachedFeed | StreamedFeed:
+    if task.cached is None:
+        return StreamedFeed(train.get_dataset_shard(split), task.config.batch_size)
+    return CachedFeed(PixelCache(ray.get(task.cached[split])), place, task.config.batch_size)
+
+
+def _run_epoch(
+    task: ClassifierTask, learner: ClassifierLearner, feeds: dict[str, Any], epoch: int
+) -> tuple[dict[str, Any], Validation | None]:
+    """Metrics over all workers and the validation, which is None if the training has diverged.
+
+    All randomness is drawn anew from the seed and the epoch, so that a training that starts again repeats it.
+    """
+    config, place, targets = task.config, learner.place, task.targets
+    torch.manual_seed(_seed(config.seed, epoch, place.rank))
+    views = TrainingViews(
+        to_input=learner.to_input,
+        augmentation=augmentation_of(config),
+        classes=len(task.labels),
+        mixup=config.mixup,
+        generator=torch.Generator().manual_seed(_seed(config.seed, epoch, place.rank, 1)),
+        shares=np.random.default_rng([config.seed, epoch, place.rank]),
     )
-    memory_format = torch.channels_last if backbone.channels_last else torch.contiguous_format
-    model = train.torch.prepare_model(model.to(memory_format=memory_format))
-    return model, GreyInput(IMAGENET_MEAN, IMAGENET_STD, device, memory_format)
-
-
-def _steps_per_epoch(task: ClassifierTask, place: Place) -> int:
-    return max(1, len(task.train_targets) // (task.config.batch_size * place.world_size))
-
-
-def _batches(task: ClassifierTask, place: Place, epoch: int) -> Iterator[np.ndarray]:
-    return shuffled_batches(
-        len(task.train_targets),
-        batch_size=task.config.batch_size,
-        rank=place.rank,
-        world_size=place.world_size,
-        seed=task.config.seed * 100_003 + epoch,
+    steps = math.ceil(max(1, len(targets["train"]) // (config.batch_size * place.world_size)) / config.accumulate)
+    began = time.monotonic()
+    batches = feeds["train"].shuffled(_seed(config.seed, epoch), _draw_weights(task))
+    loss, seen = learner.train_epoch(
+        (views(batch.pixels, targets["train"][batch.positions]) for batch in batches), epoch=epoch, steps=steps
     )
-
-
-def validate(model: torch.nn.Module, images: TrainingImages, task: ClassifierTask, place: Place) -> dict[str, float]:
-    """Loss, accuracy and macro F1 over all validation images: each worker scores its share, every image once."""
-    mine = np.arange(place.rank, len(task.val_targets), place.world_size)
-    batches = (images.inputs(mine[s : s + task.config.batch_size]) for s in range(0, len(mine), task.config.batch_size))
-    logits = predict_logits(model, batches, autocast=lambda: autocast(place.device, task.config.precision))
-    shares: list[Any] = [(mine, logits.numpy())]
-    if place.world_size > 1:
-        shares = [None] * place.world_size
-        torch.distributed.all_gather_object(shares, (mine, logits.numpy()))
-    positions = np.concatenate([p for p, _ in shares])
-    scores = np.concatenate([s for _, s in shares if len(s)])
-    targets = task.val_targets[positions]
-    predicted = scores.argmax(1)
-    return {
-        "val_loss": float(functional.cross_entropy(torch.from_numpy(scores), torch.from_numpy(targets))),
-        "val_accuracy": float(accuracy_score(targets, predicted)),
-        "val_macro_f1": float(f1_score(targets, predicted, average="macro", zero_division=0)),
+    seconds = time.monotonic() - began
+    share = score_share(
+        learner.optimization.averaged_model,
+        feeds["val"].in_order(),
+        targets["val"],
+        to_input=learner.to_input,
+        autocast=learner.autocast,
+    )
+    losses, counts, shares = zip(*place.gather((loss, seen, share)), strict=True)
+    metrics: dict[str, Any] = {
+        "epoch": epoch,
+        "train_loss": float(np.average(losses, weights=counts)),
+        "learning_rate": learner.optimization.learning_rate,
+        "images_per_second": sum(counts) / seconds,
+        "workers": place.world_size,
     }
+    if not (np.isfinite(metrics["train_loss"]) and all(np.isfinite(share.logits).all() for share in shares)):
+        return metrics | {"diverged": True}, None
+    validation = validation_of(list(shares), targets["val"], task.labels)
+    return metrics | validation.metrics, validation
+
+
+def _draw_weights(task: ClassifierTask) -> np.ndarray | None:
+    if task.config.class_balance != "sampling":
+        return None
+    targets = task.targets["train"]
+    return class_weights(targets, len(task.labels), task.config.balance_power)[targets]
+
+
+def _seed(*parts: int) -> int:
+    """A seed that no other parts give."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _save_best(
+    task: ClassifierTask, learner: ClassifierLearner, metrics: dict[str, Any], temperature: float, path: Path
+) -> None:
+    save_bundle(
+        str(path),
+        learner.optimization.averaged_model.state_dict(),
+        kind="classifier",
+        backbone=task.config.backbone,
+        labels=task.labels,
+        image_size=task.config.image_size,
+        dataset_fingerprint=task.dataset_fingerprint,
+        temperature=temperature,
+        metrics={name: value for name, value in metrics.items() if not np.isnan(value)},  # JSON knows no NaN
+    )
 
 
 def _report(
-    model: torch.nn.Module, task: ClassifierTask, metrics: dict[str, Any], *, is_best: bool, is_first: bool
+    task: ClassifierTask, learner: ClassifierLearner, progress: Progress, best: BestBundle, validation: Validation
 ) -> None:
-    """Tell Ray Train, which waits for all workers; the first one brings the bundle along if the epoch was the best."""
-    if not (is_first and is_best):
+    """Tell Ray Train, which waits for all workers; the first one brings the checkpoint along."""
+    metrics = progress.history[-1]
+    if not learner.place.is_first:
         train.report(metrics)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            config = task.config
-            save_bundle(
-                str(Path(folder)),
-                getattr(model, "module", model).state_dict(),
-                kind="classifier",
-                backbone=config.backbone,
-                labels=task.labels,
-                image_size=config.image_size,
-                dataset_fingerprint=task.dataset_fingerprint,
-                metrics=metrics,
-            )
-            train.report(metrics, checkpoint=train.Checkpoint.from_directory(folder))
-    if is_first:
-        ray.get(task.listener.add.remote(metrics))
+        return
+    with checkpoint_of(progress, learner.state_dict(), best) as checkpoint:
+        train.report(metrics, checkpoint=checkpoint)
+    task.listener.add.remote(EpochReport(metrics=metrics, confusion=validation.confusion, mistakes=validation.mistakes))

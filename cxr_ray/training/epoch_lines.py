@@ -1,57 +1,79 @@
-"""Epochs on the terminal as they end, wherever the workers run."""
+"""Epochs on the terminal and in TensorBoard as they end, wherever the workers run."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import ray
 from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cxr_ray.training.validation import Mistake
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochReport:
+    """What the first worker tells of an epoch."""
+
+    metrics: dict[str, Any]
+    confusion: np.ndarray
+    """int64 [K, K] of the validation split, rows truth."""
+    mistakes: list[Mistake]
 
 
 @ray.remote(num_cpus=0)
 class EpochLog:
-    """Collects the metrics of every epoch."""
+    """Collects the report of every epoch."""
 
     def __init__(self) -> None:
-        self.epochs: list[dict[str, Any]] = []
+        self.reports: list[EpochReport] = []
 
-    def add(self, metrics: dict[str, Any]) -> None:
-        """Take the metrics of one epoch."""
-        self.epochs.append(metrics)
+    def add(self, report: EpochReport) -> None:
+        """Take the report of one epoch."""
+        self.reports.append(report)
 
-    def since(self, seen: int) -> list[dict[str, Any]]:
-        """Epochs after the first `seen`."""
-        return self.epochs[seen:]
+    def since(self, seen: int) -> list[EpochReport]:
+        """Reports after the first `seen`."""
+        return self.reports[seen:]
 
 
 @contextmanager
-def printed_epochs(total: int) -> Iterator[ActorHandle]:
-    """An `EpochLog` whose entries are printed until the block ends."""
-    epoch_log = EpochLog.remote()  # type: ignore[attr-defined]
+def reported_epochs(on_epoch: Callable[[EpochReport], None]) -> Iterator[ActorHandle]:
+    """An `EpochLog` whose reports are handed to `on_epoch`, in a thread, until the block ends."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    epoch_log = EpochLog.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     stop = threading.Event()
-    thread = threading.Thread(target=_print_epochs, args=(epoch_log, total, stop), name="epochs", daemon=True)
+    thread = threading.Thread(target=_hand_on, args=(epoch_log, on_epoch, stop), name="epochs", daemon=True)
     thread.start()
     try:
         yield epoch_log
     finally:
         stop.set()
-        thread.join(timeout=5)
+        thread.join(timeout=60)
 
 
-def _print_epochs(epoch_log: ActorHandle, total: int, stop: threading.Event) -> None:
+def _hand_on(epoch_log: ActorHandle, on_epoch: Callable[[EpochReport], None], stop: threading.Event) -> None:
     seen, ending = 0, False
     while not ending:
         ending = stop.wait(1.0)
-        for metrics in ray.get(epoch_log.since.remote(seen)):
+        for report in ray.get(epoch_log.since.remote(seen)):
             seen += 1
-            print(epoch_line(metrics, total), flush=True)
+            on_epoch(report)
 
 
 def epoch_line(metrics: dict[str, Any], total: int) -> str:
-    """One line: losses, validation figures, speed."""
+    """One line: losses, validation figures, speed, time left."""
+    left = (total - metrics["epoch"]) * metrics["seconds"]
     return (
         f"epoch {metrics['epoch']:>3}/{total}  loss {metrics['train_loss']:.4f}  val loss {metrics['val_loss']:.4f}  "
         f"accuracy {metrics['val_accuracy']:.4f}  macro F1 {metrics['val_macro_f1']:.4f}  "
-        f"{metrics['images_per_second']:.1f} img/s"
+        f"AUROC {metrics['val_auroc']:.4f}  {metrics['images_per_second']:,.1f} img/s  {_minutes(left)} left"
     )
+
+
+def _minutes(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"

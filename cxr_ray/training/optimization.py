@@ -1,61 +1,101 @@
-"""Optimizer and learning-rate schedule: how a loss changes the weights."""
+"""Optimizer, learning rate and averaged weights: how gradients change the weights."""
+
+import math
+from typing import Any
 
 import torch
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
-from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.config.training import REFERENCE_BATCH, TrainClassifierConfig
 from cxr_ray.models.backbones import BACKBONES
 
 PLATEAU_RATE, PLATEAU_FACTOR, PLATEAU_PATIENCE = 1e-4, 0.5, 7  # of the seed recipe
+START_SHARE = 0.04  # of the peak rate, with which warm-up begins
 
 
-def peak_learning_rate(config: TrainClassifierConfig) -> float:
-    """The rate asked for, or the default that suits schedule and backbone."""
-    default = BACKBONES[config.backbone].scratch_rate if config.chosen_schedule == "onecycle" else PLATEAU_RATE
-    return config.learning_rate or default
+def peak_learning_rate(config: TrainClassifierConfig, images_per_step: int) -> float:
+    """The rate asked for, or the default that suits schedule and backbone, scaled to the images a step.
+
+    Linear scaling: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.1.
+    """
+    default = BACKBONES[config.backbone].scratch_rate if config.chosen_schedule == "cosine" else PLATEAU_RATE
+    scale = images_per_step / REFERENCE_BATCH if config.scale_learning_rate else 1.0
+    return (config.learning_rate or default) * scale
+
+
+def cosine_share(progress: float, warmup: float) -> float:
+    """Share of the peak rate at `progress` (0-1) through the training: a linear rise, then half a cosine to 0."""
+    if progress < warmup:
+        return START_SHARE + (1 - START_SHARE) * progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
 class Optimization:
-    """AdamW with clipped gradients, under one of two schedules.
+    """AdamW with clipped gradients under one of two schedules, and a moving average of the weights if asked for.
 
-    `onecycle` rises for 30 % of the steps and falls to nothing (Smith 2018), which suits random weights; `plateau`
-    halves the rate after 7 epochs without a better validation loss, which suits pretrained ones.
+    `cosine` is a function of how much of the training is done, so it means the same after a restart with other
+    numbers of workers; `plateau` halves the rate after 7 epochs without a better validation loss.
 
     Args:
         model: its parameters are changed in place.
-        config: backbone, rate, schedule, weight decay and clipping.
-        steps: of the whole training.
+        config: backbone, rate, schedule, weight decay, clipping and averaging.
+        images_per_step: of all workers together.
     """
 
-    def __init__(self, model: nn.Module, config: TrainClassifierConfig, *, steps: int) -> None:
-        peak = peak_learning_rate(config)
-        self._parameters = list(model.parameters())
-        self._max_norm = config.gradient_clip
-        self._optimizer = torch.optim.AdamW(self._parameters, lr=peak, weight_decay=config.weight_decay)
-        self._cycle = self._plateau = None
-        if config.chosen_schedule == "onecycle":
-            # torch also counts the step after the last, so that calling `update` for the last one is allowed
-            self._cycle = OneCycleLR(self._optimizer, max_lr=peak, total_steps=steps + 1)
-        else:
+    def __init__(self, model: nn.Module, config: TrainClassifierConfig, *, images_per_step: int) -> None:
+        self._model, self._config = model, config
+        self._peak = peak_learning_rate(config, images_per_step)
+        self._optimizer = torch.optim.AdamW(model.parameters(), lr=self._peak, weight_decay=config.weight_decay)
+        self._plateau = None
+        if config.chosen_schedule == "plateau":
             self._plateau = ReduceLROnPlateau(self._optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE)
+        self._average = ModelEmaV3(model, decay=config.ema_decay, use_warmup=True) if config.ema_decay else None
+        self._steps = 0
 
     @property
     def learning_rate(self) -> float:
         """The present rate."""
         return float(self._optimizer.param_groups[0]["lr"])
 
-    def update(self, loss: torch.Tensor) -> None:
-        """One step down the gradient of `loss`."""
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self._max_norm:
-            nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
+    @property
+    def averaged_model(self) -> nn.Module:
+        """The model to validate and keep: the moving average, or the model itself where there is none."""
+        return self._average.module if self._average else self._model
+
+    def step(self, progress: float) -> None:
+        """Take the gradients that have gathered down, `progress` (0-1) through the training."""
+        if not self._plateau:
+            for group in self._optimizer.param_groups:
+                group["lr"] = self._peak * cosine_share(progress, self._config.warmup)
+        if self._config.gradient_clip:
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._config.gradient_clip)
         self._optimizer.step()
-        if self._cycle:
-            self._cycle.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._steps += 1
+        if self._average:
+            self._average.update(self._model, step=self._steps)
 
     def after_epoch(self, val_loss: float) -> None:
         """Judge an epoch by its validation loss."""
         if self._plateau:
             self._plateau.step(val_loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a restart needs beside the model."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "plateau": self._plateau.state_dict() if self._plateau else None,
+            "average": self._average.module.state_dict() if self._average else None,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, also by another number of workers."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._plateau:
+            self._plateau.load_state_dict(state["plateau"])
+        if self._average:
+            self._average.module.load_state_dict(state["average"])
+        self._steps = state["steps"]

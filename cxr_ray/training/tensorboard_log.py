@@ -1,26 +1,65 @@
-"""Training history as TensorBoard event files."""
+"""A training as TensorBoard event files, written while it goes on."""
 
 import tempfile
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from cxr_ray.archive.uris import join_uri, open_filesystem, write_bytes
+from cxr_ray.evaluation.figures import confusion_matrix_png, mistakes_png
+from cxr_ray.training.epoch_lines import EpochReport
+from cxr_ray.training.validation import Mistake
 
 
-def write_tensorboard(history: list[dict[str, Any]], uri: str) -> None:
-    """Write every metric of every epoch as a scalar into event files in the folder at `uri`."""
-    from torch.utils.tensorboard import SummaryWriter
+class TensorBoardLog:
+    """Event files in the folder at `uri`: every metric as a scalar, the confusion matrix, a sheet of mistakes.
 
-    fs, path = open_filesystem(uri)
-    if fs.exists(path):
-        fs.rm(path, recursive=True)  # curves of an earlier training would overlap these
-    with tempfile.TemporaryDirectory() as folder:
-        with SummaryWriter(folder) as writer:
-            for metrics in history:
-                for name, value in metrics.items():
-                    if name != "epoch":
-                        writer.add_scalar(
-                            name.replace("val_", "val/").replace("train_", "train/"), value, metrics["epoch"]
-                        )
-        for file in Path(folder).iterdir():
-            write_bytes(join_uri(uri, file.name), file.read_bytes())
+    Args:
+        uri: on any storage; the files are put there whole after each epoch.
+        labels: class names.
+        first_epoch: what an earlier run wrote of this epoch and later ones is hidden; 1 deletes its files.
+    """
+
+    def __init__(self, uri: str, labels: Sequence[str], *, first_epoch: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._uri, self._labels = uri, labels
+        fs, path = open_filesystem(uri)
+        if first_epoch == 1 and fs.exists(path):
+            fs.rm(path, recursive=True)  # curves of an earlier training would overlap these
+        self._folder = tempfile.TemporaryDirectory(prefix="cxr_ray_tensorboard_")
+        self._writer = SummaryWriter(self._folder.name, purge_step=first_epoch)
+
+    def add(self, report: EpochReport) -> None:
+        """Write one epoch."""
+        epoch = report.metrics["epoch"]
+        for name, value in report.metrics.items():
+            if name != "epoch":
+                self._writer.add_scalar(name.replace("val_", "val/").replace("train_", "train/"), value, epoch)
+        self._add_image("val/confusion", confusion_matrix_png(report.confusion, self._labels), epoch)
+        if report.mistakes:
+            sheet = mistakes_png(
+                [mistake.pixels for mistake in report.mistakes], list(map(self._caption, report.mistakes))
+            )
+            self._add_image("val/mistakes", sheet, epoch)
+        self._publish()
+
+    def _caption(self, mistake: Mistake) -> str:
+        truth, predicted = (self._labels[i].replace("_", " ") for i in (mistake.truth, mistake.predicted))
+        return f"{truth}\nas {predicted} {mistake.confidence:.0%}"
+
+    def _add_image(self, name: str, png: bytes, epoch: int) -> None:
+        self._writer.add_image(name, np.asarray(Image.open(BytesIO(png)).convert("RGB")), epoch, dataformats="HWC")
+
+    def _publish(self) -> None:
+        self._writer.flush()
+        for file in Path(self._folder.name).iterdir():
+            write_bytes(join_uri(self._uri, file.name), file.read_bytes())
+
+    def close(self) -> None:
+        """Close the files; what was added is at the URI already."""
+        self._writer.close()
+        self._folder.cleanup()

@@ -1,36 +1,39 @@
 """A dataset to a model bundle, through Ray Train."""
 
 import logging
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.train import CheckpointConfig, Result, RunConfig, ScalingConfig
+from ray.actor import ActorHandle
+from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig
 from ray.train.torch import TorchTrainer
 
 from cxr_ray.archive.datasets import dataset_fingerprint, read_dataset, rows_of_split
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import write_table
-from cxr_ray.archive.uris import (
-    absolute_uri,
-    arrow_filesystem,
-    join_uri,
-    open_filesystem,
-    read_bytes,
-    write_bytes,
-)
+from cxr_ray.archive.uris import absolute_uri, arrow_filesystem, join_uri, open_filesystem, read_bytes, write_bytes
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.errors import ClusterError, DatasetError
+from cxr_ray.config.training import REFERENCE_BATCH
+from cxr_ray.errors import DatasetError, TrainingError
 from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card
 from cxr_ray.schema import probability_column
 from cxr_ray.scoring.session import ray_session
+from cxr_ray.training.cached_feed import cache_pixels
 from cxr_ray.training.classifier_loop import ClassifierTask, train_loop_per_worker
-from cxr_ray.training.epoch_lines import printed_epochs
-from cxr_ray.training.pixel_cache import cache_pixels
-from cxr_ray.training.tensorboard_log import write_tensorboard
+from cxr_ray.training.epoch_lines import EpochReport, epoch_line, reported_epochs
+from cxr_ray.training.feed_choice import fits_memory
+from cxr_ray.training.optimization import peak_learning_rate
+from cxr_ray.training.streamed_feed import streamed_images
+from cxr_ray.training.tensorboard_log import TensorBoardLog
+from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
+from cxr_ray.training.training_state import BEST_NAME, read_state
+from cxr_ray.training.workers import scaling_of
 
 log = logging.getLogger("cxr_ray")
 
@@ -38,40 +41,27 @@ log = logging.getLogger("cxr_ray")
 def train_classifier(config: TrainClassifierConfig) -> ModelCard:
     """Train on the dataset's train split, choose the epoch by its val split, write the bundle to `config.output_uri`.
 
+    The same command on the same output goes on from the last epoch that was finished there.
+
     Raises:
-        DatasetError: if a split is empty, fewer than two classes are labelled, or an image cannot be read.
+        DatasetError: if a split is too small, fewer than two classes are labelled, or an image cannot be read.
         ClusterError: if the cluster cannot hold the workers.
+        ResumeError: if the output holds another training.
+        TrainingError: if the training diverges or its workers are lost too often.
     """
     config = replace(config, output_uri=absolute_uri(config.output_uri))
     dataset = read_dataset(config.dataset_uri)
     labels = class_labels(dataset)
+    rows = {split: rows_of_split(dataset, split) for split in ("train", "val")}
+    check_sizes(rows, labels, workers=config.worker_range[1])
+    fingerprint = dataset_fingerprint(dataset)
+    output = TrainingOutput(config.output_uri, TrainingSignature.of(config, fingerprint))
+    if card := output.claim(overwrite=config.overwrite):
+        print(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
+        return card
     with ray_session():
-        cpus_per_worker = check_room(config.num_workers, use_gpu=config.use_gpu)
-        rows = {split: rows_of_split(dataset, split) for split in ("train", "val")}
-        if rows["train"].num_rows < 2 * config.num_workers:
-            raise DatasetError(f"{rows['train'].num_rows} train images are too few for {config.num_workers} workers")
-        log.info(
-            "%s train and %s val images of %s classes",
-            rows["train"].num_rows,
-            rows["val"].num_rows,
-            len(labels),
-        )
-        parts = {s: cache_pixels(r, image_size=config.image_size, interpolation="bilinear") for s, r in rows.items()}
-        with printed_epochs(config.epochs) as listener:
-            task = ClassifierTask(
-                config=config,
-                labels=labels,
-                train_parts=parts["train"],
-                train_targets=targets(rows["train"], labels),
-                val_parts=parts["val"],
-                val_targets=targets(rows["val"], labels),
-                dataset_fingerprint=dataset_fingerprint(dataset),
-                threads=math.floor(cpus_per_worker),
-                listener=listener,
-            )
-            result = _fit(config, task, cpus_per_worker)
-        history = ray.get(listener.since.remote(0))
-    return _publish(config, result, history)
+        result = _fit(config, output, rows, labels, fingerprint)
+        return _publish(config, output, result)
 
 
 def class_labels(dataset: pa.Table) -> tuple[str, ...]:
@@ -93,64 +83,138 @@ def class_labels(dataset: pa.Table) -> tuple[str, ...]:
     return labels
 
 
-def targets(rows: pa.Table, labels: tuple[str, ...]) -> np.ndarray:
+def check_sizes(rows: dict[str, pa.Table], labels: tuple[str, ...], *, workers: int) -> None:
+    """Every worker needs images, and every class some to learn from.
+
+    Raises:
+        DatasetError: naming the split or the class.
+    """
+    for split, table in rows.items():
+        if table.num_rows < 2 * workers:
+            raise DatasetError(
+                f"{table.num_rows} {split} images are too few for {workers} workers; two each are needed"
+            )
+    if unseen := set(labels) - set(rows["train"]["label"].to_pylist()):
+        raise DatasetError(f"no train image is labelled {', '.join(sorted(unseen))}; prepare the dataset again")
+
+
+def targets_of(rows: pa.Table, labels: tuple[str, ...]) -> np.ndarray:
     """Class index of every row, int64 [N]."""
     return np.array([labels.index(label) for label in rows["label"].to_pylist()], np.int64)
 
 
-def check_room(num_workers: int, *, use_gpu: bool) -> float:
-    """CPUs that each worker may reserve.
-
-    Raises:
-        ClusterError: if the cluster has too few CPUs or GPUs, for which Ray would wait for ever.
-    """
-    total = ray.cluster_resources()
-    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-    if cpus < num_workers:
-        raise ClusterError(
-            f"--num-workers {num_workers} needs {num_workers} CPUs and the cluster has {cpus:g}; ask for fewer"
-        )
-    if use_gpu and gpus < num_workers:
-        raise ClusterError(
-            f"--use-gpu with --num-workers {num_workers} needs {num_workers} GPUs and the cluster has {gpus:g}"
-        )
-    return math.floor(cpus / num_workers)
-
-
-def _fit(config: TrainClassifierConfig, task: ClassifierTask, cpus_per_worker: float) -> Result:
-    fs, state_path = open_filesystem(join_uri(config.output_uri, "_state"))
-    trainer = TorchTrainer(
-        train_loop_per_worker,
-        train_loop_config={"task": task},
-        scaling_config=ScalingConfig(
-            num_workers=config.num_workers,
-            use_gpu=config.use_gpu,
-            resources_per_worker={"CPU": cpus_per_worker} | ({"GPU": 1} if config.use_gpu else {}),
-        ),
-        run_config=RunConfig(
-            name="train",
-            storage_path=state_path,
-            storage_filesystem=arrow_filesystem(fs),
-            checkpoint_config=CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="val_accuracy"),
-        ),
+def _fit(
+    config: TrainClassifierConfig,
+    output: TrainingOutput,
+    rows: dict[str, pa.Table],
+    labels: tuple[str, ...],
+    fingerprint: str,
+) -> Result:
+    scaling, cpus = scaling_of(config)
+    counts = {split: table.num_rows for split, table in rows.items()}
+    log.info("%s train and %s val images of %s classes", counts["train"], counts["val"], len(labels))
+    log.info(_rate_line(config))
+    is_cached = config.feed == "cache" or (
+        config.feed == "auto" and fits_memory(sum(counts.values()), config.image_size)
     )
-    return trainer.fit()
+    cached = (
+        {split: cache_pixels(table, image_size=config.image_size) for split, table in rows.items()}
+        if is_cached
+        else None
+    )
+    seeds = {"train": config.seed, "val": None}
+    streams = {
+        split: streamed_images(rows[split], shuffle_seed=seeds[split], image_size=config.image_size) for split in rows
+    }
+    fs, state_path = open_filesystem(output.state_uri)
+    with _epochs_reported(config, labels) as listener:
+        task = ClassifierTask(
+            config=config,
+            labels=labels,
+            targets={split: targets_of(table, labels) for split, table in rows.items()},
+            cached=cached,
+            dataset_fingerprint=fingerprint,
+            threads=cpus,
+            listener=listener,
+        )
+        trainer = TorchTrainer(
+            train_loop_per_worker,
+            train_loop_config={"task": task},
+            scaling_config=scaling,
+            datasets=None if is_cached else streams,
+            run_config=RunConfig(
+                name="train",
+                storage_path=state_path,
+                storage_filesystem=arrow_filesystem(fs),
+                checkpoint_config=CheckpointConfig(num_to_keep=1),
+                failure_config=FailureConfig(max_failures=config.max_failures),
+            ),
+        )
+        try:
+            return trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise TrainingError(
+                f"training failed: {_cause(error)}; the same command goes on from the last epoch"
+            ) from error
 
 
-def _publish(config: TrainClassifierConfig, result: Result, history: list[dict[str, Any]]) -> ModelCard:
-    """Copy the best epoch's bundle to the output; write history, TensorBoard files and `run.json` beside it."""
-    checkpoint = result.checkpoint
-    with checkpoint.as_directory() as folder:
+def _rate_line(config: TrainClassifierConfig) -> str:
+    least, most = config.worker_range
+    per_worker = config.batch_size * config.accumulate
+    steps = [f"{peak_learning_rate(config, n * per_worker):.2g} for {n * per_worker}" for n in sorted({least, most})]
+    return f"peak learning rate {' to '.join(steps)} images a step ({peak_learning_rate(config, REFERENCE_BATCH):.2g} for 32)"
+
+
+def _cause(error: BaseException) -> str:
+    """The worker's own words, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split("\n")[-1].split()) or type(error).__name__
+
+
+@contextmanager
+def _epochs_reported(config: TrainClassifierConfig, labels: tuple[str, ...]) -> Iterator[ActorHandle]:
+    """An actor whose reports become lines on the terminal and entries of TensorBoard."""
+    board: list[TensorBoardLog] = []
+
+    def on_epoch(report: EpochReport) -> None:
+        if not board:
+            uri = join_uri(config.output_uri, "tensorboard")
+            board.append(TensorBoardLog(uri, labels, first_epoch=report.metrics["epoch"]))
+        print(epoch_line(report.metrics, config.epochs), flush=True)
+        board[0].add(report)
+
+    with reported_epochs(on_epoch) as listener:
+        yield listener
+    for opened in board:
+        opened.close()
+
+
+def _publish(config: TrainClassifierConfig, output: TrainingOutput, result: Result) -> ModelCard:
+    """Copy the best epoch's bundle to the output; write history and `run.json` beside it."""
+    if result.metrics and result.metrics.get("diverged"):
+        raise TrainingError(
+            f"the loss is no finite number in epoch {result.metrics['epoch']}; "
+            "start over with --overwrite and a lower --learning-rate"
+        )
+    with result.checkpoint.as_directory() as folder:
+        progress, _ = read_state(Path(folder))
         for name in (WEIGHTS_NAME, CARD_NAME):
-            write_bytes(join_uri(config.output_uri, name), read_bytes(join_uri(folder, name)))
-    write_table(pa.Table.from_pylist(history), join_uri(config.output_uri, "history.parquet"))
-    write_tensorboard(history, join_uri(config.output_uri, "tensorboard"))
+            write_bytes(join_uri(config.output_uri, name), read_bytes(join_uri(folder, BEST_NAME, name)))
+    write_table(pa.Table.from_pylist(progress.history), join_uri(config.output_uri, "history.parquet"))
     card = read_card(config.output_uri)
     write_run_record(config.output_uri, config, model_id=card.model_id, metrics=card.metrics)
-    fs, state_path = open_filesystem(join_uri(config.output_uri, "_state"))
-    fs.rm(state_path, recursive=True)
-    print(
-        f"{card.model_id} in {config.output_uri}: best epoch {card.metrics['epoch']}, "
-        f"val accuracy {card.metrics['val_accuracy']:.4f}"
-    )
+    output.conclude()
+    print(_summary(config, card, progress.history))
     return card
+
+
+def _summary(config: TrainClassifierConfig, card: ModelCard, history: list[dict[str, Any]]) -> str:
+    best = card.metrics
+    recalls = ", ".join(f"{label} {best.get(f'val_recall_{label}', float('nan')):.2f}" for label in card.labels)
+    return (
+        f"{card.model_id} in {config.output_uri}\n"
+        f"best of {len(history)} epochs: {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
+        f"macro F1 {best['val_macro_f1']:.4f}, temperature {card.temperature:.2f}\n"
+        f"recall: {recalls}"
+    )

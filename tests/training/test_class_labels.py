@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from cxr_ray.errors import DatasetError
-from cxr_ray.training.train_classifier import class_labels, targets
+from cxr_ray.training.train_classifier import class_labels, targets_of
 
 
 def table(*labels):
@@ -27,7 +27,7 @@ def test_labels_that_nothing_can_be_learned_from(labels, message):
 
 
 def test_targets_are_positions_among_the_labels():
-    found = targets(table("c", "a", "c", "b"), ("a", "b", "c"))
+    found = targets_of(table("c", "a", "c", "b"), ("a", "b", "c"))
     assert found.dtype == np.int64
     assert found.tolist() == [2, 0, 2, 1]
-    assert targets(table(), ("a", "b")).shape == (0,)
+    assert targets_of(table(), ("a", "b")).shape == (0,)

@@ -8,8 +8,11 @@ def test_an_epoch_on_one_line():
         "val_loss": 1.0,
         "val_accuracy": 0.87654,
         "val_macro_f1": 0.8,
-        "images_per_second": 123.45,
+        "val_auroc": 0.95,
+        "images_per_second": 1123.45,
+        "seconds": 100.0,
     }
     assert epoch_line(metrics, 50) == (
-        "epoch   3/50  loss 0.5123  val loss 1.0000  accuracy 0.8765  macro F1 0.8000  123.5 img/s"
+        "epoch   3/50  loss 0.5123  val loss 1.0000  accuracy 0.8765  macro F1 0.8000  AUROC 0.9500  "
+        "1,123.5 img/s  1:18:20 left"
     )

@@ -2,90 +2,126 @@ import pytest
 import torch
 
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.training.optimization import Optimization, peak_learning_rate
+from cxr_ray.training.optimization import Optimization, cosine_share, peak_learning_rate
 
 
 @pytest.fixture
 def model():
+    torch.manual_seed(0)
     return torch.nn.Linear(3, 1)
 
 
-def optimization(model, schedule, *, steps=10, **options):
-    options = {"dataset_uri": "d", "output_uri": "o", "schedule": schedule, "learning_rate": 1e-3} | options
-    return Optimization(model, TrainClassifierConfig(**options), steps=steps)
+def config_of(**options):
+    options = {"dataset_uri": "d", "output_uri": "o", "learning_rate": 1e-3} | options
+    return TrainClassifierConfig(**options)
 
 
-def cycle(model, steps):
-    """Rates of all steps, and the one after them."""
-    training = optimization(model, "onecycle", steps=steps)
-    rates = []
-    for _ in range(steps):
-        rates.append(training.learning_rate)
-        training.update(model(torch.ones(1, 3)).sum())
-    return [*rates, training.learning_rate]
+def optimization(model, **options):
+    return Optimization(model, config_of(**options), images_per_step=32)
 
 
-def test_one_cycle_rises_for_a_third_and_ends_near_zero(model):
-    rates = cycle(model, 100)
-    peak = rates.index(max(rates))
-    assert max(rates) == pytest.approx(1e-3, rel=1e-2)
-    assert 25 <= peak <= 33
-    assert rates[: peak + 1] == sorted(rates[: peak + 1])
-    assert rates[peak:] == sorted(rates[peak:], reverse=True)
-    assert rates[0] < 1e-4
-    assert rates[-1] < 1e-7
+def descend(training, model, progress=0.0, scale=1.0):
+    (scale * model(torch.ones(1, 3)).sum()).backward()
+    training.step(progress)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 7])
-def test_a_cycle_of_a_few_steps_ends_near_zero_as_well(model, steps):
-    assert cycle(model, steps)[-1] < 1e-7
+def test_cosine_rises_for_the_warm_up_and_ends_at_zero():
+    shares = [cosine_share(i / 100, 0.3) for i in range(101)]
+    assert shares[0] == pytest.approx(0.04)
+    assert max(shares) == shares[30] == pytest.approx(1)
+    assert shares[:31] == sorted(shares[:31])
+    assert shares[30:] == sorted(shares[30:], reverse=True)
+    assert shares[100] == pytest.approx(0, abs=1e-12)
+    assert cosine_share(0.0, 0.0) == 1.0
 
 
-def test_one_cycle_takes_no_notice_of_epochs(model):
-    training = optimization(model, "onecycle")
-    before = training.learning_rate
-    for _ in range(20):
-        training.after_epoch(9.0)
-    assert training.learning_rate == before
+def test_a_step_takes_the_rate_of_its_progress(model):
+    training = optimization(model, schedule="cosine", warmup=0.5)
+    for progress in (0.9, 0.5, 0.1):
+        descend(training, model, progress)
+        assert training.learning_rate == pytest.approx(1e-3 * cosine_share(progress, 0.5))
 
 
 def test_plateau_halves_when_more_than_seven_epochs_bring_nothing(model):
-    training = optimization(model, "plateau")
-    training.after_epoch(1.0)
-    for _ in range(7):
+    training = optimization(model, schedule="plateau")
+    for _ in range(8):
         training.after_epoch(1.0)
         assert training.learning_rate == 1e-3
     training.after_epoch(1.0)
+    descend(training, model)
     assert training.learning_rate == 5e-4
 
 
-def test_plateau_holds_while_the_loss_falls_and_takes_no_notice_of_steps(model):
-    training = optimization(model, "plateau")
-    for epoch in range(30):
-        training.update(model(torch.ones(1, 3)).sum())
-        training.after_epoch(1 / (epoch + 1))
-    assert training.learning_rate == 1e-3
+def test_an_update_goes_down_the_gradient_a_steep_one_is_clipped_and_none_is_left(model, monkeypatch):
+    training = optimization(model, schedule="plateau", gradient_clip=0.5, weight_decay=0.0)
+    seen = []
+    adamw = torch.optim.AdamW.step
 
+    def step(self, *arguments):
+        seen.append(torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in model.parameters()])).item())
+        return adamw(self, *arguments)
 
-def test_an_update_goes_down_the_gradient_and_a_steep_one_is_clipped(model):
-    training = optimization(model, "plateau", gradient_clip=0.5, weight_decay=0.0)
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
     before = model.weight.detach().clone()
-    training.update(1e6 * model(torch.ones(1, 3)).sum())
+    descend(training, model, scale=1e6)
     assert torch.all(model.weight < before)
-    norm = torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in model.parameters()]))
-    assert norm == pytest.approx(0.5, rel=1e-3)
+    assert seen == [pytest.approx(0.5, rel=1e-3)]
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_average_lags_behind_the_weights_and_is_what_is_kept(model):
+    assert optimization(model).averaged_model is model
+    training = optimization(model, ema_decay=0.9, schedule="plateau")
+    before = model.weight.detach().clone()
+    for _ in range(20):
+        descend(training, model)
+    average = training.averaged_model.weight
+    assert torch.all(model.weight < average)
+    assert torch.all(average < before)
+
+
+@pytest.mark.parametrize("options", [{"schedule": "plateau"}, {"schedule": "cosine", "ema_decay": 0.5}])
+def test_a_training_that_is_loaded_goes_on_as_if_never_stopped(options):
+    def steps(training, model, count):
+        for i in range(count):
+            (model(torch.ones(1, 3) * (i + 1)).sum() ** 2).backward()
+            training.step(i / 10)
+            training.after_epoch(1.0)
+
+    torch.manual_seed(0)
+    straight = torch.nn.Linear(3, 1)
+    broken = torch.nn.Linear(3, 1)
+    broken.load_state_dict(straight.state_dict())
+    first, second = optimization(straight, **options), optimization(broken, **options)
+    steps(first, straight, 10)
+    steps(second, broken, 10)
+    resumed = torch.nn.Linear(3, 1)
+    resumed.load_state_dict(broken.state_dict())
+    third = optimization(resumed, **options)
+    third.load_state_dict(second.state_dict())
+    steps(first, straight, 10)
+    steps(third, resumed, 10)
+    assert resumed.weight.equal(straight.weight)
+    assert third.averaged_model.weight.equal(first.averaged_model.weight)
+    assert third.learning_rate == first.learning_rate
 
 
 @pytest.mark.parametrize(
     ("choice", "schedule", "rate"),
     [
-        ({}, "onecycle", 3e-3),
-        ({"backbone": "vit_b16"}, "onecycle", 3e-4),
+        ({}, "cosine", 3e-3),
+        ({"backbone": "vit_b16"}, "cosine", 3e-4),
         ({"pretrained": True}, "plateau", 1e-4),
-        ({"pretrained": True, "schedule": "onecycle"}, "onecycle", 3e-3),
+        ({"weights_uri": "w"}, "plateau", 1e-4),
+        ({"pretrained": True, "schedule": "cosine"}, "cosine", 3e-3),
         ({"schedule": "plateau", "learning_rate": 0.5}, "plateau", 0.5),
     ],
 )
 def test_schedule_and_rate_suit_the_weights(choice, schedule, rate):
-    config = TrainClassifierConfig(dataset_uri="d", output_uri="o", **choice)
-    assert (config.chosen_schedule, peak_learning_rate(config)) == (schedule, rate)
+    config = config_of(**{"learning_rate": None} | choice)
+    assert (config.chosen_schedule, peak_learning_rate(config, 32)) == (schedule, rate)
+
+
+def test_the_rate_grows_with_the_images_a_step_unless_told_not_to():
+    assert peak_learning_rate(config_of(), 128) == pytest.approx(4e-3)
+    assert peak_learning_rate(config_of(scale_learning_rate=False), 128) == 1e-3

@@ -1,26 +1,55 @@
 import fsspec
+import numpy as np
 import pytest
 
-from cxr_ray.training.tensorboard_log import write_tensorboard
+from cxr_ray.training.epoch_lines import EpochReport
+from cxr_ray.training.tensorboard_log import TensorBoardLog
+from cxr_ray.training.validation import Mistake
 
-HISTORY = [
-    {"epoch": 1, "train_loss": 1.5, "val_loss": 1.25, "val_accuracy": 0.5, "learning_rate": 1e-3},
-    {"epoch": 2, "train_loss": 0.75, "val_loss": 0.5, "val_accuracy": 0.875, "learning_rate": 5e-4},
-]
+LABELS = ("COVID", "Lung_Opacity")
 
 
-def test_every_metric_of_every_epoch_is_a_scalar(tmp_path):
+def report(epoch, accuracy):
+    mistake = Mistake(pixels=np.zeros((16, 16), np.uint8), truth=0, predicted=1, confidence=0.9)
+    metrics = {"epoch": epoch, "train_loss": 1.5 / epoch, "val_accuracy": accuracy, "learning_rate": 1e-3}
+    return EpochReport(metrics=metrics, confusion=np.array([[3, 1], [0, 4]]), mistakes=[mistake] * 5)
+
+
+def events_of(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    write_tensorboard(HISTORY, str(tmp_path / "logs"))
-    events = EventAccumulator(str(tmp_path / "logs")).Reload()
-    assert set(events.Tags()["scalars"]) == {"train/loss", "val/loss", "val/accuracy", "learning_rate"}
-    for tag, name in {"train/loss": "train_loss", "val/accuracy": "val_accuracy"}.items():
-        found = [(event.step, event.value) for event in events.Scalars(tag)]
-        assert found == [(1, pytest.approx(HISTORY[0][name])), (2, pytest.approx(HISTORY[1][name]))]
+    return EventAccumulator(str(folder)).Reload()
+
+
+def test_every_epoch_is_there_as_soon_as_it_was_added(tmp_path):
+    board = TensorBoardLog(str(tmp_path / "logs"), LABELS, first_epoch=1)
+    for epoch, accuracy in ((1, 0.5), (2, 0.75)):
+        board.add(report(epoch, accuracy))
+        found = [(event.step, event.value) for event in events_of(tmp_path / "logs").Scalars("val/accuracy")]
+        assert found[-1] == (epoch, pytest.approx(accuracy))
+    board.close()
+    events = events_of(tmp_path / "logs")
+    assert set(events.Tags()["scalars"]) == {"train/loss", "val/accuracy", "learning_rate"}
+    assert set(events.Tags()["images"]) == {"val/confusion", "val/mistakes"}
+    assert all(len(events.Images(tag)) == 2 for tag in ("val/confusion", "val/mistakes"))
+
+
+def test_a_training_that_goes_on_continues_its_curves_and_one_that_starts_over_does_not(tmp_path):
+    for first, epochs in ((1, (1, 2, 3)), (3, (3, 4))):
+        board = TensorBoardLog(str(tmp_path), LABELS, first_epoch=first)
+        for epoch in epochs:
+            board.add(report(epoch, 0.1 * epoch))
+        board.close()
+    assert [event.step for event in events_of(tmp_path).Scalars("val/accuracy")] == [1, 2, 3, 4]
+    board = TensorBoardLog(str(tmp_path), LABELS, first_epoch=1)
+    board.add(report(1, 0.5))
+    board.close()
+    assert [event.step for event in events_of(tmp_path).Scalars("val/accuracy")] == [1]
 
 
 def test_any_storage():
-    write_tensorboard(HISTORY, "memory://tensorboard/run")
+    board = TensorBoardLog("memory://tensorboard/run", LABELS, first_epoch=1)
+    board.add(report(1, 0.5))
+    board.close()
     (name,) = fsspec.filesystem("memory").ls("/tensorboard/run", detail=False)
     assert "events.out.tfevents" in name

@@ -1,6 +1,14 @@
 """The training job on a real Ray cluster: what it learns, writes and refuses."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +17,13 @@ from PIL import Image
 
 from cxr_ray.archive.tables import read_table, write_table
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.errors import ClusterError, DatasetError
+from cxr_ray.errors import ClusterError, DatasetError, ResumeError, TrainingError
+from cxr_ray.models.bundle import read_card
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import DATASET
+from cxr_ray.training.sweep import sweep_classifiers
 from cxr_ray.training.train_classifier import train_classifier
+from cxr_ray.training.training_state import read_state
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -47,6 +58,9 @@ def test_a_learnable_task_is_learned_and_everything_is_written(ray_cluster, data
     assert [epoch["epoch"] for epoch in history] == list(range(1, 7))
     assert history[card.metrics["epoch"] - 1]["val_accuracy"] == max(e["val_accuracy"] for e in history)
     assert list((tmp_path / "model/tensorboard").iterdir())
+    assert not (tmp_path / "model/_state").exists()
+    assert 0 < card.temperature < 20
+    assert {"val_recall_COVID", "val_auroc", "seconds"} <= history[0].keys()
     assert json.loads((tmp_path / "model/run.json").read_text())["model_id"] == card.model_id
     assert capsys.readouterr().out.count("epoch ") >= 6
     test_rows = [row for row in read_table(dataset).to_pylist() if row["split"] == "test"]
@@ -55,14 +69,131 @@ def test_a_learnable_task_is_learned_and_everything_is_written(ray_cluster, data
     assert np.mean([card.labels[p] == row["label"] for p, row in zip(predicted, test_rows, strict=True)]) >= 0.9
 
 
-def test_two_workers_train_one_model(ray_cluster, dataset, tmp_path):
-    card = train(dataset, tmp_path / "model", num_workers=2, batch_size=4)
+def test_the_same_command_again_trains_nothing_and_another_is_refused(ray_cluster, dataset, tmp_path, capsys):
+    card = train(dataset, tmp_path, epochs=1)
+    capsys.readouterr()
+    assert train(dataset, tmp_path, epochs=1).model_id == card.model_id
+    assert "was trained by this command before" in capsys.readouterr().out
+    with pytest.raises(ResumeError, match="holds a training with epochs 1, not 2; --overwrite starts over"):
+        train(dataset, tmp_path, epochs=2)
+
+
+@pytest.mark.parametrize("feed", ["cache", "stream"])
+def test_two_workers_train_one_model_from_either_feed(ray_cluster, dataset, tmp_path, feed):
+    card = train(dataset, tmp_path / "model", num_workers=2, batch_size=4, feed=feed)
+    assert card.metrics["val_accuracy"] >= 0.9
+    assert card.metrics["workers"] == 2
+
+
+def test_elastic_workers_take_what_the_cluster_has(ray_cluster, dataset, tmp_path):
+    assert train(dataset, tmp_path, num_workers="1..4", epochs=1, batch_size=4).metrics["workers"] in (1, 2)
+
+
+def test_a_worker_killed_in_mid_epoch_costs_that_epoch_only(ray_cluster, dataset, tmp_path, capsys):
+    """The group starts again by itself, and what comes out is what an undisturbed training gives."""
+    options = {"epochs": 6, "batch_size": 4, "num_workers": 2}
+    undisturbed = train(dataset, tmp_path / "undisturbed", **options)
+    capsys.readouterr()
+    killer = threading.Thread(target=kill_worker_after_epoch, args=(tmp_path / "killed", 2))
+    killer.start()
+    card = train(dataset, tmp_path / "killed", **options)
+    killer.join()
+    history, expected = (read_table(str(tmp_path / n / "history.parquet")) for n in ("killed", "undisturbed"))
+    assert history["epoch"].to_pylist() == list(range(1, 7))
+    for name in ("train_loss", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(history[name].to_numpy(), expected[name].to_numpy(), rtol=2e-2, atol=2e-2)
+    assert card.metrics["epoch"] == undisturbed.metrics["epoch"]
+
+
+def kill_worker_after_epoch(output, epochs):
+    """SIGKILL one training worker once that many epochs are in the event files."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and last_epoch(output) < epochs:
+        time.sleep(0.05)
+    os.kill(own_training_workers()[0], signal.SIGKILL)
+
+
+def own_training_workers():
+    """Process ids of the training workers that descend from this process."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # ended meanwhile
+            titles[int(folder.name)] = (folder / "cmdline").read_text()
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+
+    def descends(pid):
+        return pid == os.getpid() or (pid in parents and descends(parents[pid]))
+
+    return [pid for pid, title in titles.items() if "ray::RayTrainWorker" in title and descends(pid)]
+
+
+def last_epoch(output):
+    """Of the checkpoints in an output; Ray Train names them by time and keeps the last."""
+    found = sorted((output / "_state" / "train").glob("checkpoint_*/state.pt"))
+    return read_state(found[-1].parent)[0].epoch if found else 0
+
+
+JOB = Path(__file__).parents[2] / "jobs/train_classifier.py"
+
+
+def test_a_killed_driver_and_its_cluster_lose_no_finished_epoch(dataset, tmp_path):
+    """kill -9 of the driver takes the cluster it started with it; the same command on a new one goes on."""
+    options = ["--backbone", "densenet121", "--image-size", "32", "--epochs", "8", "--batch-size", "8"]
+
+    def command(output):
+        return [sys.executable, str(JOB), "--dataset-uri", dataset, "--output-uri", str(output), *options]
+
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    subprocess.run(command(tmp_path / "undisturbed"), env=environment, check=True, capture_output=True)
+    driver = subprocess.Popen(command(tmp_path / "killed"), env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 180
+    while last_epoch(tmp_path / "killed") < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    done = last_epoch(tmp_path / "killed")
+    assert 3 <= done < 8
+    again = subprocess.run(command(tmp_path / "killed"), env=environment, check=True, capture_output=True, text=True)
+    assert f"epoch {done + 1:>3}/8" in again.stdout
+    assert f"epoch {done:>3}/8" not in again.stdout
+    history, expected = (read_table(str(tmp_path / n / "history.parquet")) for n in ("killed", "undisturbed"))
+    for name in ("epoch", "train_loss", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(history[name].to_numpy(), expected[name].to_numpy(), rtol=2e-2, atol=2e-2)
+
+
+def test_a_training_that_diverges_says_so_and_leaves_no_bundle(ray_cluster, dataset, tmp_path):
+    with pytest.raises(TrainingError, match=r"no finite number in epoch 1; .* lower --learning-rate"):
+        train(dataset, tmp_path, learning_rate=1e30, gradient_clip=0.0, schedule="plateau")
+    assert not (tmp_path / "model.json").exists()
+
+
+def test_weights_of_another_training_are_a_start(ray_cluster, dataset, tmp_path):
+    train(dataset, tmp_path / "first", epochs=4)
+    card = train(
+        dataset, tmp_path / "second", epochs=1, weights_uri=str(tmp_path / "first"), learning_rate=1e-6, freeze_epochs=1
+    )
     assert card.metrics["val_accuracy"] >= 0.9
 
 
+def test_a_sweep_trains_every_recipe_and_compares_them(ray_cluster, dataset, tmp_path, capsys):
+    for name, rate in (("slow", 1e-7), ("good", 1e-3)):
+        (tmp_path / f"{name}.toml").write_text(f"learning_rate = {rate}\nepochs = 50\n")
+    config = TrainClassifierConfig(
+        dataset_uri=dataset, output_uri=str(tmp_path / "out"), backbone="densenet121", image_size=32, epochs=4,
+        batch_size=8, sweep=(str(tmp_path / "slow.toml"), str(tmp_path / "good.toml")),
+    )  # fmt: skip
+    rows = sweep_classifiers(config)
+    assert [row["recipe"] for row in rows] == ["good", "slow"]
+    assert rows[0]["model_id"] == read_card(str(tmp_path / "out/good")).model_id
+    assert read_table(str(tmp_path / "out/good/history.parquet")).num_rows == 4
+    assert read_table(str(tmp_path / "out/sweep.parquet")).num_rows == 2
+    table = capsys.readouterr().out
+    assert table.index("good") < table.index("slow")
+
+
 def test_more_workers_than_the_cluster_holds_are_refused_at_once(ray_cluster, dataset, tmp_path):
-    with pytest.raises(ClusterError, match="--num-workers 9 needs 9 CPUs and the cluster has 2"):
-        train(dataset, tmp_path, num_workers=9)
+    with pytest.raises(ClusterError, match="--num-workers 5 needs 5 CPUs and the cluster has 2"):
+        train(dataset, tmp_path, num_workers=5)
     with pytest.raises(ClusterError, match="needs 1 GPUs and the cluster has 0"):
         train(dataset, tmp_path, use_gpu=True)
 

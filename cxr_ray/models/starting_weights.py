@@ -1,0 +1,147 @@
+"""Weights of elsewhere as a start for training: other heads, other image sizes, torchvision's names."""
+
+import logging
+import re
+from io import BytesIO
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import nn
+
+from cxr_ray.archive.uris import open_filesystem, read_bytes
+from cxr_ray.errors import BundleError
+from cxr_ray.models.backbones import classifier_head
+from cxr_ray.models.bundle import load_weights, read_card
+
+log = logging.getLogger("cxr_ray")
+
+State = dict[str, torch.Tensor]
+
+NESTS = ("state_dict", "model_state_dict", "model")
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+VIT_NAMES = (
+    (r"^class_token$", "cls_token"),
+    (r"^encoder\.pos_embedding$", "pos_embed"),
+    (r"^conv_proj\.", "patch_embed.proj."),
+    (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."),
+    (r"\.ln_1\.", ".norm1."),
+    (r"\.ln_2\.", ".norm2."),
+    (r"\.self_attention\.in_proj_", ".attn.qkv."),
+    (r"\.self_attention\.out_proj\.", ".attn.proj."),
+    (r"\.mlp\.(?:0|linear_1)\.", ".mlp.fc1."),
+    (r"\.mlp\.(?:3|linear_2)\.", ".mlp.fc2."),
+    (r"^encoder\.ln\.", "norm."),
+    (r"^heads\.head\.", "head."),
+)
+"""torchvision's names of a ViT, and timm's."""
+
+
+def load_starting_weights(model: nn.Module, uri: str, *, backbone: str) -> None:
+    """Fill `model` with what fits of the weights at `uri`; what does not is logged key by key.
+
+    The head is skipped where its number of classes differs, and a ViT's position embeddings are interpolated to
+    the model's grid.
+
+    Args:
+        model: a backbone of `build_backbone`.
+        uri: a bundle (folder), or a file: safetensors, or a state dict of timm or torchvision that needs no code to
+            unpickle.
+        backbone: its name in the table.
+
+    Raises:
+        BundleError: if there is nothing readable, or not one tensor of the backbone's body fits.
+    """
+    wanted = model.state_dict()
+    head = tuple(f"{name}." for name, module in model.named_modules() if module is classifier_head(model))
+    found = named_as_timm(read_state(uri), wanted, backbone)
+    if "pos_embed" in found and "pos_embed" in wanted:
+        found["pos_embed"] = _positions_like(found["pos_embed"], wanted["pos_embed"])
+    fitting = {name: tensor for name, tensor in found.items() if name in wanted and tensor.shape == wanted[name].shape}
+    if not any(not name.startswith(head) for name in fitting):
+        raise BundleError(f"{uri}: none of its {len(found)} tensors fits {backbone}; name weights of that architecture")
+    model.load_state_dict(fitting, strict=False)
+    _log_misfits(uri, wanted, found, fitting)
+
+
+def read_state(uri: str) -> State:
+    """Tensors by name, from a bundle or a file.
+
+    Raises:
+        BundleError: if there is no such file, or it holds anything but tensors.
+    """
+    fs, path = open_filesystem(uri)
+    if fs.isdir(path):
+        return load_weights(uri, read_card(uri))
+    data = read_bytes(uri)
+    if uri.endswith(".safetensors"):
+        return _read_safetensors(uri, data)
+    try:
+        state = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise BundleError(
+            f"{uri} is no state dict that can be read without running code from it; "
+            "save model.state_dict() or a safetensors file"
+        ) from error
+    return _tensors_of(uri, state)
+
+
+def _read_safetensors(uri: str, data: bytes) -> State:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise BundleError(f"{uri} is no safetensors file: {error}") from error
+
+
+def _tensors_of(uri: str, state: Any) -> State:
+    for nest in NESTS:
+        if isinstance(state, dict) and isinstance(state.get(nest), dict):
+            state = state[nest]
+    if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
+        raise BundleError(f"{uri} holds no state dict but {type(state).__name__}; save model.state_dict()")
+    return {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def named_as_timm(state: State, wanted: State, backbone: str) -> State:
+    """`state` under timm's names, without the prefixes that training frameworks add."""
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    if backbone == "vit_b16" and "class_token" in state:
+        return {_renamed(name): tensor for name, tensor in state.items()}
+    if backbone == "densenet121":  # old files write norm.1 where modules now are called norm1
+        return {re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", name): tensor for name, tensor in state.items()}
+    if backbone == "efficientnet_b0" and "features.0.0.weight" in state and len(state) == len(wanted):
+        # torchvision lists the same tensors in the same order under other names
+        return dict(zip(wanted, state.values(), strict=True))
+    return state
+
+
+def _renamed(name: str) -> str:
+    for pattern, replacement in VIT_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _positions_like(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    from timm.layers import resample_abs_pos_embed
+
+    side = round((wanted.shape[1] - 1) ** 0.5)
+    return resample_abs_pos_embed(found.float(), [side, side], num_prefix_tokens=1)
+
+
+def _log_misfits(uri: str, wanted: State, found: State, fitting: State) -> None:
+    missing = [name for name in wanted if name not in found]
+    skipped = [
+        f"{name} {tuple(found[name].shape)}" + (f" instead of {tuple(wanted[name].shape)}" if name in wanted else "")
+        for name in found
+        if name not in fitting
+    ]
+    log.info("%s: %s of %s tensors loaded", uri, len(fitting), len(wanted))
+    if missing:
+        log.warning("not in %s: %s", uri, ", ".join(missing))
+    if skipped:
+        log.warning("skipped of %s: %s", uri, ", ".join(skipped))

@@ -1,0 +1,89 @@
+"""Random views of radiographs, drawn for a whole batch at once on the model's device."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """How far a view may stray from its radiograph; 0 leaves a property as it is.
+
+    Attributes:
+        flip: probability of mirroring left to right.
+        rotate: degrees to either side.
+        translate: share of the side, along each axis.
+        scale: share by which it grows or shrinks.
+        brightness: share of the full range that is added or taken.
+        contrast: share by which distances from the mean grow or shrink.
+        gamma: range of the logarithm (base 2) of the exponent.
+        erase: probability that a rectangle of 2 to 20 % of the area turns to the mean grey.
+    """
+
+    flip: float = 0.5
+    rotate: float = 0.0
+    translate: float = 0.0
+    scale: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    gamma: float = 0.0
+    erase: float = 0.0
+
+    def __call__(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Views of float32 [N, 1, H, W] in 0-255, of the same shape and range.
+
+        Args:
+            grey: radiographs, on any device.
+            generator: on the CPU, so that a seed gives the same views on every device.
+        """
+        views = self._moved(grey, generator)
+        views = self._toned(views, generator)
+        return self._erased(views, generator)
+
+    def _moved(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        count = len(grey)
+        mirror = torch.where(torch.rand(count, generator=generator) < self.flip, -1.0, 1.0)
+        if not (self.rotate or self.translate or self.scale):
+            return torch.where(mirror.view(-1, 1, 1, 1).to(grey.device) < 0, grey.flip(3), grey)
+        angle = self.rotate * math.pi / 180 * _symmetric(count, generator)
+        size = 1 + self.scale * _symmetric(count, generator)
+        shift = 2 * self.translate * torch.stack([_symmetric(count, generator) for _ in range(2)], 1)
+        cos, sin = angle.cos() / size, angle.sin() / size
+        # rows of the matrix that takes a place of the view to one of the radiograph (both in -1 to 1, x before y)
+        matrix = torch.stack([torch.stack([mirror * cos, -mirror * sin], 1), torch.stack([sin, cos], 1)], 1)
+        theta = torch.cat([matrix, shift.unsqueeze(2)], 2).to(grey.device)
+        grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
+        return functional.grid_sample(grey, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+    def _toned(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        if not (self.brightness or self.contrast or self.gamma):
+            return grey
+
+        def draw(reach: float) -> torch.Tensor:
+            return (reach * _symmetric(len(grey), generator)).view(-1, 1, 1, 1).to(grey.device)
+
+        exponent, gain, offset = 2 ** draw(self.gamma), 1 + draw(self.contrast), draw(self.brightness)
+        bent = (grey / 255).clamp(0, 1) ** exponent
+        mean = bent.mean((2, 3), keepdim=True)
+        return (((bent - mean) * gain + mean + offset) * 255).clamp(0, 255)
+
+    def _erased(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        if not self.erase:
+            return grey
+        count, _, height, width = grey.shape
+        drawn = torch.rand(count, 5, generator=generator)
+        area = 0.02 + 0.18 * drawn[:, 0]
+        aspect = 3 ** (2 * drawn[:, 1] - 1)
+        half_height, half_width = (area * aspect).sqrt() / 2, (area / aspect).sqrt() / 2
+        rows = ((torch.arange(height) + 0.5) / height - drawn[:, 2:3]).abs() < half_height.unsqueeze(1)
+        columns = ((torch.arange(width) + 0.5) / width - drawn[:, 3:4]).abs() < half_width.unsqueeze(1)
+        chosen = (drawn[:, 4] < self.erase).view(-1, 1, 1)
+        hole = (rows.unsqueeze(2) & columns.unsqueeze(1) & chosen).unsqueeze(1).to(grey.device)
+        return torch.where(hole, grey.mean((2, 3), keepdim=True), grey)
+
+
+def _symmetric(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Uniform in -1 to 1, float32 [count]."""
+    return 2 * torch.rand(count, generator=generator) - 1

@@ -1,0 +1,16 @@
+"""How much each class counts, where some have many more images than others."""
+
+import numpy as np
+
+
+def class_weights(targets: np.ndarray, classes: int, power: float) -> np.ndarray:
+    """Weight of each class, float64 [classes], in proportion to its frequency to the -`power`; their mean over images is 1.
+
+    Args:
+        targets: class indices of the training images; every class occurs.
+        classes: number of classes.
+        power: 1 gives every class the same sum of weights, 0 every image the same weight.
+    """
+    counts = np.bincount(targets, minlength=classes)
+    weights = np.asarray(counts, np.float64) ** -power
+    return np.asarray(weights * len(targets) / (weights * counts).sum())

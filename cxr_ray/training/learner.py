@@ -1,0 +1,104 @@
+"""A model and everything that changes it, on one worker."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.models.backbones import BACKBONES, build_backbone, classifier_head
+from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
+from cxr_ray.models.grey_input import GreyInput
+from cxr_ray.models.precision import autocast
+from cxr_ray.models.starting_weights import load_starting_weights
+from cxr_ray.training.epochs import train_epoch
+from cxr_ray.training.optimization import Optimization
+from cxr_ray.training.place import Place
+
+
+class ClassifierLearner:
+    """A classifier in training.
+
+    Args:
+        config: what to train and how.
+        classes: number of labels.
+        class_weights: float [classes], by which the loss of an image is multiplied.
+        place: rank and device; with other workers there is a process group.
+    """
+
+    def __init__(
+        self, config: TrainClassifierConfig, *, classes: int, class_weights: torch.Tensor, place: Place
+    ) -> None:
+        self.config, self.place = config, place
+        channels_last = BACKBONES[config.backbone].channels_last
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        model = build_backbone(
+            config.backbone, num_classes=classes, image_size=config.image_size, pretrained=config.pretrained
+        )
+        if config.weights_uri:
+            load_starting_weights(model, config.weights_uri, backbone=config.backbone)
+        self.model = model.to(place.device).to(memory_format=memory_format)
+        self.to_input = GreyInput(IMAGENET_MEAN, IMAGENET_STD, place.device, memory_format)
+        self.optimization = Optimization(
+            self.model, config, images_per_step=config.batch_size * config.accumulate * place.world_size
+        )
+        self._class_weights = class_weights.to(place.device)
+        self._compiled: nn.Module = torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
+        self._parallel: nn.Module | None = None
+        self._frozen: bool | None = None
+
+    def train_epoch(
+        self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], *, epoch: int, steps: int
+    ) -> tuple[float, int]:
+        """Learn from the batches of epoch `epoch` (from 1), which make `steps` steps; mean loss and images seen."""
+        self._freeze(epoch <= self.config.freeze_epochs)
+        assert self._parallel is not None  # noqa: S101 - for the type checker
+        result = train_epoch(
+            self._parallel,
+            batches,
+            criterion=self._loss,
+            autocast=self.autocast,
+            step=lambda step: self.optimization.step((epoch - 1 + step / max(steps, 1)) / self.config.epochs),
+            accumulate=self.config.accumulate,
+        )
+        self.place.average_buffers(self.model)
+        if (averaged := self.optimization.averaged_model) is not self.model:
+            self.place.average_buffers(averaged)
+        return result
+
+    def _loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Mean over images of the cross-entropy with smoothed `truth` (class probabilities), weighted by class."""
+        smoothing = self.config.label_smoothing
+        smoothed = truth * (1 - smoothing) + smoothing / truth.shape[1]
+        losses = -(smoothed * logits.float().log_softmax(1)).sum(1)
+        return (losses * (truth @ self._class_weights)).mean()
+
+    def autocast(self) -> Any:
+        """Mixed precision as the config has it."""
+        return autocast(self.place.device, self.config.precision)
+
+    def _freeze(self, frozen: bool) -> None:
+        """Let only the head learn, or everything; normalisation statistics stand still with their layers."""
+        if frozen != self._frozen:
+            self.model.requires_grad_(not frozen)
+            classifier_head(self.model).requires_grad_(True)
+            self._parallel = self._in_parallel()  # which parameters gather gradients is settled here
+            self._frozen = frozen
+        self.model.train(not frozen)
+        classifier_head(self.model).train()
+
+    def _in_parallel(self) -> nn.Module:
+        if self.place.world_size == 1:
+            return self._compiled
+        devices = [self.place.device.index or 0] if self.place.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(self._compiled, device_ids=devices)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a restart needs."""
+        return {"model": self.model.state_dict(), "optimization": self.optimization.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.model.load_state_dict(state["model"])
+        self.optimization.load_state_dict(state["optimization"])

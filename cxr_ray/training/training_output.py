@@ -1,0 +1,84 @@
+"""The folder that a training writes to: whose it is, and how far it has come."""
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cxr_ray.archive.uris import delete_tree, exists, join_uri, read_bytes, write_bytes
+from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.errors import ResumeError
+from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card
+
+log = logging.getLogger("cxr_ray")
+
+SIGNATURE_NAME = "training.json"
+STATE_NAME = "_state"
+OF_NO_CONSEQUENCE = (
+    "output_uri", "overwrite", "sweep", "num_workers", "use_gpu", "feed", "max_failures", "compile", "debug"
+)  # fmt: skip
+"""Fields of a config that may change between runs of one training."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSignature:
+    """What makes two runs the same training: recipe and data."""
+
+    fields: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: TrainClassifierConfig, dataset_fingerprint: str) -> "TrainingSignature":
+        """Of a config and the images it trains on."""
+        fields = {name: value for name, value in asdict(config).items() if name not in OF_NO_CONSEQUENCE}
+        del fields["dataset_uri"]  # its content counts, not where it lies
+        return cls(fields | {"dataset": dataset_fingerprint})
+
+    def difference(self, other: dict[str, Any]) -> str | None:
+        """The first field in which another training differs, in words."""
+        for name in sorted(self.fields | other):
+            if self.fields.get(name) != other.get(name):
+                return f"{name} {other.get(name)}, not {self.fields.get(name)}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutput:
+    """See the module."""
+
+    uri: str
+    signature: TrainingSignature
+
+    @property
+    def state_uri(self) -> str:
+        """Where Ray Train keeps its checkpoints."""
+        return join_uri(self.uri, STATE_NAME)
+
+    def claim(self, *, overwrite: bool) -> ModelCard | None:
+        """Make the folder this training's; the card of the bundle if it is finished there already.
+
+        Raises:
+            ResumeError: if the folder holds another training or bundle and `overwrite` is not set.
+        """
+        if overwrite:
+            self._clear()
+        signature_uri = join_uri(self.uri, SIGNATURE_NAME)
+        is_done, is_begun = exists(join_uri(self.uri, CARD_NAME)), exists(self.state_uri)
+        found = json.loads(read_bytes(signature_uri)) if exists(signature_uri) else {}
+        if is_done or is_begun:
+            if difference := self.signature.difference(found):
+                raise ResumeError(
+                    f"{self.uri} holds a training with {difference}; --overwrite starts over, or choose another output"
+                )
+            if is_done:
+                return read_card(self.uri)
+            log.info("going on with the training in %s", self.uri)
+        write_bytes(signature_uri, json.dumps(self.signature.fields, indent=2).encode())
+        return None
+
+    def _clear(self) -> None:
+        for name in (CARD_NAME, WEIGHTS_NAME, SIGNATURE_NAME, STATE_NAME, "tensorboard", "history.parquet"):
+            delete_tree(join_uri(self.uri, name))
+
+    def conclude(self) -> None:
+        """Delete the checkpoints: the bundle stands."""
+        delete_tree(self.state_uri)

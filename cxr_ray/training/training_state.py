@@ -1,0 +1,79 @@
+"""What a training leaves behind after every epoch, and finds when it starts again."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import train
+
+STATE_NAME = "state.pt"
+BEST_NAME = "best"
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        epoch: epochs that are done.
+        history: their metrics.
+        best_accuracy: of the epoch whose bundle is kept.
+        best_loss: of the same epoch.
+        least_loss: of any epoch.
+        epochs_since_least_loss: for early stopping.
+    """
+
+    epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_accuracy: float = -1.0
+    best_loss: float = float("inf")
+    least_loss: float = float("inf")
+    epochs_since_least_loss: int = 0
+
+    def add(self, metrics: dict[str, Any]) -> bool:
+        """Take in an epoch; True if it is the best: by validation accuracy, then by loss."""
+        accuracy, loss = metrics["val_accuracy"], metrics["val_loss"]
+        self.epoch = metrics["epoch"]
+        self.history.append(metrics)
+        self.epochs_since_least_loss = 0 if loss < self.least_loss else self.epochs_since_least_loss + 1
+        self.least_loss = min(self.least_loss, loss)
+        is_best = (accuracy, -loss) > (self.best_accuracy, -self.best_loss)
+        if is_best:
+            self.best_accuracy, self.best_loss = accuracy, loss
+        return is_best
+
+
+class BestBundle:
+    """The first worker's copy of the best epoch's bundle, which every checkpoint carries."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="cxr_ray_best_")
+        self.path = Path(self._folder.name) / BEST_NAME
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take over the one of a checkpoint."""
+        shutil.copytree(checkpoint / BEST_NAME, self.path)
+
+
+@contextmanager
+def checkpoint_of(progress: Progress, learner_state: dict[str, Any], best: BestBundle) -> Iterator[train.Checkpoint]:
+    """A checkpoint for `ray.train.report`; its folder is gone after the block."""
+    with tempfile.TemporaryDirectory(prefix="cxr_ray_checkpoint_") as folder:
+        torch.save({"progress": asdict(progress), "learner": learner_state}, Path(folder) / STATE_NAME)
+        shutil.copytree(best.path, Path(folder) / BEST_NAME, copy_function=_link)
+        yield train.Checkpoint.from_directory(folder)
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source)
+
+
+def read_state(checkpoint: Path, *, device: str | torch.device = "cpu") -> tuple[Progress, dict[str, Any]]:
+    """Progress and learner state of a checkpoint's folder."""
+    state = torch.load(checkpoint / STATE_NAME, map_location=device, weights_only=True)
+    return Progress(**state["progress"]), state["learner"]

@@ -1,0 +1,66 @@
+"""Fitting training workers to the cluster's nodes."""
+
+import math
+from collections.abc import Sequence
+
+import ray
+from ray.train import ScalingConfig
+
+from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.errors import ClusterError
+from cxr_ray.scoring.pool import NodeRoom
+
+
+def scaling_of(config: TrainClassifierConfig) -> tuple[ScalingConfig, int]:
+    """How Ray Train lays the workers over the cluster as it is now, and the CPUs of each.
+
+    Raises:
+        ClusterError: if the least number of workers does not fit, for which Ray would wait for ever.
+    """
+    least, most = config.worker_range
+    nodes = alive_nodes()
+    present = min(most, max(least, int(sum(n.gpus if config.use_gpu else n.cpus for n in nodes))))
+    cpus = cpus_per_worker(nodes, present if least < most else least, use_gpu=config.use_gpu, least=least)
+    return (
+        ScalingConfig(
+            num_workers=least if least == most else (least, most),
+            use_gpu=config.use_gpu,
+            resources_per_worker={"CPU": cpus} | ({"GPU": 1} if config.use_gpu else {}),
+        ),
+        cpus,
+    )
+
+
+def alive_nodes() -> list[NodeRoom]:
+    """What each node of the cluster offers."""
+    return [
+        NodeRoom(cpus=node["Resources"].get("CPU", 0.0), gpus=int(node["Resources"].get("GPU", 0)))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def cpus_per_worker(nodes: Sequence[NodeRoom], workers: int, *, use_gpu: bool, least: int) -> int:
+    """The most whole CPUs with which `workers` workers fit on single nodes, or `least` workers if not all do.
+
+    Raises:
+        ClusterError: if not even `least` workers of one CPU fit.
+    """
+    for count in range(workers, least - 1, -1):
+        for cpus in range(math.floor(max((node.cpus for node in nodes), default=0)), 0, -1):
+            if worker_slots(nodes, cpus, use_gpu=use_gpu) >= count:
+                return cpus
+    gpus = sum(node.gpus for node in nodes)
+    if use_gpu and gpus < least:
+        raise ClusterError(f"--use-gpu with --num-workers {least} needs {least} GPUs and the cluster has {gpus}")
+    total = sum(math.floor(node.cpus) for node in nodes)
+    raise ClusterError(
+        f"--num-workers {least} needs {least} CPUs{' beside their GPUs' if use_gpu else ''} and the cluster has {total}; "
+        "ask for fewer"
+    )
+
+
+def worker_slots(nodes: Sequence[NodeRoom], cpus: int, *, use_gpu: bool) -> int:
+    """Workers of `cpus` CPUs, and a GPU each where asked for, that the nodes hold together."""
+    by_cpu = [math.floor(node.cpus / cpus) for node in nodes]
+    return sum(min(held, node.gpus) if use_gpu else held for held, node in zip(by_cpu, nodes, strict=True))

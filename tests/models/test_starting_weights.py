@@ -1,0 +1,92 @@
+"""Weights of torchvision, of other heads and other sizes give the same features here."""
+
+import logging
+from functools import partial
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from cxr_ray.errors import BundleError
+from cxr_ray.models.backbones import build_backbone
+from cxr_ray.models.starting_weights import load_starting_weights
+
+PEERS = {
+    "resnet50": torchvision.models.resnet50,
+    "densenet121": torchvision.models.densenet121,
+    "efficientnet_b0": torchvision.models.efficientnet_b0,
+    "vit_b16": partial(torchvision.models.vit_b_16, image_size=32),
+}
+
+
+def logits(model, size=32):
+    torch.manual_seed(9)
+    with torch.no_grad():
+        return model.eval()(torch.randn(2, 3, size, size))
+
+
+def disturbed(model):
+    """No parameter or statistic at its initial value, where a mix-up would not show."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.is_floating_point():
+                tensor.mul_(1 + 0.2 * torch.rand_like(tensor)).add_(0.01 * torch.rand_like(tensor))
+    return model
+
+
+@pytest.mark.parametrize("backbone", PEERS)
+def test_weights_of_torchvision_give_its_logits(backbone, tmp_path):
+    peer = disturbed(PEERS[backbone](num_classes=4))
+    torch.save({"state_dict": {f"module.{k}": v for k, v in peer.state_dict().items()}}, tmp_path / "peer.pth")
+    model = build_backbone(backbone, num_classes=4, image_size=32)
+    load_starting_weights(model, str(tmp_path / "peer.pth"), backbone=backbone)
+    torch.testing.assert_close(logits(model), logits(peer), rtol=1e-3, atol=1e-4)
+
+
+def test_another_head_is_left_out_and_named(tmp_path, caplog):
+    source = disturbed(build_backbone("efficientnet_b0", num_classes=7, image_size=32))
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    model = build_backbone("efficientnet_b0", num_classes=4, image_size=32)
+    with caplog.at_level(logging.INFO, "cxr_ray"):
+        load_starting_weights(model, str(tmp_path / "w.safetensors"), backbone="efficientnet_b0")
+    assert "classifier.weight (7, 1280) instead of (4, 1280)" in caplog.text
+    inputs = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval().forward_features(inputs), source.eval().forward_features(inputs))
+
+
+def test_positions_of_a_vit_are_interpolated_to_the_new_grid(tmp_path):
+    source = build_backbone("vit_b16", num_classes=4, image_size=64)
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    model = build_backbone("vit_b16", num_classes=4, image_size=96)
+    load_starting_weights(model, str(tmp_path / "w.pth"), backbone="vit_b16")
+    assert model.pos_embed.shape == (1, 37, 768)
+    torch.testing.assert_close(model.pos_embed[:, 0], source.pos_embed[:, 0])
+    corners = (model.pos_embed[0, 1], source.pos_embed[0, 1])
+    assert torch.cosine_similarity(*corners, dim=0) > 0.8
+    torch.testing.assert_close(model.blocks[3].mlp.fc1.weight, source.blocks[3].mlp.fc1.weight)
+
+
+class Evil:
+    """Runs code when unpickled the careless way."""
+
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (Evil(), "no state dict that can be read without running code"),
+        ([1, 2], "holds no state dict but list"),
+        ({"a": torch.zeros(3)}, "none of its 1 tensors fits resnet50"),
+    ],
+)
+def test_what_is_no_state_dict_of_the_architecture_is_refused(content, message, tmp_path, capsys):
+    torch.save(content, tmp_path / "w.pth")
+    model = build_backbone("resnet50", num_classes=4, image_size=32)
+    with pytest.raises(BundleError, match=message):
+        load_starting_weights(model, str(tmp_path / "w.pth"), backbone="resnet50")
+    assert "executed" not in capsys.readouterr().out

@@ -1,0 +1,100 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxr_ray.training.augmentation import Augmentation
+
+STILL = {"flip": 0.0}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def square():
+    """A bright square of 8 x 8 pixels, its centre 12 right of and 4 below the image's."""
+    grey = torch.zeros(64, 1, 64, 64)
+    grey[:, :, 32:40, 40:48] = 200.0
+    return grey
+
+
+def centres(views):
+    """Centre of brightness of each view as (x, y) in pixels from the middle."""
+    mass = views[:, 0]
+    axis = torch.arange(64) - 31.5
+    total = mass.sum((1, 2))
+    return torch.stack([(mass.sum(1) * axis).sum(1) / total, (mass.sum(2) * axis).sum(1) / total], 1)
+
+
+def test_nothing_asked_for_changes_nothing(square):
+    assert Augmentation(**STILL)(square, seeded()).equal(square)
+
+
+def test_mirrored_is_exactly_mirrored_with_and_without_other_moves(square):
+    assert Augmentation(flip=1.0)(square, seeded()).equal(square.flip(3))
+    nearly = Augmentation(flip=1.0, rotate=1e-4)(square, seeded())
+    torch.testing.assert_close(nearly, square.flip(3), atol=0.1, rtol=0)
+
+
+def test_half_are_mirrored_and_a_seed_repeats_it(square):
+    views = Augmentation()(square, seeded(1))
+    assert 0.3 < (centres(views)[:, 0] < 0).float().mean() < 0.7
+    assert views.equal(Augmentation()(square, seeded(1)))
+    assert not views.equal(Augmentation()(square, seeded(2)))
+
+
+def test_rotation_keeps_the_distance_and_stays_within_the_angle(square):
+    found = centres(Augmentation(rotate=20.0, **STILL)(square, seeded()))
+    start = centres(square)
+    torch.testing.assert_close(found.norm(dim=1), start.norm(dim=1), rtol=0.01, atol=0.05)
+    angles = torch.atan2(found[:, 1], found[:, 0]) - torch.atan2(start[:, 1], start[:, 0])
+    assert angles.abs().max() <= math.radians(20.2)
+    assert angles.max() > math.radians(10)
+    assert angles.min() < -math.radians(10)
+
+
+def test_translation_reaches_as_far_as_asked_along_both_axes(square):
+    moved = centres(Augmentation(translate=0.1, **STILL)(square, seeded())) - centres(square)
+    assert moved.abs().amax(0).max() <= 6.41
+    assert (moved.abs().amax(0) > 4).all()
+
+
+def test_scale_changes_the_area_within_its_bounds(square):
+    areas = Augmentation(scale=0.2, **STILL)(square, seeded()).sum((1, 2, 3)) / square.sum((1, 2, 3))
+    assert areas.min() > 0.8**2 * 0.97
+    assert areas.max() < 1.2**2 * 1.03
+    assert areas.max() - areas.min() > 0.4
+
+
+@given(
+    brightness=st.floats(0, 0.5), contrast=st.floats(0, 1), gamma=st.floats(0, 2), erase=st.floats(0, 1),
+    rotate=st.floats(0, 90), scale=st.floats(0, 0.9), seed=st.integers(0, 2**31),
+)  # fmt: skip
+@settings(deadline=None, max_examples=40)
+def test_views_keep_shape_and_range_whatever_is_asked_for(seed, **options):
+    grey = 255 * torch.rand(3, 1, 16, 24, generator=seeded(seed))
+    views = Augmentation(**options)(grey, seeded(seed))
+    assert views.shape == grey.shape
+    assert views.dtype == torch.float32
+    assert views.isfinite().all()
+    assert views.min() >= 0
+    assert views.max() <= 255.01
+
+
+def test_tones_change_and_differ_from_image_to_image():
+    grey = torch.full((32, 1, 8, 8), 100.0)
+    levels = Augmentation(brightness=0.1, **STILL)(grey, seeded()).mean((1, 2, 3))
+    assert (levels - 100).abs().max() <= 25.6
+    assert levels.unique().numel() == 32
+
+
+def test_erasing_takes_a_part_of_the_area_and_spares_the_others():
+    grey = torch.zeros(400, 1, 32, 32)
+    grey[..., ::2] = 200.0
+    changed = (Augmentation(erase=0.5, **STILL)(grey, seeded()) != grey).float().mean((1, 2, 3))
+    assert 0.4 < (changed > 0).float().mean() < 0.6
+    assert changed.max() <= 0.25

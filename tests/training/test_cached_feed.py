@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxr_ray.training.cached_feed import IMAGES_PER_PART, CachedFeed, PixelCache, shuffled_positions
+from cxr_ray.training.place import Place
+
+
+def place(rank=0, world_size=1):
+    return Place(rank=rank, world_size=world_size, device=torch.device("cpu"))
+
+
+def batches_of(count, batch_size, world_size, seed=0, weights=None):
+    return [
+        list(
+            shuffled_positions(count, batch_size=batch_size, place=place(rank, world_size), seed=seed, weights=weights)
+        )
+        for rank in range(world_size)
+    ]
+
+
+@given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**31))
+def test_workers_share_the_images_in_as_many_batches_each_and_none_twice(count, batch_size, world_size, seed):
+    by_rank = batches_of(count, batch_size, world_size, seed)
+    assert len({len(batches) for batches in by_rank}) == 1
+    drawn = np.concatenate([batch for batches in by_rank for batch in batches])
+    assert len(set(drawn.tolist())) == len(drawn)
+    assert set(drawn.tolist()) <= set(range(count))
+    if count >= batch_size * world_size:
+        assert all(len(batch) == batch_size for batches in by_rank for batch in batches)
+        assert count - len(drawn) < batch_size * world_size
+    else:
+        assert len(drawn) == count
+
+
+def test_the_order_is_drawn_by_the_seed():
+    same, again, other = (np.concatenate(batches_of(100, 10, 1, seed)[0]).tolist() for seed in (1, 1, 2))
+    assert same == again != other
+    assert sorted(same) == sorted(other) == list(range(100))
+    assert same != sorted(same)
+
+
+def test_one_batch_of_several_workers_is_drawn_from_one_order():
+    alone = np.concatenate(batches_of(64, 8, 1, seed=5)[0])
+    first, second = (np.concatenate(batches) for batches in batches_of(64, 4, 2, seed=5))
+    np.testing.assert_array_equal(alone[0::2], first)
+    np.testing.assert_array_equal(alone[1::2], second)
+
+
+def test_weights_draw_rare_images_as_often_as_common_ones():
+    weights = np.array([1.0] * 900 + [9.0] * 100)
+    drawn = np.concatenate(batches_of(1000, 100, 1, seed=3, weights=weights)[0])
+    assert 0.42 < np.mean(drawn >= 900) < 0.58
+
+
+@pytest.fixture
+def cache():
+    """300 images of 2x2, more than a part of the cache; image i is i % 251."""
+    pixels = np.broadcast_to((np.arange(300) % 251).astype(np.uint8)[:, None, None], (300, 2, 2))
+    return PixelCache([pixels[:IMAGES_PER_PART], pixels[IMAGES_PER_PART:]])
+
+
+def test_batches_carry_the_pixels_of_their_positions(cache):
+    for batches in (CachedFeed(cache, place(), 32).shuffled(7), CachedFeed(cache, place(), 32).in_order()):
+        for positions, pixels in batches:
+            assert pixels.shape == (len(positions), 2, 2)
+            np.testing.assert_array_equal(pixels[:, 1, 0], positions % 251)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+def test_in_order_the_workers_shares_are_every_image_once(cache, world_size):
+    shares = [
+        np.concatenate([batch.positions for batch in CachedFeed(cache, place(rank, world_size), 32).in_order()])
+        for rank in range(world_size)
+    ]
+    assert sorted(np.concatenate(shares).tolist()) == list(range(300))

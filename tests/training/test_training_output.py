@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from cxr_ray.archive.uris import exists, join_uri, write_bytes
+from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.errors import ResumeError
+from cxr_ray.models.bundle import save_bundle
+from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
+
+
+def output(uri, *, fingerprint="f1", **options):
+    config = TrainClassifierConfig(dataset_uri="d", output_uri=str(uri), **options)
+    return TrainingOutput(str(uri), TrainingSignature.of(config, fingerprint))
+
+
+def leave_checkpoint(uri):
+    write_bytes(join_uri(str(uri), "_state", "train", "checkpoint", "state.pt"), b"x")
+
+
+def leave_bundle(uri):
+    card = {"kind": "classifier", "backbone": "resnet50", "labels": ("a", "b"), "image_size": 32}
+    return save_bundle(str(uri), {"w": torch.zeros(1)}, **card)
+
+
+@pytest.fixture(params=["local", "memory"])
+def uri(request, tmp_path):
+    return str(tmp_path / "out") if request.param == "local" else f"memory://out-{tmp_path.name}"
+
+
+def test_an_empty_folder_is_claimed_and_the_same_command_goes_on(uri):
+    assert output(uri).claim(overwrite=False) is None
+    leave_checkpoint(uri)
+    assert output(uri, num_workers=2, feed="stream", debug=True).claim(overwrite=False) is None
+    assert exists(join_uri(uri, "_state"))
+
+
+def test_a_command_that_left_nothing_stands_in_nobodys_way(uri):
+    output(uri, epochs=3).claim(overwrite=False)
+    assert output(uri, epochs=4).claim(overwrite=False) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [({"epochs": 7}, "epochs 50, not 7"), ({"fingerprint": "f2"}, "dataset f1, not f2")],
+)
+def test_another_training_is_refused_until_it_is_overwritten(uri, options, difference):
+    output(uri).claim(overwrite=False)
+    leave_checkpoint(uri)
+    with pytest.raises(ResumeError, match=f"holds a training with {difference}; --overwrite starts over"):
+        output(uri, **options).claim(overwrite=False)
+    assert output(uri, **options).claim(overwrite=True) is None
+    assert not exists(join_uri(uri, "_state"))
+
+
+def test_a_finished_training_gives_its_card_and_keeps_no_state(uri):
+    mine = output(uri)
+    mine.claim(overwrite=False)
+    leave_checkpoint(uri)
+    card = leave_bundle(uri)
+    mine.conclude()
+    assert not exists(join_uri(uri, "_state"))
+    assert mine.claim(overwrite=False).model_id == card.model_id
+
+
+def test_a_bundle_that_no_training_left_is_not_written_over(uri):
+    leave_bundle(uri)
+    with pytest.raises(ResumeError, match="--overwrite starts over, or choose another output"):
+        output(uri).claim(overwrite=False)

@@ -1,0 +1,44 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxr_ray.errors import ClusterError
+from cxr_ray.scoring.pool import NodeRoom
+from cxr_ray.training.workers import cpus_per_worker, worker_slots
+
+NODES = st.lists(
+    st.builds(NodeRoom, cpus=st.integers(0, 64).map(float), gpus=st.integers(0, 8)), min_size=1, max_size=5
+)
+
+
+@given(NODES, st.integers(1, 8), st.booleans())
+def test_workers_fit_on_single_nodes_with_the_most_cpus_there_are(nodes, workers, use_gpu):
+    if worker_slots(nodes, 1, use_gpu=use_gpu) < workers:
+        with pytest.raises(ClusterError):
+            cpus_per_worker(nodes, workers, use_gpu=use_gpu, least=workers)
+        return
+    cpus = cpus_per_worker(nodes, workers, use_gpu=use_gpu, least=workers)
+    assert worker_slots(nodes, cpus, use_gpu=use_gpu) >= workers
+    assert worker_slots(nodes, cpus + 1, use_gpu=use_gpu) < workers
+
+
+def test_one_worker_takes_a_node_and_not_the_cluster():
+    assert cpus_per_worker([NodeRoom(cpus=8.0)] * 3, 1, use_gpu=False, least=1) == 8
+    assert cpus_per_worker([NodeRoom(cpus=4.0)] * 3, 2, use_gpu=False, least=2) == 4
+    assert cpus_per_worker([NodeRoom(cpus=16.0, gpus=4)], 4, use_gpu=True, least=4) == 4
+
+
+def test_elastic_workers_settle_for_fewer():
+    assert cpus_per_worker([NodeRoom(cpus=2.0)], 4, use_gpu=False, least=1) == 1
+
+
+@pytest.mark.parametrize(
+    ("use_gpu", "message"),
+    [
+        (False, "--num-workers 9 needs 9 CPUs and the cluster has 2; ask for fewer"),
+        (True, "--use-gpu with --num-workers 9 needs 9 GPUs and the cluster has 1"),
+    ],
+)
+def test_what_does_not_fit_is_said(use_gpu, message):
+    with pytest.raises(ClusterError, match=message):
+        cpus_per_worker([NodeRoom(cpus=2.0, gpus=1)], 9, use_gpu=use_gpu, least=9)
