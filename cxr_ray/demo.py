@@ -15,7 +15,7 @@ from cxr_ray.config.demo import DemoConfig
 from cxr_ray.errors import CxrRayError
 
 ARCHIVE_URI = "s3://hospital/chest x-rays"
-PHANTOMS_PER_CLASS = 100
+PHANTOMS_PER_CLASS = 80
 MARKER = ".cxr_ray_demo"
 JOBS = Path(__file__).parent.parent / "jobs"
 

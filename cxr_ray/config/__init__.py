@@ -1,7 +1,7 @@
 """Frozen, self-checking configs of the jobs, and how recipes and flags become one."""
 
 from cxr_ray.config.archive import IndexConfig, PrepareConfig
-from cxr_ray.config.benchmark import BenchmarkConfig
+from cxr_ray.config.benchmark import BenchmarkConfig, BenchmarkTrainingConfig
 from cxr_ray.config.command_line import load_config, read_recipe, run_job
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.config.scoring import ClassifyConfig
@@ -9,6 +9,7 @@ from cxr_ray.config.training import TrainClassifierConfig
 
 __all__ = [
     "BenchmarkConfig",
+    "BenchmarkTrainingConfig",
     "ClassifyConfig",
     "EvaluateClassifierConfig",
     "IndexConfig",

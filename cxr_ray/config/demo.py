@@ -13,9 +13,9 @@ class DemoConfig:
     """A folder in the layout of the COVID-19 Radiography Database; phantoms in an S3 server of its own if not given."""
     output: str = "demo-output"
     """Folder for all results; what an earlier demo made there is deleted."""
-    image_size: int = 96
+    image_size: int = 64
     """Pixels a side."""
-    epochs: int = 12
+    epochs: int = 8
     """Passes over the training images."""
     batch_size: int = 16
     """Images a step."""

@@ -85,7 +85,8 @@ def _loss_weights(task: ClassifierTask) -> torch.Tensor:
 
 def _feed(task: ClassifierTask, split: str, place: Place) -> CachedFeed | StreamedFeed:
     if task.cached is None:
-        return StreamedFeed(train.get_dataset_shard(split), task.config.batch_size)
+        share = len(task.targets[split]) // place.world_size
+        return StreamedFeed(train.get_dataset_shard(split), task.config.batch_size, share)
     return CachedFeed(PixelCache(ray.get(task.cached[split])), place, task.config.batch_size)
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
 from ray.data import DataIterator, RandomSeedConfig
+from ray.train import DataConfig
 
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.load import load_images
@@ -22,15 +24,16 @@ class StreamedFeed:
     Args:
         shard: of `streamed_images`.
         batch_size: images a batch.
+        share: images of the split that fall to each worker; fewer than a batch are trained on as they are.
     """
 
-    def __init__(self, shard: DataIterator, batch_size: int) -> None:
-        self._shard, self._batch_size = shard, batch_size
+    def __init__(self, shard: DataIterator, batch_size: int, share: int) -> None:
+        self._shard, self._batch_size, self._share = shard, batch_size, share
 
     def shuffled(self, seed: int, weights: None = None) -> Iterator[Batch]:
         """Full batches of one epoch; the order was drawn when the stream was made, anew for every pass."""
         del seed, weights
-        return self._batches(drop_last=True)
+        return self._batches(drop_last=self._share >= self._batch_size)
 
     def in_order(self) -> Iterator[Batch]:
         """Every image of this worker's share once."""
@@ -39,6 +42,27 @@ class StreamedFeed:
     def _batches(self, *, drop_last: bool) -> Iterator[Batch]:
         batches = self._shard.iter_batches(batch_size=self._batch_size, batch_format="numpy", drop_last=drop_last)
         return (Batch(batch["position"], batch["pixels"]) for batch in batches)
+
+
+class SharedOut(DataConfig):
+    """Streams to workers: train images in equal shares, so that all take as many steps; others every one once."""
+
+    def configure(
+        self,
+        datasets: dict[str, "ray.data.Dataset"],
+        world_size: int,
+        worker_handles: Any,
+        worker_node_ids: Any,
+        **kwargs: Any,
+    ) -> list[dict[str, DataIterator]]:
+        """See `ray.train.DataConfig`, which would drop what does not divide evenly from every split."""
+        del worker_handles, kwargs
+        shares: list[dict[str, DataIterator]] = [{} for _ in range(world_size)]
+        for split, images in datasets.items():
+            streams = images.streaming_split(world_size, equal=split == "train", locality_hints=worker_node_ids)
+            for share, stream in zip(shares, streams, strict=True):
+                share[split] = stream
+        return shares
 
 
 def streamed_images(rows: pa.Table, *, image_size: int, shuffle_seed: int | None) -> "ray.data.Dataset":

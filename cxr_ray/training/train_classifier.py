@@ -29,7 +29,7 @@ from cxr_ray.training.classifier_loop import ClassifierTask, train_loop_per_work
 from cxr_ray.training.epoch_lines import EpochReport, epoch_line, reported_epochs
 from cxr_ray.training.feed_choice import fits_memory
 from cxr_ray.training.optimization import peak_learning_rate
-from cxr_ray.training.streamed_feed import streamed_images
+from cxr_ray.training.streamed_feed import SharedOut, streamed_images
 from cxr_ray.training.tensorboard_log import TensorBoardLog
 from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
 from cxr_ray.training.training_state import BEST_NAME, read_state
@@ -110,38 +110,28 @@ def _fit(
     labels: tuple[str, ...],
     fingerprint: str,
 ) -> Result:
-    scaling, cpus = scaling_of(config)
-    counts = {split: table.num_rows for split, table in rows.items()}
-    log.info("%s train and %s val images of %s classes", counts["train"], counts["val"], len(labels))
+    images = sum(table.num_rows for table in rows.values())
+    is_cached = config.feed == "cache" or (config.feed == "auto" and fits_memory(images, config.image_size))
+    scaling, threads = scaling_of(config, shares_cpus=not is_cached)
+    log.info("%s train and %s val images of %s classes", rows["train"].num_rows, rows["val"].num_rows, len(labels))
     log.info(_rate_line(config))
-    is_cached = config.feed == "cache" or (
-        config.feed == "auto" and fits_memory(sum(counts.values()), config.image_size)
-    )
-    cached = (
-        {split: cache_pixels(table, image_size=config.image_size) for split, table in rows.items()}
-        if is_cached
-        else None
-    )
-    seeds = {"train": config.seed, "val": None}
-    streams = {
-        split: streamed_images(rows[split], shuffle_seed=seeds[split], image_size=config.image_size) for split in rows
-    }
     fs, state_path = open_filesystem(output.state_uri)
     with _epochs_reported(config, labels) as listener:
         task = ClassifierTask(
             config=config,
             labels=labels,
             targets={split: targets_of(table, labels) for split, table in rows.items()},
-            cached=cached,
+            cached=_cached(config, rows) if is_cached else None,
             dataset_fingerprint=fingerprint,
-            threads=cpus,
+            threads=threads,
             listener=listener,
         )
         trainer = TorchTrainer(
             train_loop_per_worker,
             train_loop_config={"task": task},
             scaling_config=scaling,
-            datasets=None if is_cached else streams,
+            datasets=None if is_cached else _streams(config, rows),
+            dataset_config=SharedOut(),
             run_config=RunConfig(
                 name="train",
                 storage_path=state_path,
@@ -156,6 +146,18 @@ def _fit(
             raise TrainingError(
                 f"training failed: {_cause(error)}; the same command goes on from the last epoch"
             ) from error
+
+
+def _cached(config: TrainClassifierConfig, rows: dict[str, pa.Table]) -> dict[str, list[ray.ObjectRef]]:
+    return {split: cache_pixels(table, image_size=config.image_size) for split, table in rows.items()}
+
+
+def _streams(config: TrainClassifierConfig, rows: dict[str, pa.Table]) -> dict[str, "ray.data.Dataset"]:
+    shuffle_seeds = {"train": config.seed, "val": None}
+    return {
+        split: streamed_images(table, image_size=config.image_size, shuffle_seed=shuffle_seeds[split])
+        for split, table in rows.items()
+    }
 
 
 def _rate_line(config: TrainClassifierConfig) -> str:

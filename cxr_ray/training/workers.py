@@ -11,8 +11,12 @@ from cxr_ray.errors import ClusterError
 from cxr_ray.scoring.pool import NodeRoom
 
 
-def scaling_of(config: TrainClassifierConfig) -> tuple[ScalingConfig, int]:
-    """How Ray Train lays the workers over the cluster as it is now, and the CPUs of each.
+def scaling_of(config: TrainClassifierConfig, *, shares_cpus: bool) -> tuple[ScalingConfig, int]:
+    """How Ray Train lays the workers over the cluster as it is now, and the threads of each.
+
+    Args:
+        config: number of workers, GPUs.
+        shares_cpus: reserve half of a worker's CPUs only, because images are decoded on the others meanwhile.
 
     Raises:
         ClusterError: if the least number of workers does not fit, for which Ray would wait for ever.
@@ -25,7 +29,7 @@ def scaling_of(config: TrainClassifierConfig) -> tuple[ScalingConfig, int]:
         ScalingConfig(
             num_workers=least if least == most else (least, most),
             use_gpu=config.use_gpu,
-            resources_per_worker={"CPU": cpus} | ({"GPU": 1} if config.use_gpu else {}),
+            resources_per_worker={"CPU": cpus / 2 if shares_cpus else cpus} | ({"GPU": 1} if config.use_gpu else {}),
         ),
         cpus,
     )

@@ -1,0 +1,14 @@
+"""Measure training through Ray Train beside a plain loop."""
+
+from cxr_ray.config import BenchmarkTrainingConfig, run_job
+
+
+def main(config: BenchmarkTrainingConfig) -> None:
+    """Import late: Ray and torch take seconds, `--help` should not."""
+    from cxr_ray.training.benchmark_training import benchmark_training
+
+    benchmark_training(config)
+
+
+if __name__ == "__main__":
+    run_job(BenchmarkTrainingConfig, main)
