@@ -35,9 +35,10 @@ def run_demo(config: DemoConfig) -> None:
     output = _fresh_folder(Path(config.output).absolute())
     began = time.monotonic()
     if config.archive:
-        _run_jobs(str(Path(config.archive).absolute()), output, config)
+        with ray_cluster():
+            _run_jobs(str(Path(config.archive).absolute()), output, config)
     else:
-        with s3_server():
+        with s3_server(), ray_cluster():  # in this order: Ray's workers inherit the server's address
             _fill_archive(ARCHIVE_URI)
             _run_jobs(ARCHIVE_URI, output, config)
     print(f"\ndone in {time.monotonic() - began:.0f} s; predictions: {output}/scored/predictions/*.parquet")
@@ -75,6 +76,8 @@ def _run_jobs(archive_uri: str, output: Path, config: DemoConfig) -> None:
         image_size=config.image_size,
         epochs=config.epochs,
         batch_size=config.batch_size,
+        learning_rate=2e-3,
+        ema_decay=0.9,
     )
     _job("classify_archive", input_uri=manifest, model_uri=model, output_uri=scored, progress_seconds=10)
     _job("evaluate_classifier", predictions_uri=scored, dataset_uri=dataset, output_uri=str(output / "report"))
@@ -93,6 +96,18 @@ def _job(name: str, **flags: object) -> None:
 
 
 @contextmanager
+def ray_cluster() -> Iterator[None]:
+    """One cluster for all jobs, which would each start their own; `RAY_ADDRESS` names it inside the block."""
+    from cxr_ray.scoring.session import ray_session
+
+    with ray_session():
+        import ray
+
+        with _environment({"RAY_ADDRESS": ray.get_runtime_context().gcs_address}):
+            yield
+
+
+@contextmanager
 def s3_server() -> Iterator[str]:
     """An S3 server (moto) on loopback with a bucket `hospital`; the AWS variables point to it inside the block."""
     from moto.server import ThreadedMotoServer
@@ -108,15 +123,24 @@ def s3_server() -> Iterator[str]:
         "AWS_SECRET_ACCESS_KEY": "demo",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
     try:
-        from cxr_ray.archive.uris import open_filesystem
+        with _environment(ours):
+            from cxr_ray.archive.uris import open_filesystem
 
-        open_filesystem("s3://hospital")[0].mkdir("hospital")
-        yield endpoint
+            open_filesystem("s3://hospital")[0].mkdir("hospital")
+            yield endpoint
     finally:
         server.stop()
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set these variables inside the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
