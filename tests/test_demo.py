@@ -40,8 +40,8 @@ def test_the_demo_ends_with_a_report(tmp_path):
     assert "<html" in report.read_text()
     rows = f"'{tmp_path}/out/scored/predictions/*.parquet'"
     counts = dict(duckdb.sql(f"SELECT status, count(*) FROM {rows} GROUP BY 1").fetchall())
-    assert counts == {"ok": 400, "error": 5}
-    assert json.loads((tmp_path / "out/scored/run.json").read_text())["counts"]["ok"] == 400
+    assert counts == {"ok": 320, "error": 5}
+    assert json.loads((tmp_path / "out/scored/run.json").read_text())["counts"]["ok"] == 320
 
 
 @pytest.mark.parametrize(

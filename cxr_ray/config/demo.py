@@ -15,7 +15,7 @@ class DemoConfig:
     """Folder for all results; what an earlier demo made there is deleted."""
     image_size: int = 64
     """Pixels a side."""
-    epochs: int = 8
+    epochs: int = 10
     """Passes over the training images."""
     batch_size: int = 16
     """Images a step."""
