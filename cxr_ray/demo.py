@@ -98,13 +98,10 @@ def _job(name: str, **flags: object) -> None:
 @contextmanager
 def ray_cluster() -> Iterator[None]:
     """One cluster for all jobs, which would each start their own; `RAY_ADDRESS` names it inside the block."""
-    from cxr_ray.scoring.session import ray_session
+    from cxr_ray.scoring.session import cluster_address, ray_session
 
-    with ray_session():
-        import ray
-
-        with _environment({"RAY_ADDRESS": ray.get_runtime_context().gcs_address}):
-            yield
+    with ray_session(), _environment({"RAY_ADDRESS": cluster_address()}):
+        yield
 
 
 @contextmanager

@@ -27,3 +27,10 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def cluster_address() -> str:
+    """Of the cluster that this process has joined, as `RAY_ADDRESS` takes it."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)

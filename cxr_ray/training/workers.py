@@ -19,9 +19,14 @@ def scaling_of(config: TrainClassifierConfig, *, shares_cpus: bool) -> tuple[Sca
         shares_cpus: reserve half of a worker's CPUs only, because images are decoded on the others meanwhile.
 
     Raises:
-        ClusterError: if the least number of workers does not fit, for which Ray would wait for ever.
+        ClusterError: if the least number of workers does not fit, or they could grow until nothing is left to decode
+            their stream; for either Ray would wait for ever.
     """
     least, most = config.worker_range
+    if shares_cpus and least < most and not config.use_gpu:
+        raise ClusterError(
+            f"--num-workers {config.num_workers} on CPUs would leave none to decode the stream; name one number"
+        )
     nodes = alive_nodes()
     present = min(most, max(least, int(sum(n.gpus if config.use_gpu else n.cpus for n in nodes))))
     cpus = cpus_per_worker(nodes, present if least < most else least, use_gpu=config.use_gpu, least=least)

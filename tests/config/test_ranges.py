@@ -33,7 +33,7 @@ REQUIRED = {
         (ClassifyConfig, {"num_actors": 0}, "num_actors must be >= 1; got 0"),
         (ClassifyConfig, {"progress_seconds": 0}, "progress_seconds must be > 0; got 0"),
         (TrainClassifierConfig, {"epochs": 0}, "epochs must be >= 1; got 0"),
-        (TrainClassifierConfig, {"num_workers": 0}, "num_workers must be >= 1; got 0"),
+        (TrainClassifierConfig, {"num_workers": 0}, "num_workers must be N or MIN..MAX with 1 <= MIN <= MAX; got 0"),
         (TrainClassifierConfig, {"image_size": 31}, "image_size must be >= 32; got 31"),
         (TrainClassifierConfig, {"learning_rate": 0.0}, "learning_rate must be > 0; got 0.0"),
         (TrainClassifierConfig, {"weight_decay": -0.1}, "weight_decay must be >= 0; got -0.1"),
