@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -17,11 +15,10 @@ from PIL import Image
 
 from cxr_ray.archive.tables import read_table, write_table
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.errors import ClusterError, DatasetError, ResumeError, TrainingError
+from cxr_ray.errors import ClusterError, DatasetError, ResumeError
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import DATASET
-from cxr_ray.training.sweep import sweep_classifiers
 from cxr_ray.training.train_classifier import train_classifier
 from cxr_ray.training.training_state import read_state
 
@@ -159,52 +156,6 @@ def last_epoch(output):
         noted = json.loads((state / "checkpoint_manager_snapshot.json").read_text())["latest_checkpoint_result"]
         return read_state(state / noted["checkpoint_dir_name"])[0].epoch
     return 0
-
-
-def test_a_killed_driver_and_its_cluster_lose_no_finished_epoch(one_worker, dataset, tmp_path):
-    """kill -9 of the driver takes the cluster it started with it; the same command on a new one goes on."""
-    flags = [part for name, value in OPTIONS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    command = [sys.executable, str(JOB), "--dataset-uri", dataset, "--output-uri", str(tmp_path), *flags]
-    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
-    driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 180
-    while last_epoch(tmp_path) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    done = last_epoch(tmp_path)
-    assert 2 <= done < OPTIONS["epochs"]
-    again = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    assert f"epoch {done + 1:>3}/6" in again.stdout
-    assert f"epoch {done:>3}/6" not in again.stdout
-    assert_same_training(tmp_path, one_worker)
-
-
-def test_a_training_that_diverges_says_so_and_leaves_no_bundle(ray_cluster, dataset, tmp_path):
-    with pytest.raises(TrainingError, match=r"no finite number in epoch 1; .* lower --learning-rate"):
-        train(dataset, tmp_path, learning_rate=1e30, gradient_clip=0.0, schedule="plateau")
-    assert not (tmp_path / "model.json").exists()
-
-
-def test_weights_of_another_training_are_a_start_for_elastic_workers(one_worker, dataset, tmp_path):
-    options = {"epochs": 1, "learning_rate": 1e-6, "freeze_epochs": 1, "num_workers": "1..4"}
-    assert train(dataset, tmp_path, weights_uri=str(one_worker), **options).metrics["val_accuracy"] >= 0.9
-
-
-def test_a_sweep_trains_every_recipe_and_compares_them(ray_cluster, dataset, tmp_path, capsys):
-    for name, rate in (("slow", 1e-7), ("good", 1e-3)):
-        (tmp_path / f"{name}.toml").write_text(f"learning_rate = {rate}\nepochs = 50\n")
-    config = TrainClassifierConfig(
-        dataset_uri=dataset, output_uri=str(tmp_path / "out"), backbone="densenet121", image_size=32, epochs=2,
-        batch_size=8, sweep=(str(tmp_path / "slow.toml"), str(tmp_path / "good.toml")),
-    )  # fmt: skip
-    rows = sweep_classifiers(config)
-    assert [row["recipe"] for row in rows] == ["good", "slow"]
-    assert rows[0]["model_id"] == read_card(str(tmp_path / "out/good")).model_id
-    assert read_table(str(tmp_path / "out/good/history.parquet")).num_rows == 2
-    assert read_table(str(tmp_path / "out/sweep.parquet")).num_rows == 2
-    table = capsys.readouterr().out
-    assert table.index("good") < table.index("slow")
 
 
 def test_more_workers_than_the_cluster_holds_are_refused_at_once(ray_cluster, dataset, tmp_path):
