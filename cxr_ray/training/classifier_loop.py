@@ -1,9 +1,7 @@
 """What each worker of a classifier training does."""
 
-import logging
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,11 @@ import numpy as np
 import ray
 import torch
 from ray import train
-from ray.actor import ActorHandle
 
-from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.models.bundle import save_bundle
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
 from cxr_ray.training.class_balance import class_weights
+from cxr_ray.training.classifier_task import ClassifierTask
 from cxr_ray.training.epoch_lines import EpochReport
 from cxr_ray.training.learner import ClassifierLearner
 from cxr_ray.training.place import Place
@@ -25,28 +22,9 @@ from cxr_ray.training.training_state import BestBundle, Progress, checkpoint_of,
 from cxr_ray.training.validation import Validation, score_share, validation_of
 from cxr_ray.training.views import TrainingViews, augmentation_of
 
-log = logging.getLogger("cxr_ray")
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClassifierTask:
-    """All that a worker needs to know."""
-
-    config: TrainClassifierConfig
-    labels: tuple[str, ...]
-    targets: dict[str, np.ndarray]
-    """Class indices int64 by split."""
-    cached: dict[str, list[ray.ObjectRef]] | None
-    """Parts of the splits' pixels; None where Ray Data streams them."""
-    dataset_fingerprint: str
-    threads: int
-    listener: ActorHandle
-    """Receives an `EpochReport` as each epoch ends."""
-
-
-def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
-    """Train `loop_config["task"]` (a `ClassifierTask`) from the last checkpoint on; report one after every epoch."""
-    task: ClassifierTask = loop_config["task"]
+def train_from_last_checkpoint(task: ClassifierTask) -> None:
+    """Train until the epochs are done or the loss stands still; report a checkpoint after every epoch."""
     config, place = task.config, _place()
     if place.device.type == "cpu":
         torch.set_num_threads(task.threads)

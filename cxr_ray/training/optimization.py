@@ -1,6 +1,5 @@
 """Optimizer, learning rate and averaged weights: how gradients change the weights."""
 
-import math
 from typing import Any
 
 import torch
@@ -8,28 +7,10 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from cxr_ray.config.training import REFERENCE_BATCH, TrainClassifierConfig
-from cxr_ray.models.backbones import BACKBONES
+from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.training.learning_rate import cosine_share, peak_learning_rate
 
-PLATEAU_RATE, PLATEAU_FACTOR, PLATEAU_PATIENCE = 1e-4, 0.5, 7  # of the seed recipe
-START_SHARE = 0.04  # of the peak rate, with which warm-up begins
-
-
-def peak_learning_rate(config: TrainClassifierConfig, images_per_step: int) -> float:
-    """The rate asked for, or the default that suits schedule and backbone, scaled to the images a step.
-
-    Linear scaling: Goyal et al. 2017, "Accurate, Large Minibatch SGD", section 2.1.
-    """
-    default = BACKBONES[config.backbone].scratch_rate if config.chosen_schedule == "cosine" else PLATEAU_RATE
-    scale = images_per_step / REFERENCE_BATCH if config.scale_learning_rate else 1.0
-    return (config.learning_rate or default) * scale
-
-
-def cosine_share(progress: float, warmup: float) -> float:
-    """Share of the peak rate at `progress` (0-1) through the training: a linear rise, then half a cosine to 0."""
-    if progress < warmup:
-        return START_SHARE + (1 - START_SHARE) * progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 7  # of the seed recipe
 
 
 class Optimization:

@@ -25,12 +25,13 @@ from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card
 from cxr_ray.schema import probability_column
 from cxr_ray.scoring.session import ray_session
 from cxr_ray.training.cached_feed import cache_pixels
-from cxr_ray.training.classifier_loop import ClassifierTask, train_loop_per_worker
+from cxr_ray.training.classifier_task import ClassifierTask
 from cxr_ray.training.epoch_lines import EpochReport, epoch_line, reported_epochs
 from cxr_ray.training.feed_choice import fits_memory
-from cxr_ray.training.optimization import peak_learning_rate
+from cxr_ray.training.learning_rate import peak_learning_rate
 from cxr_ray.training.streamed_feed import SharedOut, streamed_images
 from cxr_ray.training.tensorboard_log import TensorBoardLog
+from cxr_ray.training.train_loop import train_loop_per_worker
 from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
 from cxr_ray.training.training_state import BEST_NAME, read_state
 from cxr_ray.training.workers import scaling_of

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.training.optimization import Optimization, cosine_share, peak_learning_rate
+from cxr_ray.training.learning_rate import cosine_share
+from cxr_ray.training.optimization import Optimization
 
 
 @pytest.fixture
@@ -23,16 +24,6 @@ def optimization(model, **options):
 def descend(training, model, progress=0.0, scale=1.0):
     (scale * model(torch.ones(1, 3)).sum()).backward()
     training.step(progress)
-
-
-def test_cosine_rises_for_the_warm_up_and_ends_at_zero():
-    shares = [cosine_share(i / 100, 0.3) for i in range(101)]
-    assert shares[0] == pytest.approx(0.04)
-    assert max(shares) == shares[30] == pytest.approx(1)
-    assert shares[:31] == sorted(shares[:31])
-    assert shares[30:] == sorted(shares[30:], reverse=True)
-    assert shares[100] == pytest.approx(0, abs=1e-12)
-    assert cosine_share(0.0, 0.0) == 1.0
 
 
 def test_a_step_takes_the_rate_of_its_progress(model):
@@ -104,24 +95,3 @@ def test_a_training_that_is_loaded_goes_on_as_if_never_stopped(options):
     assert resumed.weight.equal(straight.weight)
     assert third.averaged_model.weight.equal(first.averaged_model.weight)
     assert third.learning_rate == first.learning_rate
-
-
-@pytest.mark.parametrize(
-    ("choice", "schedule", "rate"),
-    [
-        ({}, "cosine", 3e-3),
-        ({"backbone": "vit_b16"}, "cosine", 3e-4),
-        ({"pretrained": True}, "plateau", 1e-4),
-        ({"weights_uri": "w"}, "plateau", 1e-4),
-        ({"pretrained": True, "schedule": "cosine"}, "cosine", 3e-3),
-        ({"schedule": "plateau", "learning_rate": 0.5}, "plateau", 0.5),
-    ],
-)
-def test_schedule_and_rate_suit_the_weights(choice, schedule, rate):
-    config = config_of(**{"learning_rate": None} | choice)
-    assert (config.chosen_schedule, peak_learning_rate(config, 32)) == (schedule, rate)
-
-
-def test_the_rate_grows_with_the_images_a_step_unless_told_not_to():
-    assert peak_learning_rate(config_of(), 128) == pytest.approx(4e-3)
-    assert peak_learning_rate(config_of(scale_learning_rate=False), 128) == 1e-3

@@ -1,0 +1,13 @@
+"""Where the workers of a classifier training begin."""
+
+from typing import Any
+
+
+def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
+    """Train `loop_config["task"]`, a `ClassifierTask`, from the last checkpoint on.
+
+    Imports late: driver and controller load this function too, and would wait ten seconds for models they never use.
+    """
+    from cxr_ray.training.classifier_loop import train_from_last_checkpoint
+
+    train_from_last_checkpoint(loop_config["task"])
