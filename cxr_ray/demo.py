@@ -15,7 +15,6 @@ from cxr_ray.config.demo import DemoConfig
 from cxr_ray.errors import CxrRayError
 
 ARCHIVE_URI = "s3://hospital/chest x-rays"
-PHANTOMS_PER_CLASS = 80
 MARKER = ".cxr_ray_demo"
 JOBS = Path(__file__).parent.parent / "jobs"
 
@@ -39,7 +38,7 @@ def run_demo(config: DemoConfig) -> None:
             _run_jobs(str(Path(config.archive).absolute()), output, config)
     else:
         with s3_server(), ray_cluster():  # in this order: Ray's workers inherit the server's address
-            _fill_archive(ARCHIVE_URI)
+            _fill_archive(ARCHIVE_URI, config.images_per_class)
             _run_jobs(ARCHIVE_URI, output, config)
     print(f"\ndone in {time.monotonic() - began:.0f} s; predictions: {output}/scored/predictions/*.parquet")
     print(output / "report" / "report.html")
@@ -55,11 +54,11 @@ def _fresh_folder(output: Path) -> Path:
     return output
 
 
-def _fill_archive(uri: str) -> None:
+def _fill_archive(uri: str, images_per_class: int) -> None:
     from cxr_ray.imaging.phantom_archive import write_phantom_archive
 
-    print(f"drawing {4 * PHANTOMS_PER_CLASS} chest phantoms into {uri}", flush=True)
-    archive = write_phantom_archive(uri, images_per_class=PHANTOMS_PER_CLASS)
+    print(f"drawing {4 * images_per_class} chest phantoms into {uri}", flush=True)
+    archive = write_phantom_archive(uri, images_per_class=images_per_class)
     print(f"{archive.images} images and {len(archive.broken)} broken files", flush=True)
 
 

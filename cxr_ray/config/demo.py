@@ -13,6 +13,8 @@ class DemoConfig:
     """A folder in the layout of the COVID-19 Radiography Database; phantoms in an S3 server of its own if not given."""
     output: str = "demo-output"
     """Folder for all results; what an earlier demo made there is deleted."""
+    images_per_class: int = 80
+    """Phantoms to draw of each class."""
     image_size: int = 64
     """Pixels a side."""
     epochs: int = 10
@@ -24,5 +26,5 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name, least in (("image_size", 32), ("epochs", 1), ("batch_size", 1)):
+        for name, least in (("images_per_class", 10), ("image_size", 32), ("epochs", 1), ("batch_size", 1)):
             require(getattr(self, name) >= least, name, getattr(self, name), f">= {least}")

@@ -48,7 +48,7 @@ def sweep_classifiers(config: TrainClassifierConfig) -> list[dict[str, Any]]:
         at_once = trials_at_once(list(trials.values()))
         log.info("%s recipes, %s at once", len(trials), at_once)
         tuner = tune.Tuner(
-            tune.with_resources(trial, {"CPU": 0}),  # the trial only starts workers, which reserve for themselves
+            tune.with_resources(trial, {"memory": 1}),  # it only starts workers, which reserve CPUs for themselves
             param_space={"recipe": tune.grid_search(list(trials))},
             tune_config=tune.TuneConfig(max_concurrent_trials=at_once),
             run_config=tune.RunConfig(storage_path=folder, verbose=0),

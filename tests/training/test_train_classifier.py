@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -15,10 +17,11 @@ from PIL import Image
 
 from cxr_ray.archive.tables import read_table, write_table
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.errors import ClusterError, DatasetError, ResumeError
+from cxr_ray.errors import ClusterError, DatasetError, ResumeError, TrainingError
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import DATASET
+from cxr_ray.training.sweep import sweep_classifiers
 from cxr_ray.training.train_classifier import train_classifier
 from cxr_ray.training.training_state import read_state
 
@@ -112,8 +115,8 @@ def test_two_workers_train_one_model_with_the_metrics_of_one(one_worker, two_wor
 
 
 def test_two_workers_learn_from_a_stream(ray_cluster, dataset, tmp_path):
-    card = train(dataset, tmp_path, num_workers=2, batch_size=4, feed="stream", epochs=4)
-    assert card.metrics["val_auroc"] >= 0.9
+    card = train(dataset, tmp_path, num_workers=2, batch_size=4, feed="stream", epochs=3)
+    assert card.metrics["val_auroc"] >= 0.8
     with pytest.raises(ClusterError, match=r"1\.\.4 on CPUs would leave none to decode the stream; name one number"):
         train(dataset, tmp_path / "elastic", num_workers="1..4", feed="stream")
 
@@ -172,3 +175,50 @@ def test_an_image_that_vanished_is_named(ray_cluster, dataset, tmp_path):
     write_table(pa.Table.from_pylist(rows, schema=table.schema), str(tmp_path / "dataset.parquet"))
     with pytest.raises(DatasetError, match=r"cannot train on 0.png: no object at .*gone.png"):
         train(str(tmp_path / "dataset.parquet"), tmp_path / "model")
+
+
+def test_a_killed_driver_and_its_cluster_lose_no_finished_epoch(one_worker, dataset, tmp_path):
+    """kill -9 of the driver takes the cluster it started with it; the same command on a new one goes on."""
+    flags = [part for name, value in OPTIONS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    command = [sys.executable, str(JOB), "--dataset-uri", dataset, "--output-uri", str(tmp_path), *flags]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while last_epoch(tmp_path) < 2:
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    done = last_epoch(tmp_path)
+    assert 2 <= done < OPTIONS["epochs"]
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert f"epoch {done + 1:>3}/6" in again.stdout
+    assert f"epoch {done:>3}/6" not in again.stdout
+    assert_same_training(tmp_path, one_worker)
+
+
+def test_weights_of_another_training_are_a_start_for_elastic_workers(one_worker, dataset, tmp_path):
+    options = {"epochs": 1, "learning_rate": 1e-6, "freeze_epochs": 1, "num_workers": "1..4"}
+    assert train(dataset, tmp_path, weights_uri=str(one_worker), **options).metrics["val_accuracy"] >= 0.9
+
+
+def test_a_sweep_compares_its_recipes_and_names_one_that_diverged(ray_cluster, dataset, tmp_path, capsys):
+    (tmp_path / "good.toml").write_text("learning_rate = 1e-3\nepochs = 50\n")
+    (tmp_path / "wild.toml").write_text("learning_rate = 1e30\ngradient_clip = 0.0\n")
+    recipes = tuple(str(tmp_path / f"{name}.toml") for name in ("wild", "good"))
+    config = TrainClassifierConfig(
+        dataset_uri=dataset, output_uri=str(tmp_path / "out"), sweep=recipes, **OPTIONS | {"epochs": 2}
+    )
+    with pytest.raises(
+        TrainingError, match=r"^wild: the loss is no finite number in epoch \d; .* lower --learning-rate"
+    ):
+        sweep_classifiers(config)
+    good, wild = read_table(str(tmp_path / "out/sweep.parquet")).to_pylist()
+    assert (good["recipe"], wild["recipe"], wild["model_id"]) == ("good", "wild", None)
+    assert good["model_id"] == read_card(str(tmp_path / "out/good")).model_id
+    assert history_of(tmp_path / "out/good").num_rows == 2, "a flag overrides the recipe"
+    assert not (tmp_path / "out/wild/model.json").exists()
+    table = capsys.readouterr().out
+    assert table.index("good ") < table.index("wild   failed")
