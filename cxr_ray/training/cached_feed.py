@@ -105,7 +105,7 @@ def cache_pixels(rows: pa.Table, *, image_size: int) -> "list[ray.ObjectRef]":
     return [pixels for pixels, _ in loading]
 
 
-@ray.remote(num_cpus=1, num_returns=2)
+@ray.remote(num_cpus=1, num_returns=2, scheduling_strategy="SPREAD")  # also out of the reservation of a trial of Tune
 def _load_part(image_ids: list[str], uris: list[str], image_size: int) -> tuple[np.ndarray, str | None]:
     """Pixels uint8 [n, image_size, image_size], and what is wrong with the first image that cannot be read."""
     pixels = np.empty((len(uris), image_size, image_size), np.uint8)
