@@ -9,6 +9,7 @@ from torch import nn
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.models.backbones import BACKBONES, build_backbone, classifier_head
 from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
+from cxr_ray.models.depthwise import replace_depthwise
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.models.precision import autocast
 from cxr_ray.models.starting_weights import load_starting_weights
@@ -38,6 +39,8 @@ class ClassifierLearner:
         )
         if config.weights_uri:
             load_starting_weights(model, config.weights_uri, backbone=config.backbone)
+        if place.device.type == "cpu":
+            replace_depthwise(model)
         self.model = model.to(place.device).to(memory_format=memory_format)
         self.to_input = GreyInput(IMAGENET_MEAN, IMAGENET_STD, place.device, memory_format)
         self.optimization = Optimization(

@@ -28,7 +28,9 @@ class Optimization:
     def __init__(self, model: nn.Module, config: TrainClassifierConfig, *, images_per_step: int) -> None:
         self._model, self._config = model, config
         self._peak = peak_learning_rate(config, images_per_step)
-        self._optimizer = torch.optim.AdamW(model.parameters(), lr=self._peak, weight_decay=config.weight_decay)
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), lr=self._peak, weight_decay=config.weight_decay, fused=True
+        )
         self._plateau = None
         if config.chosen_schedule == "plateau":
             self._plateau = ReduceLROnPlateau(self._optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE)
