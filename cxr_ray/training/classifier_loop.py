@@ -10,6 +10,7 @@ import ray
 import torch
 from ray import train
 
+from cxr_ray.models.allocator import keep_freed_memory
 from cxr_ray.models.bundle import save_bundle
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
 from cxr_ray.training.class_balance import class_weights
@@ -28,6 +29,7 @@ def train_from_last_checkpoint(task: ClassifierTask) -> None:
     config, place = task.config, _place()
     if place.device.type == "cpu":
         torch.set_num_threads(task.threads)
+        keep_freed_memory()
     torch.manual_seed(config.seed)
     learner = ClassifierLearner(config, classes=len(task.labels), class_weights=_loss_weights(task), place=place)
     feeds = {split: _feed(task, split, place) for split in ("train", "val")}
@@ -41,7 +43,7 @@ def train_from_last_checkpoint(task: ClassifierTask) -> None:
         began = time.monotonic()
         metrics, validation = _run_epoch(task, learner, feeds, progress.epoch + 1)
         if validation is None:
-            train.report(metrics)
+            ray.get(task.listener.note_divergence.remote(metrics["epoch"]))
             return
         metrics["seconds"] = time.monotonic() - began
         learner.optimization.after_epoch(metrics["val_loss"])
@@ -108,7 +110,7 @@ def _run_epoch(
         "workers": place.world_size,
     }
     if not (np.isfinite(metrics["train_loss"]) and all(np.isfinite(share.logits).all() for share in shares)):
-        return metrics | {"diverged": True}, None
+        return metrics, None
     validation = validation_of(list(shares), targets["val"], task.labels)
     return metrics | validation.metrics, validation
 

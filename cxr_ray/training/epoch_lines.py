@@ -26,10 +26,11 @@ class EpochReport:
 
 @ray.remote(num_cpus=0)
 class EpochLog:
-    """Collects the report of every epoch."""
+    """Collects the report of every epoch, and hears of one that has none."""
 
     def __init__(self) -> None:
         self.reports: list[EpochReport] = []
+        self._diverged_in: int | None = None
 
     def add(self, report: EpochReport) -> None:
         """Take the report of one epoch."""
@@ -38,6 +39,14 @@ class EpochLog:
     def since(self, seen: int) -> list[EpochReport]:
         """Reports after the first `seen`."""
         return self.reports[seen:]
+
+    def note_divergence(self, epoch: int) -> None:
+        """Take note that the loss is no finite number in this epoch, which has no report and no checkpoint."""
+        self._diverged_in = epoch
+
+    def diverged_in(self) -> int | None:
+        """The epoch in which training ended for this reason."""
+        return self._diverged_in
 
 
 @contextmanager

@@ -142,11 +142,16 @@ def _fit(
             ),
         )
         try:
-            return trainer.fit()
+            result = trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise TrainingError(
                 f"training failed: {_cause(error)}; the same command goes on from the last epoch"
             ) from error
+        if epoch := ray.get(listener.diverged_in.remote()):
+            raise TrainingError(
+                f"the loss is no finite number in epoch {epoch}; start over with --overwrite and a lower --learning-rate"
+            )
+        return result
 
 
 def _cached(config: TrainClassifierConfig, rows: dict[str, pa.Table]) -> dict[str, list[ray.ObjectRef]]:
@@ -195,11 +200,6 @@ def _epochs_reported(config: TrainClassifierConfig, labels: tuple[str, ...]) -> 
 
 def _publish(config: TrainClassifierConfig, output: TrainingOutput, result: Result) -> ModelCard:
     """Copy the best epoch's bundle to the output; write history and `run.json` beside it."""
-    if result.metrics and result.metrics.get("diverged"):
-        raise TrainingError(
-            f"the loss is no finite number in epoch {result.metrics['epoch']}; "
-            "start over with --overwrite and a lower --learning-rate"
-        )
     with result.checkpoint.as_directory() as folder:
         progress, _ = read_state(Path(folder))
         for name in (WEIGHTS_NAME, CARD_NAME):

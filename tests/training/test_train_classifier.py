@@ -17,10 +17,11 @@ from PIL import Image
 
 from cxr_ray.archive.tables import read_table, write_table
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.errors import ClusterError, DatasetError, ResumeError
+from cxr_ray.errors import ClusterError, DatasetError, ResumeError, TrainingError
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import DATASET
+from cxr_ray.training.sweep import sweep_classifiers
 from cxr_ray.training.train_classifier import train_classifier
 from cxr_ray.training.training_state import read_state
 
@@ -201,3 +202,23 @@ def test_a_killed_driver_and_its_cluster_lose_no_finished_epoch(one_worker, data
 def test_weights_of_another_training_are_a_start_for_elastic_workers(one_worker, dataset, tmp_path):
     options = {"epochs": 1, "learning_rate": 1e-6, "freeze_epochs": 1, "num_workers": "1..4"}
     assert train(dataset, tmp_path, weights_uri=str(one_worker), **options).metrics["val_accuracy"] >= 0.9
+
+
+def test_a_sweep_compares_its_recipes_and_names_one_that_diverged(ray_cluster, dataset, tmp_path, capsys):
+    (tmp_path / "good.toml").write_text("learning_rate = 1e-3\nepochs = 50\n")
+    (tmp_path / "wild.toml").write_text("learning_rate = 1e30\ngradient_clip = 0.0\n")
+    recipes = tuple(str(tmp_path / f"{name}.toml") for name in ("wild", "good"))
+    config = TrainClassifierConfig(
+        dataset_uri=dataset, output_uri=str(tmp_path / "out"), sweep=recipes, **OPTIONS | {"epochs": 2}
+    )
+    with pytest.raises(
+        TrainingError, match=r"^wild: the loss is no finite number in epoch \d; .* lower --learning-rate"
+    ):
+        sweep_classifiers(config)
+    good, wild = read_table(str(tmp_path / "out/sweep.parquet")).to_pylist()
+    assert (good["recipe"], wild["recipe"], wild["model_id"]) == ("good", "wild", None)
+    assert good["model_id"] == read_card(str(tmp_path / "out/good")).model_id
+    assert history_of(tmp_path / "out/good").num_rows == 2, "a flag overrides the recipe"
+    assert not (tmp_path / "out/wild/model.json").exists()
+    table = capsys.readouterr().out
+    assert table.index("good ") < table.index("wild    failed")
