@@ -1,4 +1,4 @@
-"""The demo, in a form that takes a minute: few epochs of small images."""
+"""The demo, in a form that takes a minute: one epoch of few and small images."""
 
 import json
 import os
@@ -32,7 +32,11 @@ def test_the_demo_ends_with_a_report(tmp_path):
     line = [sys.executable, str(REPOSITORY / "jobs/demo.py"), "--output", str(tmp_path / "out")]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     demo = subprocess.run(
-        [*line, "--epochs", "1", "--image-size", "32"], env=environment, capture_output=True, text=True, check=False
+        [*line, "--images-per-class", "25", "--epochs", "1", "--image-size", "32"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert demo.returncode == 0, demo.stderr
     report = Path(demo.stdout.strip().splitlines()[-1])
@@ -40,8 +44,8 @@ def test_the_demo_ends_with_a_report(tmp_path):
     assert "<html" in report.read_text()
     rows = f"'{tmp_path}/out/scored/predictions/*.parquet'"
     counts = dict(duckdb.sql(f"SELECT status, count(*) FROM {rows} GROUP BY 1").fetchall())
-    assert counts == {"ok": 320, "error": 5}
-    assert json.loads((tmp_path / "out/scored/run.json").read_text())["counts"]["ok"] == 320
+    assert counts == {"ok": 100, "error": 5}
+    assert json.loads((tmp_path / "out/scored/run.json").read_text())["counts"]["ok"] == 100
 
 
 @pytest.mark.parametrize(
