@@ -4,10 +4,11 @@ from cxr_ray.config.archive import IndexConfig, PrepareConfig
 from cxr_ray.config.benchmark import BenchmarkConfig, BenchmarkTrainingConfig
 from cxr_ray.config.command_line import load_config, read_recipe, run_job
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
-from cxr_ray.config.scoring import ClassifyConfig
+from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig
 from cxr_ray.config.training import TrainClassifierConfig
 
 __all__ = [
+    "ArchiveJobConfig",
     "BenchmarkConfig",
     "BenchmarkTrainingConfig",
     "ClassifyConfig",

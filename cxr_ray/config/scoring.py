@@ -7,15 +7,13 @@ from cxr_ray.config.checks import require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClassifyConfig:
-    """Score every image of an archive: one Parquet row each, broken files included."""
+class ArchiveJobConfig:
+    """What all jobs that stream an archive through models have in common."""
 
     input_uri: str
     """Folder or prefix of the archive, or a manifest (any Parquet table with image_id and uri)."""
-    model_uri: tuple[str, ...]
-    """One or more model bundles; several share download, decoding and transfer, and are averaged."""
     output_uri: str
-    """Folder that receives predictions/*.parquet and run.json; the same command resumes what stands there."""
+    """Folder that receives the rows in Parquet and run.json; the same command resumes what stands there."""
     exclude: tuple[str, ...] = ()
     """Shell patterns of names to leave out, relative to the input prefix, such as '*/masks/*'."""
     overwrite: bool = False
@@ -27,7 +25,7 @@ class ClassifyConfig:
     rows_per_block: int | None = None
     """Images that are committed together; a fiftieth of the job, between 64 and 8,192, if not given."""
     batch_size: int | None = None
-    """Images a forward pass; 256 on a GPU and 32 on a CPU if not given."""
+    """Images a forward pass; what suits the device if not given."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Of the arithmetic; auto takes bf16 where the device has instructions for it, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -45,13 +43,6 @@ class ClassifyConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        require(bool(self.model_uri), "model_uri", self.model_uri, "at least one model bundle")
-        require(
-            len(set(self.model_uri)) == len(self.model_uri),
-            "model_uri",
-            self.model_uri,
-            "bundles that differ",
-        )
         require(0 <= self.max_error_rate <= 1, "max_error_rate", self.max_error_rate, "between 0 and 1")
         for name in ("rows_per_block", "batch_size", "num_actors"):
             value = getattr(self, name)
@@ -59,3 +50,17 @@ class ClassifyConfig:
         require(self.max_megapixels > 0, "max_megapixels", self.max_megapixels, "> 0")
         require(self.max_megabytes > 0, "max_megabytes", self.max_megabytes, "> 0")
         require(self.progress_seconds > 0, "progress_seconds", self.progress_seconds, "> 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassifyConfig(ArchiveJobConfig):
+    """Score every image of an archive: one Parquet row each, broken files included."""
+
+    model_uri: tuple[str, ...]
+    """One or more model bundles; several share download, decoding and transfer, and are averaged."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ArchiveJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
+        require(bool(self.model_uri), "model_uri", self.model_uri, "at least one model bundle")
+        require(len(set(self.model_uri)) == len(self.model_uri), "model_uri", self.model_uri, "bundles that differ")

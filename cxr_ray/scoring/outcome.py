@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cxr_ray.archive.run_record import write_run_record
-from cxr_ray.config import ClassifyConfig
+from cxr_ray.config import ArchiveJobConfig
 from cxr_ray.errors import GateError, StorageError
 from cxr_ray.scoring.output_state import OutputState, count_rows, drop_repeated_rows, finished_ids, settle
 
 
 def conclude(
     state: OutputState,
-    config: ClassifyConfig,
+    config: ArchiveJobConfig,
     *,
     scored: int,
     before: int,

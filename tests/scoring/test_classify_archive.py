@@ -24,7 +24,8 @@ from cxr_ray.imaging.phantom_archive import write_phantom_archive
 from cxr_ray.models.backbones import build_backbone
 from cxr_ray.models.bundle import save_bundle
 from cxr_ray.schema import LABELS
-from cxr_ray.scoring.classify_archive import classify_archive, default_block_rows
+from cxr_ray.scoring.archive_job import default_block_rows
+from cxr_ray.scoring.classify_archive import classify_archive
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 REPOSITORY = Path(__file__).parents[2]
