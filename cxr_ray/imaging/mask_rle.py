@@ -1,0 +1,71 @@
+"""Masks as COCO run lengths: a string of a few hundred bytes in place of a plane of pixels."""
+
+import numpy as np
+
+from cxr_ray.errors import StorageError
+
+DIGIT_BITS = 5
+MORE = 1 << DIGIT_BITS
+"""Set in every digit of a number but the last."""
+MAX_DIGITS = 7
+"""A run of COCO's is a 32-bit number."""
+
+
+def encode_mask(mask: np.ndarray) -> str:
+    """Run lengths of a mask, column by column from the top left (Fortran order), in COCO's compressed ASCII form.
+
+    Args:
+        mask: bool [H, W], H and W >= 1.
+
+    Returns:
+        What pycocotools names `counts`, as str, since Parquet tells text from bytes; [H, W] is to be kept beside it.
+
+    Raises:
+        ValueError: another dtype or rank.
+    """
+    from pycocotools import mask as coco
+
+    if mask.dtype != np.bool_ or mask.ndim != 2:
+        raise ValueError(f"mask must be bool [H, W]; got {mask.dtype} {list(mask.shape)}")
+    counts: bytes = coco.encode(np.asfortranarray(mask, np.uint8))["counts"]
+    return counts.decode("ascii")
+
+
+def decode_mask(counts: str, height: int, width: int) -> np.ndarray:
+    """The mask bool [height, width] of `counts`, as `encode_mask` or any COCO tool writes them.
+
+    Raises:
+        StorageError: if `counts` are no run lengths, or not those of a mask of this size.
+    """
+    runs = _runs(counts)
+    if runs is None or runs.sum() != height * width:
+        shown = f"{counts[:24]!r}{'...' if len(counts) > 24 else ''}"
+        fault = "are no COCO run lengths" if runs is None else f"cover {runs.sum()} pixels"
+        raise StorageError(f"mask_counts {shown} of a {height} x {width} mask {fault}; write the masks again")
+    columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
+    return np.ascontiguousarray(columns.T)
+
+
+def _runs(counts: str) -> np.ndarray | None:
+    """Lengths int64 [R] of the runs, background first; None if `counts` spell no such thing.
+
+    pycocotools is not asked: its C code reads past the end of a cut string, and returns memory as it found it where
+    the runs do not fill the mask. The form (maskApi.c, rleToString): a number is digits of 5 bits, lowest first, in
+    two's complement, as characters from '0' on; from the fourth, a run is written as the difference to the one before
+    last.
+    """
+    digits = np.frombuffer(counts.encode(errors="surrogatepass"), np.uint8).astype(np.int64) - ord("0")
+    if not len(digits) or digits.min() < 0 or digits.max() >= 2 * MORE or digits[-1] & MORE:
+        return None
+    ends = np.flatnonzero(~digits & MORE)
+    starts = np.append(0, ends[:-1] + 1)
+    sizes = ends + 1 - starts
+    if sizes.max() > MAX_DIGITS:
+        return None
+    places = np.arange(len(digits)) - np.repeat(starts, sizes)
+    numbers = np.add.reduceat((digits & (MORE - 1)) << DIGIT_BITS * places, starts)
+    negative = digits[ends] & (MORE >> 1) != 0
+    runs = numbers - (negative.astype(np.int64) << DIGIT_BITS * sizes)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs if runs.min() >= 0 else None

@@ -1,0 +1,372 @@
+"""SAM: grey radiographs encoded in batches, once each, then any number of boxes and points decoded to masks."""
+
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from cxr_ray.archive.uris import read_bytes
+from cxr_ray.errors import BundleError, ConfigError, StorageError
+from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
+from cxr_ray.models.grey_input import GreyInput
+from cxr_ray.models.precision import Precision, autocast, native_precision
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam as SamModel
+
+State = dict[str, torch.Tensor]
+
+PATCH_SIZE = 16
+WINDOW_SIZE = 14
+REFUSALS = (UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
+UNREADABLE = (*REFUSALS, AssertionError, struct.error)
+"""What `torch.load(weights_only=True)` raises of a damaged file, or of one that wants code to be run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamConfig:
+    """The sizes in which SAMs differ; tiny ones are for tests.
+
+    Attributes:
+        encoder_depth: blocks of the image encoder.
+        encoder_embed_dim: their width, a multiple of `encoder_num_heads`.
+        encoder_num_heads: attention heads of a block.
+        encoder_global_attn_indexes: blocks that attend to the whole image, not to windows of 14 x 14 patches.
+        prompt_embed_dim: width of embeddings and decoder, a multiple of 16.
+        image_size: pixels a side of the input, a multiple of 16.
+    """
+
+    encoder_depth: int
+    encoder_embed_dim: int
+    encoder_num_heads: int
+    encoder_global_attn_indexes: tuple[int, ...]
+    prompt_embed_dim: int = 256
+    image_size: int = 1024
+
+
+SAM_CONFIGS = {
+    "vit_b": SamConfig(
+        encoder_depth=12, encoder_embed_dim=768, encoder_num_heads=12, encoder_global_attn_indexes=(2, 5, 8, 11)
+    ),
+    "vit_l": SamConfig(
+        encoder_depth=24, encoder_embed_dim=1024, encoder_num_heads=16, encoder_global_attn_indexes=(5, 11, 17, 23)
+    ),
+    "vit_h": SamConfig(
+        encoder_depth=32, encoder_embed_dim=1280, encoder_num_heads=16, encoder_global_attn_indexes=(7, 15, 23, 31)
+    ),
+}
+
+
+def build_sam(config: SamConfig) -> "SamModel":
+    """A SAM of random weights in eval mode, assembled as `segment_anything.sam_model_registry` does."""
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+    from segment_anything.modeling import Sam as SamModel
+
+    grid, width = config.image_size // PATCH_SIZE, config.prompt_embed_dim
+    encoder = ImageEncoderViT(
+        depth=config.encoder_depth,
+        embed_dim=config.encoder_embed_dim,
+        img_size=config.image_size,
+        norm_layer=lambda size: torch.nn.LayerNorm(size, eps=1e-6),
+        num_heads=config.encoder_num_heads,
+        patch_size=PATCH_SIZE,
+        use_rel_pos=True,
+        global_attn_indexes=config.encoder_global_attn_indexes,
+        window_size=WINDOW_SIZE,
+        out_chans=width,
+    )
+    prompts = PromptEncoder(
+        embed_dim=width, image_embedding_size=(grid, grid), input_image_size=2 * (config.image_size,), mask_in_chans=16
+    )
+    transformer = TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=2048, num_heads=8)
+    decoder = MaskDecoder(transformer_dim=width, transformer=transformer, num_multimask_outputs=3)
+    return SamModel(encoder, prompts, decoder).eval()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamMasks:
+    """What SAM makes of the n prompts of one image.
+
+    Attributes:
+        masks: bool [n, H, W], one a prompt, in pixels of the original image.
+        iou_prediction: float32 [n], SAM's own estimate of each mask's overlap with the object that was meant.
+    """
+
+    masks: np.ndarray
+    iou_prediction: np.ndarray
+
+    @property
+    def union(self) -> np.ndarray:
+        """All masks as one, bool [H, W]; of no prompt, nothing."""
+        return np.asarray(self.masks.any(0))
+
+
+class Sam:
+    """One SAM on one device.
+
+    Args:
+        model: of `build_sam`, or of `segment_anything` itself.
+        device: `cpu`, `cuda` or `cuda:N`; the best there is if None.
+        precision: of the encoder; auto takes bf16 where the device has instructions for it. The decoder, which is
+            small, runs in fp32.
+        model_id: what outputs name it by.
+    """
+
+    def __init__(
+        self, model: "SamModel", *, device: str | None = None, precision: Precision = "auto", model_id: str = "sam"
+    ) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.precision = native_precision(self.device) if precision == "auto" else precision
+        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.model_id = model_id
+        self.image_size = int(model.image_encoder.img_size)
+        # SAM's mean and deviation are ImageNet's, times 255
+        self.to_input = GreyInput(IMAGENET_MEAN, IMAGENET_STD, self.device, torch.contiguous_format)
+
+    def encode(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """Embeddings of images, one pass for the batch.
+
+        Args:
+            images: uint8 [H, W] each, of any sizes.
+
+        Returns:
+            float32 [B, C, G, G] on the device, with C = `prompt_embed_dim` and G = `image_size` / 16; of 256 and 64
+            for the published models.
+
+        Raises:
+            ValueError: another dtype or rank.
+        """
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 2 or not image.size:
+                raise ValueError(f"an image must be uint8 [H, W]; got {image.dtype} {list(image.shape)}")
+        prompts = self.model.prompt_encoder
+        if not images:
+            return torch.zeros((0, prompts.embed_dim, *prompts.image_embedding_size), device=self.device)
+        with torch.inference_mode():
+            inputs = torch.cat([self._input_of(image) for image in images])
+            with autocast(self.device, self.precision):
+                embeddings: torch.Tensor = self.model.image_encoder(inputs)
+            return embeddings.float()
+
+    def decode(
+        self,
+        embedding: torch.Tensor,
+        original_size: tuple[int, int],
+        *,
+        boxes: np.ndarray | None = None,
+        points: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        multimask: bool = False,
+    ) -> SamMasks:
+        """A mask for each prompt of one image, all in one pass.
+
+        A prompt is a box, k points, or both. SAM's decoder takes one image at a time; it is small beside the
+        encoder.
+
+        Args:
+            embedding: float32 [C, G, G], one of those of `encode`.
+            original_size: height and width of the image it was made of.
+            boxes: float [n, 4], x0, y0, x1, y1 in pixels of the original image.
+            points: float [n, k, 2], x before y, likewise.
+            point_labels: int [n, k], 1 on the object, 0 off it, -1 for a place that holds no point; all 1 if None.
+            multimask: of three candidates for each prompt take the one whose predicted IoU is highest, instead of the
+                one mask meant for prompts that leave no doubt.
+
+        Raises:
+            ValueError: if shapes do not fit each other, or there is neither a box nor a point.
+        """
+        points, point_labels = _checked_prompts(boxes, points, point_labels)
+        if not len(boxes if boxes is not None else points):  # type: ignore[arg-type]
+            return SamMasks(masks=np.zeros((0, *original_size), bool), iou_prediction=np.zeros(0, np.float32))
+        with torch.inference_mode():
+            sparse, dense = self._embedded_prompts(original_size, boxes, points, point_labels)
+            logits, iou = self.model.mask_decoder(
+                image_embeddings=embedding.unsqueeze(0).float(),
+                image_pe=self.model.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=multimask,
+            )
+            rows, best = torch.arange(len(iou), device=iou.device), iou.argmax(1)
+            logits, iou = logits[rows, best].unsqueeze(1), iou[rows, best]
+            upscaled = self.model.postprocess_masks(logits, self._input_size(original_size), original_size)
+            masks = (upscaled > self.model.mask_threshold).squeeze(1)
+        return SamMasks(masks=masks.cpu().numpy(), iou_prediction=iou.float().cpu().numpy())
+
+    def _input_size(self, original_size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of what an image becomes before it is padded: its longest side is `image_size`."""
+        from segment_anything.utils.transforms import ResizeLongestSide
+
+        height, width = ResizeLongestSide.get_preprocess_shape(*original_size, self.image_size)
+        return max(height, 1), max(width, 1)  # of a strip 2,048 times as long as it is wide, half a pixel is left
+
+    def _input_of(self, image: np.ndarray) -> torch.Tensor:
+        """float32 [1, 3, image_size, image_size] of uint8 [H, W], padded below and to the right."""
+        grey = self.to_input.on_device(image[None])
+        height, width = self._input_size(image.shape)
+        if (height, width) != image.shape:
+            # as Pillow does it, for SAM learned from what that made: along x, then y, halves rounded up each time
+            for size in ((image.shape[0], width), (height, width)):
+                resized = functional.interpolate(grey, size, mode="bilinear", align_corners=False, antialias=True)
+                grey = (resized + 0.5).floor()
+        padding = (0, self.image_size - width, 0, self.image_size - height)
+        return functional.pad(self.to_input.normalised(grey), padding)
+
+    def _embedded_prompts(
+        self,
+        original_size: tuple[int, int],
+        boxes: np.ndarray | None,
+        points: np.ndarray | None,
+        point_labels: np.ndarray | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sparse [n, tokens, C] and dense [n, C, G, G] embeddings of prompts in pixels of the original image."""
+        from segment_anything.utils.transforms import ResizeLongestSide
+
+        transform = ResizeLongestSide(self.image_size)
+        box_inputs, point_inputs = None, None
+        if boxes is not None:
+            box_inputs = self._floats(transform.apply_boxes(boxes, original_size))
+        if points is not None:
+            scaled = self._floats(transform.apply_coords(points, original_size))
+            point_inputs = scaled, torch.as_tensor(point_labels, dtype=torch.int, device=self.device)
+        sparse, dense = self.model.prompt_encoder(points=point_inputs, boxes=box_inputs, masks=None)
+        return sparse, dense
+
+    def _floats(self, coordinates: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(coordinates, dtype=torch.float32, device=self.device)
+
+
+def _checked_prompts(
+    boxes: np.ndarray | None, points: np.ndarray | None, point_labels: np.ndarray | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The points and their labels; labels of 1 where points come without."""
+    if boxes is None and points is None:
+        raise ValueError("a prompt is a box or points; got neither")
+    if boxes is not None and (boxes.ndim != 2 or boxes.shape[1] != 4):
+        raise ValueError(f"boxes must be [n, 4]; got {list(boxes.shape)}")
+    if points is None:
+        return None, None
+    if points.ndim != 3 or points.shape[2] != 2:
+        raise ValueError(f"points must be [n, k, 2]; got {list(points.shape)}")
+    if boxes is not None and len(boxes) != len(points):
+        raise ValueError(f"boxes and points must be of the same prompts; got {len(boxes)} and {len(points)}")
+    labels = np.ones(points.shape[:2], np.int32) if point_labels is None else point_labels
+    if labels.shape != points.shape[:2]:
+        raise ValueError(f"point_labels must be {list(points.shape[:2])} as the points are; got {list(labels.shape)}")
+    return points, labels
+
+
+def load_sam(
+    uri: str,
+    model_type: str | None = None,
+    *,
+    sha256: str | None = None,
+    device: str | None = None,
+    precision: Precision = "auto",
+) -> Sam:
+    """The SAM whose weights stand at `uri`, named by its type and the first 12 hex digits of the file's sha256.
+
+    Args:
+        uri: a safetensors file, or a state dict that needs no code to unpickle, as those published.
+        model_type: a key of `SAM_CONFIGS`; read off the shapes of the weights if None, whatever their sizes.
+        sha256: 64 hex digits that the file must have.
+        device: as of `Sam`.
+        precision: likewise.
+
+    Raises:
+        ConfigError: if there is no such type.
+        BundleError: if there is no such file, it is another than the one meant, or it holds no SAM of this type.
+    """
+    if model_type is not None and model_type not in SAM_CONFIGS:
+        raise ConfigError(f"no SAM of type {model_type!r}; choose one of {', '.join(SAM_CONFIGS)}")
+    try:
+        data = read_bytes(uri)
+    except StorageError as error:
+        raise BundleError(f"no SAM weights: {error}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256.lower():
+        raise BundleError(f"{uri} is not the file that was meant: its sha256 is {found}, not {sha256}; fetch it again")
+    state = _state_of(uri, data)
+    config = _config_in(uri, state, model_type)
+    with torch.device("meta"):  # a vit_h would take longer to draw at random than to read
+        model = build_sam(config)
+    try:
+        model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    except RuntimeError as error:
+        raise BundleError(
+            f"{uri} holds no SAM: {str(error).splitlines()[-1].strip()[:200]}; name weights of segment_anything"
+        ) from error
+    return Sam(model, device=device, precision=precision, model_id=f"{sam_type(config)}-{found[:12]}")
+
+
+def sam_type(config: SamConfig) -> str:
+    """`sam_vit_b`, `sam_vit_l` or `sam_vit_h`; `sam` of other sizes."""
+    return next((f"sam_{name}" for name, known in SAM_CONFIGS.items() if known == config), "sam")
+
+
+def config_of(state: Mapping[str, torch.Tensor]) -> SamConfig:
+    """The sizes of the SAM that a state dict belongs to, read off its shapes.
+
+    Raises:
+        KeyError: if a tensor by which a SAM is known is missing.
+        ValueError: if one has not the shape it has in a SAM.
+    """
+    positions = state["image_encoder.pos_embed"].shape
+    if len(positions) != 4 or positions[1] != positions[2]:
+        raise ValueError(f"image_encoder.pos_embed is {list(positions)}, not [1, G, G, C]")
+    offsets: dict[int, torch.Size] = {}
+    while (name := f"image_encoder.blocks.{len(offsets)}.attn.rel_pos_h") in state:
+        offsets[len(offsets)] = state[name].shape
+    if not offsets:
+        raise KeyError(name)
+    grid, width = positions[1], positions[3]
+    head_dim = offsets[0][-1]
+    if not head_dim or width % head_dim:
+        raise ValueError(f"heads of {head_dim} channels do not divide a width of {width}")
+    return SamConfig(
+        encoder_depth=len(offsets),
+        encoder_embed_dim=width,
+        encoder_num_heads=width // head_dim,
+        # a block that sees the whole grid has an offset for every distance in it, one with windows for those in 14
+        encoder_global_attn_indexes=tuple(index for index, shape in offsets.items() if shape[0] == 2 * grid - 1),
+        prompt_embed_dim=state["prompt_encoder.no_mask_embed.weight"].shape[-1],
+        image_size=grid * PATCH_SIZE,
+    )
+
+
+def _config_in(uri: str, state: State, model_type: str | None) -> SamConfig:
+    try:
+        config = config_of(state)
+    except (KeyError, ValueError, IndexError) as error:
+        fault = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise BundleError(f"{uri} holds no SAM: {fault}; name weights of segment_anything") from error
+    if model_type is not None and config != SAM_CONFIGS[model_type]:
+        raise BundleError(
+            f"{uri} holds no sam_{model_type} but {sam_type(config)} of width {config.encoder_embed_dim} and "
+            f"{config.encoder_depth} blocks; name other weights or leave the type out"
+        )
+    return config
+
+
+def _state_of(uri: str, data: bytes) -> State:
+    """Tensors by name of a safetensors file, told by its content, or of one that `torch.save` wrote."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        state: Any = load(data) if data[8:9] == b"{" else torch.load(BytesIO(data), "cpu", weights_only=True)
+    except (SafetensorError, *UNREADABLE) as error:
+        raise BundleError(
+            f"{uri} holds no weights that can be read without running code from it; name a safetensors file or "
+            "the .pth that segment_anything publishes"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise BundleError(f"{uri} holds no state dict but {type(state).__name__}; save model.state_dict()")
+    return state
