@@ -42,6 +42,18 @@ IMAGE_FIELDS = [
     pa.field("content_sha256", pa.string()),
 ]
 
+MASK_FIELDS = [
+    pa.field("mask_height", pa.int32()),
+    pa.field("mask_width", pa.int32()),
+    pa.field("mask_counts", pa.string()),
+    pa.field("area_fraction", pa.float32()),
+    pa.field("boxes_xyxy", pa.list_(pa.list_(pa.float32()))),
+    pa.field("iou_prediction", pa.float32()),
+    pa.field("uncertainty", pa.float32()),
+    pa.field("prompt", pa.string()),
+]
+"""COCO RLE at the size of the image as displayed; boxes in its pixels; null where the image failed."""
+
 PROVENANCE_FIELDS = [
     pa.field("model_id", pa.string(), nullable=False),
     pa.field("preprocessing_id", pa.string(), nullable=False),
@@ -57,6 +69,10 @@ DICOM_FIELDS = [
     pa.field("sop_uid", pa.string()),
     pa.field("patient_key", pa.string()),
 ]
+
+
+MASKS = pa.schema([*IMAGE_FIELDS, *MASK_FIELDS, *PROVENANCE_FIELDS, *DICOM_FIELDS])
+"""Of `OUTPUT/masks/`; `status` is `ok`, `empty` where nothing was found, or `error`."""
 
 
 def probability_column(label: str) -> str:

@@ -4,7 +4,8 @@ from cxr_ray.config.archive import IndexConfig, PrepareConfig
 from cxr_ray.config.benchmark import BenchmarkConfig, BenchmarkTrainingConfig
 from cxr_ray.config.command_line import load_config, read_recipe, run_job
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
-from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig
+from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig, SegmentConfig
+from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
 from cxr_ray.config.training import TrainClassifierConfig
 
 __all__ = [
@@ -13,8 +14,10 @@ __all__ = [
     "BenchmarkTrainingConfig",
     "ClassifyConfig",
     "EvaluateClassifierConfig",
+    "EvaluateSegmenterConfig",
     "IndexConfig",
     "PrepareConfig",
+    "SegmentConfig",
     "TrainClassifierConfig",
     "load_config",
     "read_recipe",

@@ -64,3 +64,76 @@ class ClassifyConfig(ArchiveJobConfig):
         ArchiveJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
         require(bool(self.model_uri), "model_uri", self.model_uri, "at least one model bundle")
         require(len(set(self.model_uri)) == len(self.model_uri), "model_uri", self.model_uri, "bundles that differ")
+
+
+LUNG_PROMPTS = (
+    "a chest x-ray of the left and right lung fields",
+    "the lungs in a frontal chest radiograph",
+    "the right lung field from apex to costophrenic angle",
+    "the left lung field from apex to costophrenic angle",
+    "air-filled lungs on both sides of the mediastinum",
+    "lung parenchyma within the rib cage",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentConfig(ArchiveJobConfig):
+    """Segment every image of an archive by text: one Parquet row each, its mask as COCO RLE at the original size."""
+
+    clip_uri: str
+    """BiomedCLIP: a folder or file of weights, in our layout, open_clip's or Hugging Face's, with vocab.txt beside it."""
+    sam_uri: str
+    """SAM: weights of segment_anything (vit_b, vit_l or vit_h, told by their shapes)."""
+
+    prompts: tuple[str, ...] = LUNG_PROMPTS
+    """Sentences about what to segment; the mean of their features is looked for."""
+    layer: int = 7
+    """Block of the vision encoder behind which the bottleneck stands, from 0."""
+    beta: float = 0.1
+    """Weight of the compression; larger maps are sparser."""
+    steps: int = 10
+    """Passes of the bottleneck's optimisation."""
+    draws: int = 10
+    """Of noise in each of them."""
+    threshold: Literal["otsu", "kmeans", "fixed"] = "otsu"
+    """What splits a saliency map into foreground and background."""
+    fixed_threshold: float = 0.3
+    """Of `--threshold fixed`."""
+    components: int = 2
+    """Largest connected pieces of the foreground that are kept; lungs want two."""
+    min_area: float = 0.005
+    """Share of the image that a piece must cover."""
+    prompt_kind: Literal["boxes", "points", "both"] = "boxes"
+    """What SAM is shown of each piece."""
+    one_box: bool = False
+    """Show SAM one box around all pieces instead of one each."""
+    points: int = 10
+    """Points drawn from each piece."""
+    background_points: int = 0
+    """Points drawn outside all pieces."""
+    multimask: bool = False
+    """Let SAM propose three masks for each prompt and take the one it thinks best of."""
+    seed: int = 0
+    """Of the bottleneck's noise."""
+
+    save_overlays: bool = False
+    """Write OUTPUT/overlays/IMAGE_ID.png, the radiograph with the mask's outline."""
+    save_saliency: bool = False
+    """Write OUTPUT/saliency/IMAGE_ID.png, the map at 224 x 224 in 16 bits."""
+    save_dicom_seg: bool = False
+    """Write OUTPUT/dicom_seg/IMAGE_ID for DICOM images: a DICOM Segmentation object."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ArchiveJobConfig.__post_init__(self)
+        require(bool(self.prompts) and all(map(str.strip, self.prompts)), "prompts", self.prompts, "sentences")
+        for name in ("steps", "draws", "components", "points"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+        for name in ("layer", "background_points", "beta"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+        require(self.components <= 255, "components", self.components, "<= 255")
+        require(0 < self.fixed_threshold <= 1, "fixed_threshold", self.fixed_threshold, "above 0 and at most 1")
+        require(0 <= self.min_area < 1, "min_area", self.min_area, "in [0, 1)")
+        require(
+            self.precision != "fp16", "precision", self.precision, "auto, bf16 or fp32: fp16 loses M2IB's gradients"
+        )

@@ -7,12 +7,14 @@ import pyarrow.compute as pc
 
 import cxr_ray
 from cxr_ray.archive.datasets import dataset_fingerprint
-from cxr_ray.config.evaluation import EvaluateClassifierConfig
+from cxr_ray.config import EvaluateClassifierConfig, EvaluateSegmenterConfig
 
 ENDS = {"from": "min", "until": "max"}
 
 
-def describe(rows: pa.Table, dataset: pa.Table, config: EvaluateClassifierConfig) -> dict[str, str | list[str]]:
+def describe(
+    rows: pa.Table, dataset: pa.Table, config: EvaluateClassifierConfig | EvaluateSegmenterConfig
+) -> dict[str, str | list[str]]:
     """Models, runs, times and data behind the rows from `join_truth`, of which at least one is `ok`."""
     scored_at = pc.min_max(rows["scored_at"])
     return {

@@ -1,4 +1,4 @@
-"""Resizing a decoded image to the square a model takes."""
+"""Resizing a decoded image to what a model takes."""
 
 import numpy as np
 from PIL import Image
@@ -11,23 +11,35 @@ INTERPOLATIONS = {
 
 
 def resize_image(pixels: np.ndarray, size: int, interpolation: str = "bilinear") -> np.ndarray:
-    """Squash an image to a square; the kernel widens with the reduction, so that nothing aliases.
+    """Squash an image to a square uint8 [size, size]; see `resize_to`."""
+    return resize_to(pixels, size, size, interpolation)
+
+
+def resize_to(pixels: np.ndarray, height: int, width: int, interpolation: str = "bilinear") -> np.ndarray:
+    """Resize an image; the kernel widens with the reduction, so that nothing aliases.
 
     Args:
         pixels: uint8 [H, W].
-        size: height and width of the result, >= 1.
+        height: of the result, >= 1.
+        width: likewise.
         interpolation: one of `INTERPOLATIONS`.
 
     Returns:
-        uint8 [size, size], equal to Pillow's `Image.resize`.
+        uint8 [height, width], equal to Pillow's `Image.resize`.
 
     Raises:
         ValueError: another dtype or rank, a size below 1, an unknown interpolation.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 2:
         raise ValueError(f"pixels must be uint8 [H, W]; got {pixels.dtype} {list(pixels.shape)}")
-    if size < 1:
-        raise ValueError(f"size must be >= 1; got {size}")
+    if min(height, width) < 1:
+        raise ValueError(f"size must be >= 1; got {min(height, width)}")
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}; got {interpolation!r}")
-    return np.array(Image.fromarray(pixels).resize((size, size), INTERPOLATIONS[interpolation]))
+    return np.array(Image.fromarray(pixels).resize((width, height), INTERPOLATIONS[interpolation]))
+
+
+def size_within(height: int, width: int, longest: int) -> tuple[int, int]:
+    """Height and width of an image scaled down, if need be, to a longest side of `longest`; at least 1 each."""
+    scale = min(1.0, longest / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))

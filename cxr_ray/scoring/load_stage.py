@@ -5,13 +5,14 @@ import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.decode import DecodedImage, DecodeLimits
 from cxr_ray.imaging.load import LoadedImage, load_images
-from cxr_ray.imaging.resize import resize_image
+from cxr_ray.imaging.resize import resize_image, resize_to, size_within
 from cxr_ray.schema import DICOM_FIELDS, IMAGE_FIELDS
 
 ROWS_AT_ONCE = 256
@@ -20,15 +21,35 @@ LOADED_SCHEMA = pa.schema([*IMAGE_FIELDS, *DICOM_FIELDS])
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Geometry:
-    """The pixels that a model wants."""
+    """The pixels that a model wants.
+
+    Attributes:
+        image_size: pixels a side of the square; or at most, of the longest side.
+        interpolation: one of `INTERPOLATIONS`.
+        fit: `square` squashes the full frame, `within` keeps its proportions and never enlarges.
+    """
 
     image_size: int
     interpolation: str
+    fit: Literal["square", "within"] = "square"
 
     @property
     def column(self) -> str:
-        """Column of these pixels: fixed-size binary, uint8 [image_size, image_size] row by row, null for an error."""
-        return f"pixels_{self.image_size}_{self.interpolation}"
+        """Column of these pixels, uint8 row by row, null for an error; a binary of fixed size if they are square."""
+        return f"pixels_{self.image_size}_{self.interpolation}" + ("" if self.fit == "square" else "_within")
+
+    @property
+    def type(self) -> pa.DataType:
+        """Of the column."""
+        return pa.binary(self.image_size**2) if self.fit == "square" else pa.binary()
+
+    def resized(self, image: DecodedImage) -> np.ndarray:
+        """Pixels of a decoded image, uint8."""
+        if image.pixels is None or image.height is None or image.width is None:
+            raise ValueError(f"an image without pixels ({image.error_kind}) cannot be resized")
+        if self.fit == "square":
+            return resize_image(image.pixels, self.image_size, self.interpolation)
+        return resize_to(image.pixels, *size_within(image.height, image.width, self.image_size), self.interpolation)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,15 +70,14 @@ class LoadStage:
             yield self._table(batch)
 
     def _resized(self, image: LoadedImage) -> list[bytes | None]:
-        pixels = image.decoded.pixels
-        if pixels is None:
+        if image.decoded.pixels is None:
             return [None] * len(self.geometries)
-        return [resize_image(pixels, g.image_size, g.interpolation).tobytes() for g in self.geometries]
+        return [geometry.resized(image.decoded).tobytes() for geometry in self.geometries]
 
     def _table(self, batch: list[tuple[str, str, LoadedImage, list[bytes | None]]]) -> pa.Table:
         table = pa.Table.from_pylist([self._row(i, u, image) for i, u, image, _ in batch], schema=LOADED_SCHEMA)
         for position, geometry in enumerate(self.geometries):
-            pixels = pa.array([resized[position] for *_, resized in batch], pa.binary(geometry.image_size**2))
+            pixels = pa.array([resized[position] for *_, resized in batch], geometry.type)
             table = table.append_column(geometry.column, pixels)
         return table
 
@@ -100,3 +120,13 @@ def pixels_of(table: pa.Table, geometry: Geometry) -> tuple[np.ndarray, np.ndarr
     flat = np.frombuffer(column.buffers()[1], np.uint8)[start : start + len(column) * size * size]
     pixels = flat.reshape(-1, size, size)
     return (pixels if present.all() else pixels[present]), present
+
+
+def images_of(table: pa.Table, geometry: Geometry) -> list[np.ndarray]:
+    """Pixels uint8 [H, W] of the rows that have any, of a geometry that keeps proportions; views of the table."""
+    columns = (table[name].to_pylist() for name in ("height", "width"))
+    return [
+        np.frombuffer(pixels.as_buffer(), np.uint8).reshape(size_within(height, width, geometry.image_size))
+        for pixels, height, width in zip(table[geometry.column], *columns, strict=True)
+        if pixels.is_valid
+    ]

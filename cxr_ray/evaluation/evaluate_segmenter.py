@@ -1,0 +1,223 @@
+"""Judge the masks of a segmenter by those of a dataset: metrics, a figure sheet, rows and one page to read."""
+
+import json
+import logging
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cxr_ray.archive.datasets import read_dataset
+from cxr_ray.archive.run_record import write_run_record
+from cxr_ray.archive.tables import iter_batches, read_schema, write_table
+from cxr_ray.archive.uris import exists, join_uri, write_bytes
+from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
+from cxr_ray.errors import DatasetError
+from cxr_ray.evaluation.evaluate_classifier import count_errors
+from cxr_ray.evaluation.provenance import describe
+from cxr_ray.evaluation.segmentation_metrics import METRICS, mask_agreement, report_text, summarise
+from cxr_ray.evaluation.segmentation_sheet import draw_panels, segmentation_report_html, sheet_png
+from cxr_ray.evaluation.true_masks import load_pictures, masks_of
+from cxr_ray.evaluation.truth_join import MISSING, refuse_duplicates
+from cxr_ray.imaging.decode import DecodedImage
+from cxr_ray.schema import PROVENANCE_FIELDS
+
+SEGMENTED = ("ok", "empty")  # the statuses of an image that has a mask, be it one of no pixel
+TRUTH_UNREADABLE = "truth_unreadable"  # status of an image whose true mask cannot be read, beside those of its row
+MASK_COLUMNS = ["image_id", "status", "error_kind", "mask_height", "mask_width", "mask_counts"]
+JUDGEMENT = pa.schema(
+    [
+        ("status", pa.string()),
+        ("error_kind", pa.string()),
+        *((metric, pa.float64()) for metric in METRICS),
+        ("predicted_area_fraction", pa.float64()),
+        ("true_area_fraction", pa.float64()),
+    ]
+)
+ROWS_AT_ONCE = 1024  # taken from Arrow together, and between two lines of the log
+NAMED = 5  # images without a row that the report names
+log = logging.getLogger("cxr_ray")
+
+
+def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
+    """Write metrics.json, report.txt, report.html, segmentations.png and rows.parquet to `output_uri`.
+
+    Returns:
+        The content of metrics.json. The report's text and the URI of the page are printed.
+
+    Raises:
+        DatasetError: if an image stands twice, a row of masks is not what it says, or no image of the split has
+            both masks.
+        StorageError: if a table cannot be read, or the output not be written.
+    """
+    dataset = read_dataset(config.dataset_uri)
+    refuse_duplicates(dataset, config.dataset_uri, "prepare the dataset again")
+    of_split = dataset if config.split == "all" else dataset.filter(pc.equal(dataset["split"], config.split))
+    images = of_split.filter(pc.is_valid(of_split["mask_uri"]))
+    masks = read_masks(config.predictions_uri, images["image_id"])
+    joined = join_masks(images, masks)
+    require_segmented(joined, config)
+    rows = judge(joined, config)
+
+    metrics = measure(rows, config) | {"n_without_truth": of_split.num_rows - images.num_rows}
+    metrics["provenance"] = describe(rows, dataset, config)  # has all that it reads
+    report, panels = report_text(metrics), draw_panels(joined, rows)
+    files = {
+        "metrics.json": (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode(),
+        "report.txt": report.encode(),
+        "report.html": segmentation_report_html(metrics, panels).encode(),
+        "segmentations.png": sheet_png(panels),
+    }
+    for name, content in files.items():
+        write_bytes(join_uri(config.output_uri, name), content)
+    write_table(rows, join_uri(config.output_uri, "rows.parquet"))
+    write_run_record(config.output_uri, config, dsc=metrics["dsc"]["mean"], nsd=metrics["nsd"]["mean"])
+    print(f"{report}\n{join_uri(config.output_uri, 'report.html')}")
+    return metrics
+
+
+def read_masks(uri: str, image_ids: pa.ChunkedArray) -> pa.Table:
+    """Rows of `image_ids` in the masks at `uri`, or in the folder `masks` of a job's output.
+
+    The table is streamed: what an archive holds beside these images never is in memory together.
+
+    Raises:
+        DatasetError: if one of the images has more than one row.
+        StorageError: if there is no table, or it lacks a column.
+    """
+    inner = join_uri(uri, "masks")
+    folder = inner if exists(inner) else uri
+    present = read_schema(folder).names
+    columns = MASK_COLUMNS + [field.name for field in PROVENANCE_FIELDS if field.name in present]
+    wanted = pc.unique(image_ids)
+    found = [
+        batch.filter(pc.is_in(batch["image_id"], value_set=wanted))
+        for batch in iter_batches(folder, columns, batch_rows=8192)
+    ]
+    masks = pa.Table.from_batches(found) if found else read_schema(folder).empty_table().select(columns)
+    for field in PROVENANCE_FIELDS:  # masks of other tools may not say where they come from
+        if field.name not in columns:
+            masks = masks.append_column(field.name, pa.nulls(masks.num_rows, field.type))
+    refuse_duplicates(masks, folder, "segment into an empty output, or with --overwrite")
+    return masks
+
+
+def join_masks(images: pa.Table, masks: pa.Table) -> pa.Table:
+    """One row per image, sorted by `image_id`; `status` is `missing` where it has no row of masks.
+
+    Args:
+        images: rows of `schema.DATASET` with a `mask_uri`, each `image_id` once.
+        masks: rows of `read_masks`, each `image_id` once.
+
+    Raises:
+        DatasetError: if a row with status `ok` has no mask.
+    """
+    parts = ("mask_height", "mask_width", "mask_counts")
+    whole = pc.and_(pc.and_(*(pc.is_valid(masks[name]) for name in parts[:2])), pc.is_valid(masks[parts[2]]))
+    hollow = masks.filter(pc.and_(pc.equal(masks["status"], "ok"), pc.invert(whole)))
+    if hollow.num_rows:
+        raise DatasetError(
+            f"{hollow.num_rows} rows of masks have status ok but no mask, first {hollow['image_id'][0].as_py()!r};"
+            " segment these images again"
+        )
+    truth = images.select(["image_id", "uri", "label", "mask_uri"])
+    joined = truth.join(masks, keys="image_id", join_type="left outer").sort_by("image_id")
+    position = joined.column_names.index("status")
+    return joined.set_column(position, "status", pc.fill_null(joined["status"], MISSING))
+
+
+def require_segmented(joined: pa.Table, config: EvaluateSegmenterConfig) -> None:
+    """Raise a DatasetError that names both tables unless an image has a true mask and a row that is no error."""
+    split = f"split {config.split!r} of {config.dataset_uri}"
+    if not joined.num_rows:
+        raise DatasetError(f"{split} has no image with a mask_uri; choose another split, or prepare masks as well")
+    if pc.any(pc.is_in(joined["status"], value_set=pa.array(SEGMENTED))).as_py():
+        return
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in count_errors(joined).items())
+    images = f"the {joined.num_rows:,} images with a mask_uri in {split}"
+    if kinds:
+        raise DatasetError(f"{config.predictions_uri} segmented none of {images}; mend the errors: {kinds}")
+    raise DatasetError(f"{config.predictions_uri} holds no row for {images}; segment the archive behind the dataset")
+
+
+def judge(joined: pa.Table, config: EvaluateSegmenterConfig) -> pa.Table:
+    """Rows of `join_masks` with `JUDGEMENT` in place of the masks; figures are null where there was no comparison.
+
+    Raises:
+        DatasetError: if the true mask of no image can be read.
+        StorageError: if a predicted mask cannot be decoded.
+    """
+    is_segmented = pc.is_in(joined["status"], value_set=pa.array(SEGMENTED))
+    truths = load_pictures(joined["mask_uri"].filter(is_segmented).to_pylist())
+    judgements: list[dict[str, Any]] = []
+    for start in range(0, joined.num_rows, ROWS_AT_ONCE):
+        rows = joined.slice(start, ROWS_AT_ONCE).to_pylist()
+        judgements += [_judgement(row, next(truths) if row["status"] in SEGMENTED else None, config) for row in rows]
+        log.info("judged %d of %d images", len(judgements), joined.num_rows)
+    if not any(judgement["status"] in SEGMENTED for judgement in judgements):
+        kind = next(one["error_kind"] for one in judgements if one["status"] == TRUTH_UNREADABLE)
+        raise DatasetError(f"no true mask of {config.dataset_uri} can be read ({kind}); prepare the dataset again")
+    judged = pa.Table.from_pylist(judgements, JUDGEMENT)
+    kept = joined.select(["image_id", "uri", "label", *(field.name for field in PROVENANCE_FIELDS)])
+    for position, name in enumerate(judged.column_names, start=3):
+        kept = kept.add_column(position, name, judged[name])
+    return kept
+
+
+def _judgement(row: dict[str, Any], truth: DecodedImage | None, config: EvaluateSegmenterConfig) -> dict[str, Any]:
+    """Values of `JUDGEMENT` for one image; there is no `truth` where there is nothing to compare it with."""
+    if truth is None:
+        return {"status": row["status"], "error_kind": row["error_kind"]}
+    if truth.pixels is None:
+        return {"status": TRUTH_UNREADABLE, "error_kind": truth.error_kind}
+    predicted, true = masks_of(row, truth.pixels)
+    spacing = None if config.pixel_spacing_mm is None else (config.pixel_spacing_mm, config.pixel_spacing_mm)
+    agreement = mask_agreement(predicted, true, tolerance=config.tolerance, spacing=spacing)
+    return {
+        "status": row["status"],
+        **{metric: getattr(agreement, metric) for metric in METRICS},
+        "predicted_area_fraction": agreement.predicted_area / true.size,
+        "true_area_fraction": agreement.true_area / true.size,
+    }
+
+
+def measure(rows: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
+    """Metrics, ready for strict JSON, of the rows from `judge`.
+
+    Failures (errors and images without a row) are left out of every figure but `dsc_failures_as_zero`.
+    """
+    judged = rows.filter(pc.is_in(rows["status"], value_set=pa.array(SEGMENTED)))
+    missing = rows.filter(pc.equal(rows["status"], MISSING))["image_id"].to_pylist()
+    errors = count_errors(rows)
+    failures = sum(errors.values()) + len(missing)
+    areas = [judged[name].to_numpy() > 0 for name in ("predicted_area_fraction", "true_area_fraction")]
+    labels = sorted(filter(None, pc.unique(rows["label"]).to_pylist()))
+    return {
+        "n_images": rows.num_rows,
+        "n_judged": judged.num_rows,
+        "n_failures": failures,
+        "n_errors": failures - len(missing),
+        "n_missing": len(missing),
+        "missing_first": missing[:NAMED],
+        "errors_by_kind": errors,
+        "n_truth_unreadable": rows.num_rows - judged.num_rows - failures,
+        "n_both_empty": int((~areas[0] & ~areas[1]).sum()),
+        "n_one_empty": int((areas[0] ^ areas[1]).sum()),
+        **_summary(judged, config),
+        "dsc_failures_as_zero": pc.sum(judged["dsc"]).as_py() / (judged.num_rows + failures),
+        "per_class": {label: _of_class(rows.filter(pc.equal(rows["label"], label)), config) for label in labels},
+        **{name: getattr(config, name) for name in ("tolerance", "tolerance_unit", "pixel_spacing_mm")},
+        **{name: getattr(config, name) for name in ("bootstrap_draws", "seed")},
+    }
+
+
+def _of_class(rows: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
+    judged = rows.filter(pc.is_in(rows["status"], value_set=pa.array(SEGMENTED)))
+    failed = pc.sum(pc.is_in(rows["status"], value_set=pa.array(["error", MISSING]))).as_py()
+    counts = {"n_images": rows.num_rows, "n_judged": judged.num_rows, "n_failures": failed}
+    return counts | _summary(judged, config)
+
+
+def _summary(judged: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
+    values = {metric: judged[metric].to_numpy() for metric in METRICS}
+    return dict(summarise(values, draws=config.bootstrap_draws, seed=config.seed))
