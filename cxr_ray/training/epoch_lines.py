@@ -29,14 +29,14 @@ class EpochLog:
     """Collects the report of every epoch, and hears of one that has none."""
 
     def __init__(self) -> None:
-        self.reports: list[EpochReport] = []
+        self.reports: list[Any] = []
         self._diverged_in: int | None = None
 
-    def add(self, report: EpochReport) -> None:
-        """Take the report of one epoch."""
+    def add(self, report: Any) -> None:
+        """Take the report of one epoch, or a line about one."""
         self.reports.append(report)
 
-    def since(self, seen: int) -> list[EpochReport]:
+    def since(self, seen: int) -> list[Any]:
         """Reports after the first `seen`."""
         return self.reports[seen:]
 
@@ -50,7 +50,7 @@ class EpochLog:
 
 
 @contextmanager
-def reported_epochs(on_epoch: Callable[[EpochReport], None]) -> Iterator[ActorHandle]:
+def reported_epochs(on_epoch: Callable[[Any], None]) -> Iterator[ActorHandle]:
     """An `EpochLog` whose reports are handed to `on_epoch`, in a thread, until the block ends."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     epoch_log = EpochLog.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
@@ -64,13 +64,18 @@ def reported_epochs(on_epoch: Callable[[EpochReport], None]) -> Iterator[ActorHa
         thread.join(timeout=60)
 
 
-def _hand_on(epoch_log: ActorHandle, on_epoch: Callable[[EpochReport], None], stop: threading.Event) -> None:
+def _hand_on(epoch_log: ActorHandle, on_epoch: Callable[[Any], None], stop: threading.Event) -> None:
     seen, ending = 0, False
     while not ending:
         ending = stop.wait(1.0)
         for report in ray.get(epoch_log.since.remote(seen)):
             seen += 1
             on_epoch(report)
+
+
+def print_line(text: str) -> None:
+    """To standard output, at once also where that is a file."""
+    print(text, flush=True)
 
 
 def epoch_line(metrics: dict[str, Any], total: int) -> str:

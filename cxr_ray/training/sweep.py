@@ -1,20 +1,24 @@
 """Several recipes on one dataset, as many at once as the cluster holds, and a table to compare them."""
 
 import logging
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import ray
 from ray import tune
+from ray.actor import ActorHandle
 
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import absolute_uri, join_uri
 from cxr_ray.config import TrainClassifierConfig, read_recipe
 from cxr_ray.errors import ConfigError, CxrRayError, TrainingError
 from cxr_ray.scoring.session import ray_session
+from cxr_ray.training.epoch_lines import print_line, reported_epochs
 from cxr_ray.training.workers import alive_nodes, cpus_per_worker, worker_slots
 
 log = logging.getLogger("cxr_ray")
@@ -32,23 +36,19 @@ def sweep_classifiers(config: TrainClassifierConfig) -> list[dict[str, Any]]:
         ConfigError: if a recipe cannot be read or two have one name.
         TrainingError: after all have ended, naming those that failed.
     """
-    from cxr_ray.training.train_classifier import train_classifier
-
     base = replace(config, output_uri=absolute_uri(config.output_uri), sweep=())
     trials = {name: recipe_config(base, path, name) for name, path in named_recipes(config.sweep).items()}
-
-    def trial(chosen: dict[str, str]) -> dict[str, Any]:
-        try:
-            card = train_classifier(trials[chosen["recipe"]])
-        except CxrRayError as error:
-            return {"problem": str(error)}
-        return {name: card.metrics[name] for name in ("epoch", *COLUMNS)} | {"model_id": card.model_id}
-
-    with ray_session(), tempfile.TemporaryDirectory(prefix="cxr_ray_sweep_") as folder:
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or Tune prints a folder that is gone after the sweep
+    with (
+        ray_session(),
+        tempfile.TemporaryDirectory(prefix="cxr_ray_sweep_") as folder,
+        reported_epochs(print_line) as lines,
+    ):
         at_once = trials_at_once(list(trials.values()))
         log.info("%s recipes, %s at once", len(trials), at_once)
         tuner = tune.Tuner(
-            tune.with_resources(trial, {"memory": 1}),  # it only starts workers, which reserve CPUs for themselves
+            # A trial only starts workers, which reserve CPUs for themselves; Tune refuses one that reserves nothing.
+            tune.with_resources(_trial(trials, lines), {"memory": 1}),
             param_space={"recipe": tune.grid_search(list(trials))},
             tune_config=tune.TuneConfig(max_concurrent_trials=at_once),
             run_config=tune.RunConfig(storage_path=folder, verbose=0),
@@ -65,6 +65,22 @@ def sweep_classifiers(config: TrainClassifierConfig) -> list[dict[str, Any]]:
     ]:
         raise TrainingError("; ".join(problems))
     return rows
+
+
+def _trial(trials: dict[str, TrainClassifierConfig], lines: ActorHandle) -> Callable[[dict[str, str]], dict[str, Any]]:
+    """What Tune runs for each recipe; its lines go to the driver."""
+
+    def trial(chosen: dict[str, str]) -> dict[str, Any]:
+        from cxr_ray.training.train_classifier import train_classifier
+
+        name = chosen["recipe"]
+        try:
+            card = train_classifier(trials[name], lambda text: ray.get(lines.add.remote(f"{name}: {text}")))
+        except CxrRayError as error:
+            return {"problem": str(error)}
+        return {column: card.metrics[column] for column in ("epoch", *COLUMNS)} | {"model_id": card.model_id}
+
+    return trial
 
 
 def named_recipes(paths: Sequence[str]) -> dict[str, str]:

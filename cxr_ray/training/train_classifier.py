@@ -1,7 +1,7 @@
 """A dataset to a model bundle, through Ray Train."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from cxr_ray.schema import probability_column
 from cxr_ray.scoring.session import ray_session
 from cxr_ray.training.cached_feed import cache_pixels
 from cxr_ray.training.classifier_task import ClassifierTask
-from cxr_ray.training.epoch_lines import EpochReport, epoch_line, reported_epochs
+from cxr_ray.training.epoch_lines import EpochReport, epoch_line, print_line, reported_epochs
 from cxr_ray.training.feed_choice import fits_memory
 from cxr_ray.training.learning_rate import peak_learning_rate
 from cxr_ray.training.streamed_feed import SharedOut, streamed_images
@@ -39,10 +39,14 @@ from cxr_ray.training.workers import scaling_of
 log = logging.getLogger("cxr_ray")
 
 
-def train_classifier(config: TrainClassifierConfig) -> ModelCard:
+def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object] = print_line) -> ModelCard:
     """Train on the dataset's train split, choose the epoch by its val split, write the bundle to `config.output_uri`.
 
     The same command on the same output goes on from the last epoch that was finished there.
+
+    Args:
+        config: what to train on, what, how and where to.
+        show: called with a line for each epoch, and with the summary.
 
     Raises:
         DatasetError: if a split is too small, fewer than two classes are labelled, or an image cannot be read.
@@ -58,11 +62,14 @@ def train_classifier(config: TrainClassifierConfig) -> ModelCard:
     fingerprint = dataset_fingerprint(dataset)
     output = TrainingOutput(config.output_uri, TrainingSignature.of(config, fingerprint))
     if card := output.claim(overwrite=config.overwrite):
-        print(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
+        show(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
         return card
     with ray_session():
-        result = _fit(config, output, rows, labels, fingerprint)
-        return _publish(config, output, result)
+        with _epochs_reported(config, labels, show) as listener:
+            result = _fit(config, output, rows, labels=labels, fingerprint=fingerprint, listener=listener)
+        card, history = _publish(config, output, result)
+        show(_summary(config, card, history))
+        return card
 
 
 def class_labels(dataset: pa.Table) -> tuple[str, ...]:
@@ -108,8 +115,10 @@ def _fit(
     config: TrainClassifierConfig,
     output: TrainingOutput,
     rows: dict[str, pa.Table],
+    *,
     labels: tuple[str, ...],
     fingerprint: str,
+    listener: ActorHandle,
 ) -> Result:
     images = sum(table.num_rows for table in rows.values())
     is_cached = config.feed == "cache" or (config.feed == "auto" and fits_memory(images, config.image_size))
@@ -117,41 +126,40 @@ def _fit(
     log.info("%s train and %s val images of %s classes", rows["train"].num_rows, rows["val"].num_rows, len(labels))
     log.info(_rate_line(config))
     fs, state_path = open_filesystem(output.state_uri)
-    with _epochs_reported(config, labels) as listener:
-        task = ClassifierTask(
-            config=config,
-            labels=labels,
-            targets={split: targets_of(table, labels) for split, table in rows.items()},
-            cached=_cached(config, rows) if is_cached else None,
-            dataset_fingerprint=fingerprint,
-            threads=threads,
-            listener=listener,
+    task = ClassifierTask(
+        config=config,
+        labels=labels,
+        targets={split: targets_of(table, labels) for split, table in rows.items()},
+        cached=_cached(config, rows) if is_cached else None,
+        dataset_fingerprint=fingerprint,
+        threads=threads,
+        listener=listener,
+    )
+    trainer = TorchTrainer(
+        train_loop_per_worker,
+        train_loop_config={"task": task},
+        scaling_config=scaling,
+        datasets=None if is_cached else _streams(config, rows),
+        dataset_config=SharedOut(),
+        run_config=RunConfig(
+            name="train",
+            storage_path=state_path,
+            storage_filesystem=arrow_filesystem(fs),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            failure_config=FailureConfig(max_failures=config.max_failures),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise TrainingError(
+            f"training failed: {_cause(error)}; the same command goes on from the last epoch"
+        ) from error
+    if epoch := ray.get(listener.diverged_in.remote()):
+        raise TrainingError(
+            f"the loss is no finite number in epoch {epoch}; start over with --overwrite and a lower --learning-rate"
         )
-        trainer = TorchTrainer(
-            train_loop_per_worker,
-            train_loop_config={"task": task},
-            scaling_config=scaling,
-            datasets=None if is_cached else _streams(config, rows),
-            dataset_config=SharedOut(),
-            run_config=RunConfig(
-                name="train",
-                storage_path=state_path,
-                storage_filesystem=arrow_filesystem(fs),
-                checkpoint_config=CheckpointConfig(num_to_keep=1),
-                failure_config=FailureConfig(max_failures=config.max_failures),
-            ),
-        )
-        try:
-            result = trainer.fit()
-        except ray.train.TrainingFailedError as error:
-            raise TrainingError(
-                f"training failed: {_cause(error)}; the same command goes on from the last epoch"
-            ) from error
-        if epoch := ray.get(listener.diverged_in.remote()):
-            raise TrainingError(
-                f"the loss is no finite number in epoch {epoch}; start over with --overwrite and a lower --learning-rate"
-            )
-        return result
+    return result
 
 
 def _cached(config: TrainClassifierConfig, rows: dict[str, pa.Table]) -> dict[str, list[ray.ObjectRef]]:
@@ -181,15 +189,17 @@ def _cause(error: BaseException) -> str:
 
 
 @contextmanager
-def _epochs_reported(config: TrainClassifierConfig, labels: tuple[str, ...]) -> Iterator[ActorHandle]:
-    """An actor whose reports become lines on the terminal and entries of TensorBoard."""
+def _epochs_reported(
+    config: TrainClassifierConfig, labels: tuple[str, ...], show: Callable[[str], object]
+) -> Iterator[ActorHandle]:
+    """An actor whose reports become lines that are shown and entries of TensorBoard."""
     board: list[TensorBoardLog] = []
 
     def on_epoch(report: EpochReport) -> None:
         if not board:
             uri = join_uri(config.output_uri, "tensorboard")
             board.append(TensorBoardLog(uri, labels, first_epoch=report.metrics["epoch"]))
-        print(epoch_line(report.metrics, config.epochs), flush=True)
+        show(epoch_line(report.metrics, config.epochs))
         board[0].add(report)
 
     with reported_epochs(on_epoch) as listener:
@@ -198,8 +208,10 @@ def _epochs_reported(config: TrainClassifierConfig, labels: tuple[str, ...]) -> 
         opened.close()
 
 
-def _publish(config: TrainClassifierConfig, output: TrainingOutput, result: Result) -> ModelCard:
-    """Copy the best epoch's bundle to the output; write history and `run.json` beside it."""
+def _publish(
+    config: TrainClassifierConfig, output: TrainingOutput, result: Result
+) -> tuple[ModelCard, list[dict[str, Any]]]:
+    """Copy the best epoch's bundle to the output, write history and `run.json` beside it; its card and the history."""
     with result.checkpoint.as_directory() as folder:
         progress, _ = read_state(Path(folder))
         for name in (WEIGHTS_NAME, CARD_NAME):
@@ -208,8 +220,7 @@ def _publish(config: TrainClassifierConfig, output: TrainingOutput, result: Resu
     card = read_card(config.output_uri)
     write_run_record(config.output_uri, config, model_id=card.model_id, metrics=card.metrics)
     output.conclude()
-    print(_summary(config, card, progress.history))
-    return card
+    return card, progress.history
 
 
 def _summary(config: TrainClassifierConfig, card: ModelCard, history: list[dict[str, Any]]) -> str:

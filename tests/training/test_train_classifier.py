@@ -221,4 +221,5 @@ def test_a_sweep_compares_its_recipes_and_names_one_that_diverged(ray_cluster, d
     assert history_of(tmp_path / "out/good").num_rows == 2, "a flag overrides the recipe"
     assert not (tmp_path / "out/wild/model.json").exists()
     table = capsys.readouterr().out
+    assert "good: epoch   2/2" in table
     assert table.index("good ") < table.index("wild    failed")
