@@ -1,6 +1,5 @@
 """BiomedCLIP's weights in three layouts: our own, open_clip's and the Hugging Face one; told apart by their names."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,11 +7,12 @@ from math import isqrt
 
 import torch
 
-from cxr_ray.archive.uris import exists, join_uri, named_failures, open_filesystem, read_bytes, write_bytes
+from cxr_ray.archive.uris import exists, join_uri, read_bytes, write_bytes
 from cxr_ray.errors import BundleError, ConfigError, StorageError
 from cxr_ray.models.biomedclip import BiomedClip, BiomedClipConfig, PromptTokenizer
 from cxr_ray.models.bundle import WEIGHTS_NAME
-from cxr_ray.models.starting_weights import PREFIXES, State, read_state
+from cxr_ray.models.state_file import State, metadata_of, state_of
+from cxr_ray.models.weights_cache import fetch_weights, is_folder
 
 VOCABULARY_NAME = "vocab.txt"
 WEIGHTS_NAMES = (WEIGHTS_NAME, "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
@@ -143,20 +143,58 @@ class _Layout:
 LAYOUTS = (_Layout(0, dict, dict), _Layout(1, from_open_clip, to_open_clip), _Layout(2, from_hf, to_hf))
 
 
-def load_biomedclip(uri: str) -> BiomedClip:
+class StoredBiomedClip(BiomedClip):
+    """A BiomedCLIP that was read from a file; outputs name it by its `model_id`."""
+
+    def __init__(self, config: BiomedClipConfig, model_id: str) -> None:
+        super().__init__(config)
+        self.model_id = model_id
+
+
+def load_biomedclip(uri: str, *, sha256: str | None = None) -> StoredBiomedClip:
     """The model at `uri`, in eval mode, fp32, on the CPU.
 
     Args:
         uri: a safetensors file, a state dict that needs no code to unpickle, or a folder that holds one under its usual
             name; in any of the three layouts.
+        sha256: 64 hex digits that the file must have.
 
     Raises:
-        BundleError: if there is no such file, it holds anything but tensors, or they are not BiomedCLIP's.
+        BundleError: if there is no such file, it is another than the one meant, it holds anything but tensors, or they
+            are not BiomedCLIP's.
     """
-    config, state = read_weights(uri)
-    model = BiomedClip(config)
+    file_uri = clip_weights_uri(uri)
+    try:
+        weights = fetch_weights(file_uri, sha256)
+    except StorageError as error:
+        raise BundleError(f"no BiomedCLIP weights: {error}") from error
+    config, state = read_weights(file_uri, weights.data)
+    model = StoredBiomedClip(config, clip_model_id(weights.sha256))
     model.load_state_dict(state)
     return model.eval()
+
+
+def clip_model_id(sha256: str) -> str:
+    """What outputs call the BiomedCLIP whose weights file has this sha256."""
+    return f"biomedclip-{sha256[:12]}"
+
+
+def clip_weights_uri(uri: str) -> str:
+    """The weights file that `load_biomedclip` reads: `uri`, or the one with a usual name if that is a folder.
+
+    Raises:
+        BundleError: if the folder has none, or the storage does not answer.
+    """
+    try:
+        if not is_folder(uri):
+            return uri
+        candidates = [join_uri(uri, name) for name in WEIGHTS_NAMES]
+        found = next((candidate for candidate in candidates if exists(candidate)), None)
+    except StorageError as error:
+        raise BundleError(f"no BiomedCLIP weights: {error}") from error
+    if found is None:
+        raise BundleError(f"no BiomedCLIP weights in {uri}: it has none of {', '.join(WEIGHTS_NAMES)}; name the file")
+    return found
 
 
 def load_tokenizer(uri: str, config: BiomedClipConfig) -> PromptTokenizer:
@@ -166,7 +204,7 @@ def load_tokenizer(uri: str, config: BiomedClipConfig) -> PromptTokenizer:
         BundleError: if there is none, or it does not belong to a model of `config`.
     """
     try:
-        vocabulary_uri = join_uri(uri if _is_folder(uri) else uri.rpartition("/")[0] or ".", VOCABULARY_NAME)
+        vocabulary_uri = join_uri(uri if is_folder(uri) else uri.rpartition("/")[0] or ".", VOCABULARY_NAME)
         lines = read_bytes(vocabulary_uri).decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
         tokenizer = PromptTokenizer(lines, context=config.context)
     except StorageError as error:
@@ -190,20 +228,20 @@ def save_biomedclip(uri: str, model: BiomedClip, tokenizer: PromptTokenizer) -> 
     write_bytes(join_uri(uri, WEIGHTS_NAME), save(state, untold))
 
 
-def read_weights(uri: str) -> tuple[BiomedClipConfig, State]:
-    """Sizes of the model at `uri`, and its tensors under our names; see `load_biomedclip`."""
-    state, metadata = _read(uri)
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    state = {name: tensor for name, tensor in state.items() if not name.endswith(BUFFERS)}
+def read_weights(uri: str, data: bytes) -> tuple[BiomedClipConfig, State]:
+    """Sizes of the model whose weights file, from `uri`, holds `data`, and its tensors under our names.
+
+    Raises:
+        BundleError: if the file holds anything but tensors, or they are not BiomedCLIP's.
+    """
+    state = {name: tensor for name, tensor in state_of(uri, data).items() if not name.endswith(BUFFERS)}
     layout = next((layout for layout in LAYOUTS if NAMES[1][layout.column] in state), None)
     if layout is None:
         raise BundleError(f"{uri} holds {len(state)} tensors but no BiomedCLIP; name weights of that architecture")
     ours = layout.to_ours(state)
     _refuse(uri, _faults_of_rank(ours, {row[0]: row[layout.column] for row in NAMES}))
     try:
-        config = infer_config(ours, metadata)
+        config = infer_config(ours, metadata_of(data))
     except (ValueError, ConfigError) as error:
         raise BundleError(f"{uri} has sizes that fit no BiomedCLIP: {error}") from error
     _compare(uri, state, layout, config)
@@ -277,38 +315,3 @@ def _refuse(uri: str, faults: Mapping[str, list[str]]) -> None:
     ]
     if told:
         raise BundleError(f"{uri} is no BiomedCLIP: it {'; it '.join(told)}; name a checkpoint of that architecture")
-
-
-def _read(uri: str) -> tuple[State, dict[str, str]]:
-    """Tensors of the file, or of the folder's file, and the metadata of a safetensors file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        file_uri = _weights_in(uri) if _is_folder(uri) else uri
-        if not file_uri.endswith(".safetensors"):
-            return read_state(file_uri), {}
-        data = read_bytes(file_uri)
-        state = load(data)
-    except StorageError as error:
-        raise BundleError(f"no BiomedCLIP weights: {error}") from error
-    except SafetensorError as error:
-        raise BundleError(f"{file_uri} is no safetensors file: {error}; fetch or export the weights again") from error
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return state, header.get("__metadata__", {})
-
-
-def _weights_in(folder: str) -> str:
-    candidates = [join_uri(folder, name) for name in WEIGHTS_NAMES]
-    found = next((uri for uri in candidates if exists(uri)), None)
-    if found is None:
-        raise BundleError(
-            f"no BiomedCLIP weights in {folder}: it has none of {', '.join(WEIGHTS_NAMES)}; name the file"
-        )
-    return found
-
-
-def _is_folder(uri: str) -> bool:
-    fs, path = open_filesystem(uri)
-    with named_failures("read", uri):
-        return bool(fs.isdir(path))

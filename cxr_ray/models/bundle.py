@@ -2,20 +2,19 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from filelock import FileLock
 from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from cxr_ray import __version__
-from cxr_ray.archive.uris import is_local, join_uri, open_filesystem, read_bytes, write_bytes
+from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
 from cxr_ray.errors import BundleError, StorageError
 from cxr_ray.imaging.resize import INTERPOLATIONS
+from cxr_ray.models.state_file import safetensors_of
+from cxr_ray.models.weights_cache import OtherWeightsError, fetch_weights
 from cxr_ray.schema import probability_column
 
 if TYPE_CHECKING:
@@ -119,43 +118,14 @@ def load_weights(uri: str, card: ModelCard) -> "dict[str, torch.Tensor]":
     Raises:
         BundleError: if the file is missing, is not the one that `card` was written for, or is no safetensors file.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     weights_uri = join_uri(uri, WEIGHTS_NAME)
-    fetch = _checked_bytes if is_local(open_filesystem(uri)[0]) else _cached_on_node
     try:
-        return load(fetch(weights_uri, card.weights_sha256))
-    except SafetensorError as error:
-        raise BundleError(f"{weights_uri} is no safetensors file: {error}; train or export the model again") from error
-
-
-def _cached_on_node(uri: str, sha256: str) -> bytes:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cxr_ray" / "weights"
-    cache.mkdir(parents=True, exist_ok=True)
-    path = cache / f"{sha256}.safetensors"
-    with FileLock(f"{path}.lock"):
-        if path.exists() and _sha256(data := path.read_bytes()) == sha256:
-            return data
-        data = _checked_bytes(uri, sha256)
-        part = path.with_suffix(".part")
-        part.write_bytes(data)
-        part.replace(path)
-        return data
-
-
-def _checked_bytes(uri: str, sha256: str) -> bytes:
-    try:
-        data = read_bytes(uri)
+        weights = fetch_weights(weights_uri, card.weights_sha256)
     except StorageError as error:
         raise BundleError(f"the bundle is incomplete: {error}") from error
-    if _sha256(data) != sha256:
+    except OtherWeightsError as error:
         raise BundleError(
-            f"{uri} was altered or belongs to another model: "
-            f"its sha256 is {_sha256(data)[:12]}..., its card says {sha256[:12]}..."
-        )
-    return data
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+            f"{weights_uri} was altered or belongs to another model: "
+            f"its sha256 is {error.found[:12]}..., its card says {card.weights_sha256[:12]}..."
+        ) from error
+    return safetensors_of(weights_uri, weights.data, mend="train or export the model again")

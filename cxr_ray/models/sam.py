@@ -1,19 +1,13 @@
 """SAM: grey radiographs encoded in batches, once each, then any number of boxes and points decoded to masks."""
 
-import hashlib
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from cxr_ray.archive.uris import read_bytes
-from cxr_ray.errors import BundleError, ConfigError, StorageError
 from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.models.precision import Precision, autocast, native_precision
@@ -21,13 +15,8 @@ from cxr_ray.models.precision import Precision, autocast, native_precision
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam as SamModel
 
-State = dict[str, torch.Tensor]
-
 PATCH_SIZE = 16
 WINDOW_SIZE = 14
-REFUSALS = (UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
-UNREADABLE = (*REFUSALS, AssertionError, struct.error)
-"""What `torch.load(weights_only=True)` raises of a damaged file, or of one that wants code to be run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,112 +250,3 @@ def _checked_prompts(
     if labels.shape != points.shape[:2]:
         raise ValueError(f"point_labels must be {list(points.shape[:2])} as the points are; got {list(labels.shape)}")
     return points, labels
-
-
-def load_sam(
-    uri: str,
-    model_type: str | None = None,
-    *,
-    sha256: str | None = None,
-    device: str | None = None,
-    precision: Precision = "auto",
-) -> Sam:
-    """The SAM whose weights stand at `uri`, named by its type and the first 12 hex digits of the file's sha256.
-
-    Args:
-        uri: a safetensors file, or a state dict that needs no code to unpickle, as those published.
-        model_type: a key of `SAM_CONFIGS`; read off the shapes of the weights if None, whatever their sizes.
-        sha256: 64 hex digits that the file must have.
-        device: as of `Sam`.
-        precision: likewise.
-
-    Raises:
-        ConfigError: if there is no such type.
-        BundleError: if there is no such file, it is another than the one meant, or it holds no SAM of this type.
-    """
-    if model_type is not None and model_type not in SAM_CONFIGS:
-        raise ConfigError(f"no SAM of type {model_type!r}; choose one of {', '.join(SAM_CONFIGS)}")
-    try:
-        data = read_bytes(uri)
-    except StorageError as error:
-        raise BundleError(f"no SAM weights: {error}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256.lower():
-        raise BundleError(f"{uri} is not the file that was meant: its sha256 is {found}, not {sha256}; fetch it again")
-    state = _state_of(uri, data)
-    config = _config_in(uri, state, model_type)
-    with torch.device("meta"):  # a vit_h would take longer to draw at random than to read
-        model = build_sam(config)
-    try:
-        model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
-    except RuntimeError as error:
-        raise BundleError(
-            f"{uri} holds no SAM: {str(error).splitlines()[-1].strip()[:200]}; name weights of segment_anything"
-        ) from error
-    return Sam(model, device=device, precision=precision, model_id=f"{sam_type(config)}-{found[:12]}")
-
-
-def sam_type(config: SamConfig) -> str:
-    """`sam_vit_b`, `sam_vit_l` or `sam_vit_h`; `sam` of other sizes."""
-    return next((f"sam_{name}" for name, known in SAM_CONFIGS.items() if known == config), "sam")
-
-
-def config_of(state: Mapping[str, torch.Tensor]) -> SamConfig:
-    """The sizes of the SAM that a state dict belongs to, read off its shapes.
-
-    Raises:
-        KeyError: if a tensor by which a SAM is known is missing.
-        ValueError: if one has not the shape it has in a SAM.
-    """
-    positions = state["image_encoder.pos_embed"].shape
-    if len(positions) != 4 or positions[1] != positions[2]:
-        raise ValueError(f"image_encoder.pos_embed is {list(positions)}, not [1, G, G, C]")
-    offsets: dict[int, torch.Size] = {}
-    while (name := f"image_encoder.blocks.{len(offsets)}.attn.rel_pos_h") in state:
-        offsets[len(offsets)] = state[name].shape
-    if not offsets:
-        raise KeyError(name)
-    grid, width = positions[1], positions[3]
-    head_dim = offsets[0][-1]
-    if not head_dim or width % head_dim:
-        raise ValueError(f"heads of {head_dim} channels do not divide a width of {width}")
-    return SamConfig(
-        encoder_depth=len(offsets),
-        encoder_embed_dim=width,
-        encoder_num_heads=width // head_dim,
-        # a block that sees the whole grid has an offset for every distance in it, one with windows for those in 14
-        encoder_global_attn_indexes=tuple(index for index, shape in offsets.items() if shape[0] == 2 * grid - 1),
-        prompt_embed_dim=state["prompt_encoder.no_mask_embed.weight"].shape[-1],
-        image_size=grid * PATCH_SIZE,
-    )
-
-
-def _config_in(uri: str, state: State, model_type: str | None) -> SamConfig:
-    try:
-        config = config_of(state)
-    except (KeyError, ValueError, IndexError) as error:
-        fault = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise BundleError(f"{uri} holds no SAM: {fault}; name weights of segment_anything") from error
-    if model_type is not None and config != SAM_CONFIGS[model_type]:
-        raise BundleError(
-            f"{uri} holds no sam_{model_type} but {sam_type(config)} of width {config.encoder_embed_dim} and "
-            f"{config.encoder_depth} blocks; name other weights or leave the type out"
-        )
-    return config
-
-
-def _state_of(uri: str, data: bytes) -> State:
-    """Tensors by name of a safetensors file, told by its content, or of one that `torch.save` wrote."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        state: Any = load(data) if data[8:9] == b"{" else torch.load(BytesIO(data), "cpu", weights_only=True)
-    except (SafetensorError, *UNREADABLE) as error:
-        raise BundleError(
-            f"{uri} holds no weights that can be read without running code from it; name a safetensors file or "
-            "the .pth that segment_anything publishes"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise BundleError(f"{uri} holds no state dict but {type(state).__name__}; save model.state_dict()")
-    return state

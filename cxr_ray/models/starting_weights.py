@@ -2,24 +2,18 @@
 
 import logging
 import re
-from io import BytesIO
-from pickle import UnpicklingError
-from typing import Any
 
 import torch
 from torch import nn
 
-from cxr_ray.archive.uris import open_filesystem, read_bytes
-from cxr_ray.errors import BundleError
+from cxr_ray.errors import BundleError, StorageError
 from cxr_ray.models.backbones import classifier_head
 from cxr_ray.models.bundle import load_weights, read_card
+from cxr_ray.models.state_file import State, state_of
+from cxr_ray.models.weights_cache import fetch_weights, is_folder
 
 log = logging.getLogger("cxr_ray")
 
-State = dict[str, torch.Tensor]
-
-NESTS = ("state_dict", "model_state_dict", "model")
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 VIT_NAMES = (
     (r"^class_token$", "cls_token"),
     (r"^encoder\.pos_embedding$", "pos_embed"),
@@ -70,46 +64,16 @@ def read_state(uri: str) -> State:
     Raises:
         BundleError: if there is no such file, or it holds anything but tensors.
     """
-    fs, path = open_filesystem(uri)
-    if fs.isdir(path):
-        return load_weights(uri, read_card(uri))
-    data = read_bytes(uri)
-    if uri.endswith(".safetensors"):
-        return _read_safetensors(uri, data)
     try:
-        state = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise BundleError(
-            f"{uri} is no state dict that can be read without running code from it; "
-            "save model.state_dict() or a safetensors file"
-        ) from error
-    return _tensors_of(uri, state)
-
-
-def _read_safetensors(uri: str, data: bytes) -> State:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        return load(data)
-    except SafetensorError as error:
-        raise BundleError(f"{uri} is no safetensors file: {error}") from error
-
-
-def _tensors_of(uri: str, state: Any) -> State:
-    for nest in NESTS:
-        if isinstance(state, dict) and isinstance(state.get(nest), dict):
-            state = state[nest]
-    if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
-        raise BundleError(f"{uri} holds no state dict but {type(state).__name__}; save model.state_dict()")
-    return {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+        if not is_folder(uri):
+            return state_of(uri, fetch_weights(uri).data)
+    except StorageError as error:
+        raise BundleError(f"no weights to start from: {error}") from error
+    return load_weights(uri, read_card(uri))
 
 
 def named_as_timm(state: State, wanted: State, backbone: str) -> State:
-    """`state` under timm's names, without the prefixes that training frameworks add."""
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    """`state` under timm's names."""
     if backbone == "vit_b16" and "class_token" in state:
         return {_renamed(name): tensor for name, tensor in state.items()}
     if backbone == "densenet121":  # old files write norm.1 where modules now are called norm1

@@ -1,10 +1,13 @@
 """Checkpoints of three layouts give the same model; what is none of them is refused in one line."""
 
+import hashlib
+import uuid
 from collections import OrderedDict
 
+import fsspec
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel
@@ -12,6 +15,8 @@ from transformers import BertConfig, BertModel
 from cxr_ray.errors import BundleError
 from cxr_ray.models.biomedclip import BiomedClip, BiomedClipConfig, PromptTokenizer
 from cxr_ray.models.biomedclip_checkpoint import (
+    clip_model_id,
+    clip_weights_uri,
     from_hf,
     from_open_clip,
     load_biomedclip,
@@ -21,6 +26,7 @@ from cxr_ray.models.biomedclip_checkpoint import (
     to_hf,
     to_open_clip,
 )
+from cxr_ray.models.weights_cache import weights_sha256
 
 SIZES = {
     "vision_hidden": 128,
@@ -260,7 +266,8 @@ def test_the_full_size_has_the_tensors_of_both_published_files():
 
 
 @pytest.mark.parametrize("root", ["{tmp_path}/", "memory://bundles"])
-def test_our_own_bundle_returns_with_its_sizes_and_vocabulary(root, model, pixels, tmp_path):
+def test_our_own_bundle_returns_with_its_sizes_and_vocabulary(root, pixels, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     odd = disturbed(BiomedClip(BiomedClipConfig(**{**SIZES, "vision_heads": 8, "text_heads": 4, "context": 12})))
     uri = f"{root.format(tmp_path=tmp_path)}/clip"
     save_biomedclip(uri, odd, PromptTokenizer(WORDS))
@@ -275,7 +282,7 @@ def test_our_own_bundle_returns_with_its_sizes_and_vocabulary(root, model, pixel
 @pytest.mark.parametrize("layout", [dict, to_open_clip, to_hf])
 def test_sizes_are_read_off_the_tensors_of_any_layout(layout, model, tmp_path):
     torch.save(layout(model.state_dict()), tmp_path / "w.bin")
-    config, state = read_weights(str(tmp_path / "w.bin"))
+    config, state = read_weights("w.bin", (tmp_path / "w.bin").read_bytes())
     assert config == TINY
     assert shapes(state) == shapes(model.state_dict())
 
@@ -352,9 +359,38 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
         BundleError, match=r"none of model\.safetensors, open_clip_model\.safetensors, .*; name the file"
     ):
         load_biomedclip(str(tmp_path))
-    (tmp_path / "w.safetensors").write_bytes(b"no such thing")
-    with pytest.raises(BundleError, match=r"w\.safetensors is no safetensors file"):
+    save_file({"a": torch.zeros(3)}, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"w\.safetensors is no safetensors file: .*; fetch or export"):
         load_biomedclip(str(tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize("content", [b"", b".", b"no such thing"])
+def test_damaged_files_are_refused(content, tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(BundleError, match=r"pytorch_model\.bin is damaged, or no state dict"):
+        load_biomedclip(str(tmp_path))
+
+
+def test_outputs_name_the_model_by_its_file_which_a_driver_knows_without_loading_it(model, tmp_path):
+    save_file(to_hf(model.state_dict()), tmp_path / "model.safetensors")
+    sha256 = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    for uri in (str(tmp_path), f"{tmp_path}/model.safetensors"):
+        assert clip_weights_uri(uri) == f"{tmp_path}/model.safetensors"
+        assert weights_sha256(clip_weights_uri(uri)) == sha256
+        loaded = load_biomedclip(uri, sha256=sha256)
+        assert loaded.model_id == clip_model_id(sha256) == f"biomedclip-{sha256[:12]}"
+    with pytest.raises(BundleError, match=f"sha256 is {sha256}, not {'0' * 64}"):
+        load_biomedclip(str(tmp_path), sha256="0" * 64)
+
+
+def test_a_node_downloads_weights_once(model, pixels, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    uri = f"memory://clip/{uuid.uuid4().hex}/clip.safetensors"
+    fsspec.filesystem("memory").pipe_file(uri, save({n: t.contiguous() for n, t in model.state_dict().items()}))
+    sha256 = weights_sha256(clip_weights_uri(uri))
+    fsspec.filesystem("memory").rm(uri)
+    assert_same_features(load_biomedclip(uri, sha256=sha256), model, pixels)
 
 
 def test_metadata_that_contradicts_the_tensors_is_refused(model, tmp_path):

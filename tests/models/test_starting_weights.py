@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 import torchvision
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from cxr_ray.errors import BundleError
 from cxr_ray.models.backbones import build_backbone
@@ -90,3 +90,34 @@ def test_what_is_no_state_dict_of_the_architecture_is_refused(content, message, 
     with pytest.raises(BundleError, match=message):
         load_starting_weights(model, str(tmp_path / "w.pth"), backbone="resnet50")
     assert "executed" not in capsys.readouterr().out
+
+
+def refused(uri, message):
+    model = build_backbone("efficientnet_b0", num_classes=4, image_size=32)
+    with pytest.raises(BundleError, match=message) as caught:
+        load_starting_weights(model, str(uri), backbone="efficientnet_b0")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b".", b"\x80", b"\x80\x02J\x01.", b"not weights at all"])
+def test_a_damaged_pickle_is_refused_in_one_line(content, tmp_path):
+    (tmp_path / "w.pth").write_bytes(content)
+    refused(tmp_path / "w.pth", r"w\.pth is damaged, or no state dict that can be read")
+
+
+def test_a_damaged_safetensors_file_is_refused_in_one_line(tmp_path):
+    save_file({"a": torch.zeros(3)}, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-1])
+    refused(tmp_path / "w.safetensors", r"w\.safetensors is no safetensors file")
+
+
+def test_missing_weights_are_named(tmp_path):
+    refused(tmp_path / "none.pth", r"no weights to start from: cannot read .*none\.pth: .*check the URI")
+
+
+def test_a_bundle_is_a_start(tmp_path, save_random):
+    save_random(tmp_path, seed=4)
+    model = build_backbone("efficientnet_b0", num_classes=2, image_size=64)
+    load_starting_weights(model, str(tmp_path), backbone="efficientnet_b0")
+    saved = load_file(tmp_path / "model.safetensors")
+    torch.testing.assert_close(model.conv_stem.weight, torch.nn.Parameter(saved["conv_stem.weight"]))

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "left", "right", "lung", "lungs", "the", "of", "field"]
 
 
 def encode(pixels, image_format="PNG"):
@@ -96,3 +97,33 @@ def save_random():
         return save_bundle(str(uri), model.state_dict(), **card)
 
     return save
+
+
+@pytest.fixture(scope="session")
+def segmenting_weights(tmp_path_factory):
+    """A BiomedCLIP and a SAM, so small that a forward pass takes milliseconds."""
+    import torch
+    from safetensors.torch import save_file
+
+    from cxr_ray.models.biomedclip import BiomedClip, BiomedClipConfig, PromptTokenizer
+    from cxr_ray.models.biomedclip_checkpoint import save_biomedclip
+    from cxr_ray.models.sam import SamConfig, build_sam
+
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    clip = BiomedClip(
+        BiomedClipConfig(
+            vision_hidden=64, vision_layers=3, vision_heads=1, vision_mlp=64, image_size=64, text_hidden=64,
+            text_layers=1, text_heads=1, text_mlp=64, vocab_size=len(WORDS), text_positions=16, context=16,
+            projection=16, text_projection_hidden=16,
+        )
+    )  # fmt: skip
+    save_biomedclip(str(folder / "clip"), clip, PromptTokenizer(WORDS, context=16))
+    sam = build_sam(
+        SamConfig(
+            encoder_depth=2, encoder_embed_dim=32, encoder_num_heads=2, encoder_global_attn_indexes=(1,),
+            prompt_embed_dim=32, image_size=128,
+        )
+    )  # fmt: skip
+    save_file(sam.state_dict(), folder / "sam.safetensors")
+    return {"clip_uri": str(folder / "clip"), "sam_uri": str(folder / "sam.safetensors")}

@@ -1,0 +1,83 @@
+"""The actor's work without Ray: loaded rows of every kind to masks, with tiny models of random weights."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_ray.config import SegmentConfig
+from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.mask_rle import decode_mask
+from cxr_ray.schema import MASKS
+from cxr_ray.scoring.load_stage import LoadStage
+from cxr_ray.scoring.segment_stage import CLIP_FRAME, SAM_IMAGE, SegmentStage
+
+PROVENANCE = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
+
+
+@pytest.fixture(scope="module")
+def loaded(archive):
+    limits = DecodeLimits(max_megapixels=1.0)
+    (table,) = LoadStage(geometries=(CLIP_FRAME, SAM_IMAGE), limits=limits, patient_key_secret=b"s")(archive)
+    return table
+
+
+def stage_of(weights, output, **options):
+    options = {"layer": 1, "steps": 3, "draws": 2, "precision": "fp32"} | options
+    config = SegmentConfig(input_uri="i", output_uri=str(output), **weights, **options)
+    return SegmentStage(config=config, hashes={}, device="cpu", threads=1, provenance=PROVENANCE)
+
+
+def test_every_image_is_a_row_with_its_mask_at_its_own_size(segmenting_weights, loaded, tmp_path):
+    rows = stage_of(segmenting_weights, tmp_path)(loaded)
+    assert rows.schema == MASKS
+    assert rows["image_id"].to_pylist() == loaded["image_id"].to_pylist()
+    for before, row in zip(loaded.to_pylist(), rows.to_pylist(), strict=True):
+        assert {name: row[name] for name in PROVENANCE} == PROVENANCE
+        if before["status"] == "error":
+            assert (row["status"], row["error_kind"]) == ("error", before["error_kind"])
+            assert row["mask_counts"] is row["boxes_xyxy"] is row["area_fraction"] is row["prompt"] is None
+            continue
+        mask = decode_mask(row["mask_counts"], row["mask_height"], row["mask_width"])
+        assert mask.shape == (90, 70) == (row["height"], row["width"])
+        assert row["area_fraction"] == pytest.approx(mask.mean())
+        assert row["status"] == ("ok" if mask.any() else "empty")
+        assert 1 <= len(row["boxes_xyxy"]) <= 2
+        for x0, y0, x1, y1 in row["boxes_xyxy"]:
+            assert 0 <= x0 < x1 <= 70
+            assert 0 <= y0 < y1 <= 90
+    assert list(tmp_path.iterdir()) == [], "nothing was asked for beside the rows"
+
+
+def test_a_row_does_not_depend_on_its_batch(segmenting_weights, loaded, tmp_path):
+    stage = stage_of(segmenting_weights, tmp_path)
+    together = stage(loaded).drop_columns(["scored_at"]).to_pylist()
+    alone = [stage(loaded.slice(i, 1)).drop_columns(["scored_at"]).to_pylist()[0] for i in range(loaded.num_rows)]
+    for one, other in zip(together, alone, strict=True):
+        assert one.pop("iou_prediction") == pytest.approx(other.pop("iou_prediction"), abs=1e-4)
+        assert one == other
+
+
+def test_an_empty_coarse_mask_is_a_status(segmenting_weights, loaded, tmp_path):
+    rows = stage_of(segmenting_weights, tmp_path, min_area=0.999)(loaded).to_pylist()
+    assert {row["status"] for row in rows} == {"empty", "error"}
+    for row in rows:
+        if row["status"] == "empty":
+            assert (row["area_fraction"], row["boxes_xyxy"], row["iou_prediction"]) == (0.0, [], None)
+            assert not decode_mask(row["mask_counts"], 90, 70).any()
+
+
+@pytest.mark.parametrize("options", [{"prompt_kind": "points"}, {"prompt_kind": "both", "one_box": True}])
+def test_other_prompts_give_other_masks(segmenting_weights, loaded, tmp_path, options):
+    by_boxes, others = (stage_of(segmenting_weights, tmp_path, **o)(loaded)["mask_counts"] for o in ({}, options))
+    assert by_boxes != others
+
+
+def test_files_beside_the_rows(segmenting_weights, loaded, tmp_path):
+    rows = stage_of(segmenting_weights, tmp_path, save_overlays=True, save_saliency=True, save_dicom_seg=True)(
+        loaded
+    ).to_pylist()
+    with_mask = {row["image_id"] for row in rows if row["status"] != "error"}
+    assert {path.name for path in (tmp_path / "overlays").iterdir()} == {f"{name}.png" for name in with_mask}
+    saliency = np.asarray(Image.open(tmp_path / "saliency/a.png.png"))
+    assert (saliency.shape, saliency.min(), saliency.max()) == ((64, 64), 0, 65535)
+    assert np.asarray(Image.open(tmp_path / "overlays/a.png.png")).shape == (90, 70, 3)
