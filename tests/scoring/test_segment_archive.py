@@ -18,7 +18,7 @@ OPTIONS = {"layer": 1, "steps": 2, "draws": 2, "precision": "fp32", "max_error_r
 
 
 def config_of(input_uri, output, weights, **options):
-    return SegmentConfig(input_uri=str(input_uri), output_uri=str(output), **weights, **OPTIONS | options)
+    return SegmentConfig(input_uri=str(input_uri), output_uri=str(output), **OPTIONS | weights | options)
 
 
 @pytest.mark.cluster
