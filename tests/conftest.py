@@ -55,6 +55,7 @@ def ray_cluster(s3: str) -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several test processes one runs all that starts Ray, from the start: two clusters would share no cores."""
     for item in items:
