@@ -55,10 +55,12 @@ def ray_cluster(s3: str) -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Of several test processes one runs all that starts Ray: each of two clusters would count every core as its own."""
+    if item.get_closest_marker("cluster"):
+        item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several test processes one runs all that starts Ray, from the start: two clusters would share no cores."""
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+    """What starts Ray takes longest, so it begins first."""
     items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
