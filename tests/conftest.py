@@ -53,14 +53,3 @@ def ray_cluster(s3: str) -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Of several test processes one runs all that starts Ray: each of two clusters would count every core as its own."""
-    if item.get_closest_marker("cluster"):
-        item.add_marker(pytest.mark.xdist_group("cluster"))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts Ray takes longest, so it begins first."""
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
