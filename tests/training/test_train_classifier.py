@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -194,8 +195,10 @@ def test_a_killed_driver_and_its_cluster_lose_no_finished_epoch(one_worker, data
     assert 2 <= done < OPTIONS["epochs"]
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    assert f"epoch {done + 1:>3}/6" in again.stdout
-    assert f"epoch {done:>3}/6" not in again.stdout
+    trained_again = [int(epoch) for epoch in re.findall(r"^epoch +(\d+)/6", again.stdout, re.MULTILINE)]
+    assert all(epoch > done for epoch in trained_again), (
+        "workers that outlive the driver may finish one more, none is lost"
+    )
     assert_same_training(tmp_path, one_worker)
 
 
