@@ -1,9 +1,10 @@
 """Frozen, self-checking configs of the jobs, and how recipes and flags become one."""
 
 from cxr_ray.config.archive import IndexConfig, PrepareConfig
-from cxr_ray.config.benchmark import BenchmarkConfig, BenchmarkTrainingConfig
+from cxr_ray.config.benchmark import BenchmarkConfig, BenchmarkSegmentationConfig, BenchmarkTrainingConfig
 from cxr_ray.config.command_line import load_config, read_recipe, run_job
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
+from cxr_ray.config.finetuning import FinetuneClipConfig
 from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig, SegmentConfig
 from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
 from cxr_ray.config.training import TrainClassifierConfig
@@ -11,10 +12,12 @@ from cxr_ray.config.training import TrainClassifierConfig
 __all__ = [
     "ArchiveJobConfig",
     "BenchmarkConfig",
+    "BenchmarkSegmentationConfig",
     "BenchmarkTrainingConfig",
     "ClassifyConfig",
     "EvaluateClassifierConfig",
     "EvaluateSegmenterConfig",
+    "FinetuneClipConfig",
     "IndexConfig",
     "PrepareConfig",
     "SegmentConfig",

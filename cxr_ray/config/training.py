@@ -11,22 +11,58 @@ REFERENCE_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainClassifierConfig:
-    """Train a classifier with Ray Train; the bundle of the best epoch is what comes out."""
+class TrainingJobConfig:
+    """What the jobs that train through Ray Train have in common."""
 
     dataset_uri: str
     """Dataset table of prepare_dataset.py."""
     output_uri: str
     """Folder that becomes the model bundle; TensorBoard files and history.parquet go there as well."""
+    overwrite: bool = False
+    """Start over, whatever an earlier training left in the output."""
+
+    num_workers: int | str = 1
+    """Workers, data parallel: a number, or MIN..MAX for as many as the cluster has at any time."""
+    use_gpu: bool = False
+    """Give each worker a GPU."""
+    max_failures: int = 3
+    """Times that lost workers are replaced, each time from the last epoch; preempted machines do not count."""
+
+    seed: int = 0
+    """Of initial weights, order and augmentation."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        least, most = self.worker_range
+        require(1 <= least <= most, "num_workers", self.num_workers, "N or MIN..MAX with 1 <= MIN <= MAX")
+        require(self.max_failures >= 0, "max_failures", self.max_failures, ">= 0")
+        require(self.seed >= 0, "seed", self.seed, ">= 0")
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """Least and most workers.
+
+        Raises:
+            ConfigError: if `num_workers` is neither N nor MIN..MAX.
+        """
+        ends = str(self.num_workers).split("..")
+        if len(ends) > 2 or not all(end.strip().isdecimal() for end in ends):
+            raise ConfigError(f"num_workers must be N or MIN..MAX; got {self.num_workers}")
+        return int(ends[0]), int(ends[-1])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainClassifierConfig(TrainingJobConfig):
+    """Train a classifier with Ray Train; the bundle of the best epoch is what comes out."""
+
     backbone: Literal["vit_b16", "resnet50", "efficientnet_b0", "densenet121"] = "efficientnet_b0"
     """Architecture."""
     image_size: int = 224
     """Pixels a side; images are squashed to a square."""
     sweep: tuple[str, ...] = ()
     """Recipes to train each in a folder of its own below the output, as many at once as the cluster holds."""
-    overwrite: bool = False
-    """Start over, whatever an earlier training left in the output."""
-
     weights_uri: str | None = None
     """Weights to start from: a bundle, or a safetensors file or state dict of timm or torchvision."""
     pretrained: bool = False
@@ -34,14 +70,8 @@ class TrainClassifierConfig:
     freeze_epochs: int = 0
     """Epochs at the start in which only the head learns."""
 
-    num_workers: int | str = 1
-    """Workers, data parallel: a number, or MIN..MAX for as many as the cluster has at any time."""
-    use_gpu: bool = False
-    """Give each worker a GPU."""
     feed: Literal["auto", "cache", "stream"] = "auto"
     """Decode once into the cluster's memory, or anew in every epoch; auto decodes once where all images fit."""
-    max_failures: int = 3
-    """Times that lost workers are replaced, each time from the last epoch; preempted machines do not count."""
 
     epochs: int = 50
     """Passes over the training images."""
@@ -97,16 +127,12 @@ class TrainClassifierConfig:
     mixup: float = 0.0
     """Parameter of the beta distribution by which images are mixed in pairs; 0 for none."""
 
-    seed: int = 0
-    """Of initial weights, order and augmentation."""
-    debug: bool = False
-    """Show tracebacks."""
-
     def __post_init__(self) -> None:
         """Check ranges."""
+        TrainingJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
         for name in ("epochs", "batch_size", "accumulate", "early_stopping_patience"):
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
-        for name in ("freeze_epochs", "max_failures", "gradient_clip", "weight_decay", "balance_power"):
+        for name in ("freeze_epochs", "gradient_clip", "weight_decay", "balance_power"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         for name in ("rotate", "brightness", "contrast", "gamma", "mixup"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
@@ -116,8 +142,6 @@ class TrainClassifierConfig:
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
         require(self.image_size >= 32, "image_size", self.image_size, ">= 32")
         require(self.learning_rate is None or self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
-        least, most = self.worker_range
-        require(1 <= least <= most, "num_workers", self.num_workers, "N or MIN..MAX with 1 <= MIN <= MAX")
         if self.weights_uri and self.pretrained:
             raise ConfigError(
                 f"weights_uri {self.weights_uri} and pretrained both name weights to start from; drop one"
@@ -126,18 +150,6 @@ class TrainClassifierConfig:
             raise ConfigError(
                 "class_balance sampling draws from images in memory; use class_balance loss with feed stream"
             )
-
-    @property
-    def worker_range(self) -> tuple[int, int]:
-        """Least and most workers.
-
-        Raises:
-            ConfigError: if `num_workers` is neither N nor MIN..MAX.
-        """
-        ends = str(self.num_workers).split("..")
-        if len(ends) > 2 or not all(end.strip().isdecimal() for end in ends):
-            raise ConfigError(f"num_workers must be N or MIN..MAX; got {self.num_workers}")
-        return int(ends[0]), int(ends[-1])
 
     @property
     def chosen_schedule(self) -> Literal["cosine", "plateau"]:

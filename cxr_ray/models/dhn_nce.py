@@ -1,7 +1,5 @@
 """DHN-NCE, the contrastive loss that fine-tunes BiomedCLIP: decoupled from the positives, weighted by hardness."""
 
-import math
-
 import torch
 
 
@@ -12,6 +10,7 @@ def dhn_nce_loss(
     tau: float = 0.6,
     beta1: float = 0.15,
     beta2: float = 0.15,
+    same: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Decoupled hard-negative noise-contrastive loss of a batch of image-text pairs, [] in float32 or better.
 
@@ -24,12 +23,17 @@ def dhn_nce_loss(
     closer it is, provided that its logit lies less than log(1 + 1 / beta) below the hardest: with the defaults,
     cosines that differ by less than 1.2.
 
+    The paper takes every other pair for a negative. Where captions repeat that is wrong, and a few kinds of images
+    collapse to two; `same` leaves such pairs out of both sums, B - 1 becoming the number of negatives that are left.
+
     Args:
         image_features: v, float [B, D] of L2 norm 1; B is the global batch, gathered with gradients.
         text_features: t, float [B, D] of L2 norm 1; row i belongs to image i, every other row is a negative.
         tau: temperature, > 0.
         beta1: hardness of the texts that an image is held against, >= 0; 0 weighs them alike.
         beta2: hardness of the images that a text is held against, >= 0.
+        same: bool [B, B], symmetric: pairs i and j share their image or their caption, and are no negatives of each
+            other. None if all differ, as in the paper.
 
     Raises:
         ValueError: if the shapes differ, or the batch has no negatives.
@@ -42,12 +46,19 @@ def dhn_nce_loss(
     precise = torch.promote_types(image_features.dtype, torch.float32)  # for a difference of large sums
     with torch.autocast(image_features.device.type, enabled=False):
         logits = image_features.to(precise) @ text_features.to(precise).T / tau
-    return _half(logits, beta1) + _half(logits.T, beta2)
+    own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    negatives = ~(own if same is None else own | same)
+    return _half(logits, negatives, beta1) + _half(logits.T, negatives, beta2)
 
 
-def _half(logits: torch.Tensor, beta: float) -> torch.Tensor:
-    """Mean over the rows of float [B, B]; log sum w exp(L) is log(B - 1) + lse((1 + beta) L) - lse(beta L)."""
-    diagonal = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    harder = ((1 + beta) * logits).masked_fill(diagonal, -torch.inf).logsumexp(1)
-    weights = (beta * logits).masked_fill(diagonal, -torch.inf).logsumexp(1)
-    return (math.log(len(logits) - 1) + harder - weights - logits.diagonal()).mean()
+def _half(logits: torch.Tensor, negatives: torch.Tensor, beta: float) -> torch.Tensor:
+    """Mean over the rows of float [B, B]; log sum w exp(L) is log(negatives) + lse((1 + beta) L) - lse(beta L).
+
+    A row without negatives is only pulled to its positive.
+    """
+    is_alone = ~negatives.any(1)
+    hidden = ~(negatives | is_alone.unsqueeze(1))  # a sum over nothing would have no gradient
+    harder = ((1 + beta) * logits).masked_fill(hidden, -torch.inf).logsumexp(1)
+    weights = (beta * logits).masked_fill(hidden, -torch.inf).logsumexp(1)
+    pushed = negatives.sum(1).clamp(min=1).to(logits.dtype).log() + harder - weights
+    return (pushed.masked_fill(is_alone, 0) - logits.diagonal()).mean()

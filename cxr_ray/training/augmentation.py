@@ -84,6 +84,29 @@ class Augmentation:
         return torch.where(hole, grey.mean((2, 3), keepdim=True), grey)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomResizedCrop:
+    """Crops of random area and shape, each stretched to the whole square again (Szegedy et al., arXiv 1409.4842).
+
+    Attributes:
+        scale: least and most share of the area that a crop keeps; its sides are as 3:4 to 4:3, as far as it fits.
+    """
+
+    scale: tuple[float, float]
+
+    def __call__(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Views of float32 [N, 1, S, S], of the same shape and range; `generator` is on the CPU."""
+        count, (least, most) = len(grey), self.scale
+        area = least + (most - least) * torch.rand(count, generator=generator)
+        widest = (-area.log()).clamp(max=math.log(4 / 3))  # log of the aspect at which a side is the image's
+        aspect = (widest * _symmetric(count, generator)).exp()
+        size = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1).clamp(max=1)  # x before y
+        shift = (1 - size) * torch.stack([_symmetric(count, generator) for _ in range(2)], 1)
+        theta = torch.cat([torch.diag_embed(size), shift.unsqueeze(2)], 2).to(grey.device)
+        grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
+        return functional.grid_sample(grey, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
 def _symmetric(count: int, generator: torch.Generator) -> torch.Tensor:
     """Uniform in -1 to 1, float32 [count]."""
     return 2 * torch.rand(count, generator=generator) - 1

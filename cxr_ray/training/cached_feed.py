@@ -23,18 +23,20 @@ class PixelCache:
 
     Args:
         parts: uint8 arrays [n, S, S], zero-copy views of the object store; all but the last of one length.
+        chosen: int64 [N], which of their images the split is made of, each as often as it is named; all if None.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray]) -> None:
+    def __init__(self, parts: Sequence[np.ndarray], chosen: np.ndarray | None = None) -> None:
         self._parts = parts
+        self._chosen = np.arange(sum(len(part) for part in parts)) if chosen is None else chosen
 
     def __len__(self) -> int:
         """Number of images."""
-        return sum(len(part) for part in self._parts)
+        return len(self._chosen)
 
     def take(self, positions: np.ndarray) -> np.ndarray:
         """Images uint8 [len(positions), S, S], copied."""
-        return np.stack([self._parts[p // IMAGES_PER_PART][p % IMAGES_PER_PART] for p in positions])
+        return np.stack([self._parts[p // IMAGES_PER_PART][p % IMAGES_PER_PART] for p in self._chosen[positions]])
 
 
 class CachedFeed:
@@ -95,23 +97,41 @@ def cache_pixels(rows: pa.Table, *, image_size: int) -> "list[ray.ObjectRef]":
     Raises:
         DatasetError: naming the first image that cannot be read.
     """
-    ids, uris = rows["image_id"].to_pylist(), rows["uri"].to_pylist()
-    starts = range(0, len(ids), IMAGES_PER_PART)
+    return cache_images(rows["image_id"].to_pylist(), rows["uri"].to_pylist(), image_size=image_size)[0]
+
+
+def cache_images(
+    image_ids: list[str], uris: list[str], *, image_size: int, interpolation: str = "bilinear"
+) -> "tuple[list[ray.ObjectRef], list[str]]":
+    """The same for images by name, and the sha256 of each one's content.
+
+    Raises:
+        DatasetError: naming the first image that cannot be read.
+    """
+    starts = range(0, len(uris), IMAGES_PER_PART)
     slices = [slice(start, start + IMAGES_PER_PART) for start in starts]
-    loading = [_load_part.remote(ids[part], uris[part], image_size) for part in slices]
-    for _, problem in loading:
-        if message := ray.get(problem):
-            raise DatasetError(message)
-    return [pixels for pixels, _ in loading]
+    loading = [_load_part.remote(image_ids[part], uris[part], image_size, interpolation) for part in slices]
+    contents: list[str] = []
+    for _, found in loading:
+        part_contents, problem = ray.get(found)
+        if problem:
+            raise DatasetError(problem)
+        contents += part_contents
+    return [pixels for pixels, _ in loading], contents
 
 
 @ray.remote(num_cpus=1, num_returns=2, scheduling_strategy="SPREAD")  # also out of the reservation of a trial of Tune
-def _load_part(image_ids: list[str], uris: list[str], image_size: int) -> tuple[np.ndarray, str | None]:
-    """Pixels uint8 [n, image_size, image_size], and what is wrong with the first image that cannot be read."""
+def _load_part(
+    image_ids: list[str], uris: list[str], image_size: int, interpolation: str
+) -> tuple[np.ndarray, tuple[list[str], str | None]]:
+    """Pixels uint8 [n, image_size, image_size]; sha256 of each, and what is wrong with the first unreadable image."""
     pixels = np.empty((len(uris), image_size, image_size), np.uint8)
+    contents: list[str] = []
     images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_size=image_size)
     for position, image in enumerate(images):
-        if image.decoded.pixels is None:
-            return pixels, f"cannot train on {image_ids[position]}: {image.decoded.error}; prepare the dataset again"
-        pixels[position] = resize_image(image.decoded.pixels, image_size)
-    return pixels, None
+        if image.decoded.pixels is None or image.content_sha256 is None:
+            problem = f"cannot train on {image_ids[position]}: {image.decoded.error}; prepare the dataset again"
+            return pixels, (contents, problem)
+        pixels[position] = resize_image(image.decoded.pixels, image_size, interpolation)
+        contents.append(image.content_sha256)
+    return pixels, (contents, None)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,51 +11,32 @@ import ray
 import torch
 from ray import train
 
-from cxr_ray.models.allocator import keep_freed_memory
 from cxr_ray.models.bundle import save_bundle
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
+from cxr_ray.training.checkpointed_loop import FinishedEpoch, seed_of, train_epochs, training_figures, worker_place
 from cxr_ray.training.class_balance import class_weights
 from cxr_ray.training.classifier_task import ClassifierTask
 from cxr_ray.training.epoch_lines import EpochReport
 from cxr_ray.training.learner import ClassifierLearner
 from cxr_ray.training.place import Place
 from cxr_ray.training.streamed_feed import StreamedFeed
-from cxr_ray.training.training_state import BestBundle, Progress, checkpoint_of, read_state
-from cxr_ray.training.validation import Validation, score_share, validation_of
+from cxr_ray.training.validation import score_share, validation_of
 from cxr_ray.training.views import TrainingViews, augmentation_of
 
 
 def train_from_last_checkpoint(task: ClassifierTask) -> None:
     """Train until the epochs are done or the loss stands still; report a checkpoint after every epoch."""
-    config, place = task.config, _place()
-    if place.device.type == "cpu":
-        torch.set_num_threads(task.threads)
-        keep_freed_memory()
+    config, place = task.config, worker_place(task.threads)
     torch.manual_seed(config.seed)
     learner = ClassifierLearner(config, classes=len(task.labels), class_weights=_loss_weights(task), place=place)
     feeds = {split: _feed(task, split, place) for split in ("train", "val")}
-    progress, best = Progress(), BestBundle()
-    if checkpoint := train.get_checkpoint():
-        with checkpoint.as_directory() as folder:
-            progress, state = read_state(Path(folder), device=place.device)
-            learner.load_state_dict(state)
-            best.restore(Path(folder))
-    while progress.epoch < config.epochs and progress.epochs_since_least_loss < config.early_stopping_patience:
-        began = time.monotonic()
-        metrics, validation = _run_epoch(task, learner, feeds, progress.epoch + 1)
-        if validation is None:
-            ray.get(task.listener.note_divergence.remote(metrics["epoch"]))
-            return
-        metrics["seconds"] = time.monotonic() - began
-        learner.optimization.after_epoch(metrics["val_loss"])
-        if progress.add(metrics) and place.is_first:
-            _save_best(task, learner, metrics, validation.temperature, best.path)
-        _report(task, learner, progress, best, validation)
-
-
-def _place() -> Place:
-    context = train.get_context()
-    return Place(rank=context.get_world_rank(), world_size=context.get_world_size(), device=train.torch.get_device())
+    train_epochs(
+        learner,
+        partial(_run_epoch, task, learner, feeds),
+        epochs=config.epochs,
+        patience=config.early_stopping_patience,
+        listener=task.listener,
+    )
 
 
 def _loss_weights(task: ClassifierTask) -> torch.Tensor:
@@ -72,24 +54,24 @@ def _feed(task: ClassifierTask, split: str, place: Place) -> CachedFeed | Stream
 
 def _run_epoch(
     task: ClassifierTask, learner: ClassifierLearner, feeds: dict[str, Any], epoch: int
-) -> tuple[dict[str, Any], Validation | None]:
-    """Metrics over all workers and the validation, which is None if the training has diverged.
+) -> FinishedEpoch | None:
+    """Train and validate over all workers; None if the training has diverged.
 
     All randomness is drawn anew from the seed and the epoch, so that a training that starts again repeats it.
     """
     config, place, targets = task.config, learner.place, task.targets
-    torch.manual_seed(_seed(config.seed, epoch, place.rank))
+    torch.manual_seed(seed_of(config.seed, epoch, place.rank))
     views = TrainingViews(
         to_input=learner.to_input,
         augmentation=augmentation_of(config),
         classes=len(task.labels),
         mixup=config.mixup,
-        generator=torch.Generator().manual_seed(_seed(config.seed, epoch, place.rank, 1)),
+        generator=torch.Generator().manual_seed(seed_of(config.seed, epoch, place.rank, 1)),
         shares=np.random.default_rng([config.seed, epoch, place.rank]),
     )
     steps = math.ceil(max(1, len(targets["train"]) // (config.batch_size * place.world_size)) / config.accumulate)
     began = time.monotonic()
-    batches = feeds["train"].shuffled(_seed(config.seed, epoch), _draw_weights(task))
+    batches = feeds["train"].shuffled(seed_of(config.seed, epoch), _draw_weights(task))
     loss, seen = learner.train_epoch(
         (views(batch.pixels, targets["train"][batch.positions]) for batch in batches), epoch=epoch, steps=steps
     )
@@ -102,17 +84,17 @@ def _run_epoch(
         autocast=learner.autocast,
     )
     losses, counts, shares = zip(*place.gather((loss, seen, share)), strict=True)
-    metrics: dict[str, Any] = {
-        "epoch": epoch,
-        "train_loss": float(np.average(losses, weights=counts)),
-        "learning_rate": learner.optimization.learning_rate,
-        "images_per_second": sum(counts) / seconds,
-        "workers": place.world_size,
-    }
+    rate = learner.optimization.learning_rate
+    metrics = training_figures(epoch, losses, counts, seconds=seconds, learning_rate=rate)
     if not (np.isfinite(metrics["train_loss"]) and all(np.isfinite(share.logits).all() for share in shares)):
-        return metrics, None
+        return None
     validation = validation_of(list(shares), targets["val"], task.labels)
-    return metrics | validation.metrics, validation
+    metrics |= validation.metrics
+    learner.optimization.after_epoch(metrics["val_loss"])
+    return FinishedEpoch(
+        report=EpochReport(metrics=metrics, confusion=validation.confusion, mistakes=validation.mistakes),
+        save_bundle=partial(_save_bundle, task, learner, metrics, validation.temperature),
+    )
 
 
 def _draw_weights(task: ClassifierTask) -> np.ndarray | None:
@@ -122,12 +104,7 @@ def _draw_weights(task: ClassifierTask) -> np.ndarray | None:
     return class_weights(targets, len(task.labels), task.config.balance_power)[targets]
 
 
-def _seed(*parts: int) -> int:
-    """A seed that no other parts give."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def _save_best(
+def _save_bundle(
     task: ClassifierTask, learner: ClassifierLearner, metrics: dict[str, Any], temperature: float, path: Path
 ) -> None:
     save_bundle(
@@ -141,16 +118,3 @@ def _save_best(
         temperature=temperature,
         metrics={name: value for name, value in metrics.items() if not np.isnan(value)},  # JSON knows no NaN
     )
-
-
-def _report(
-    task: ClassifierTask, learner: ClassifierLearner, progress: Progress, best: BestBundle, validation: Validation
-) -> None:
-    """Tell Ray Train, which waits for all workers; the first one brings the checkpoint along."""
-    metrics = progress.history[-1]
-    if not learner.place.is_first:
-        train.report(metrics)
-        return
-    with checkpoint_of(progress, learner.state_dict(), best) as checkpoint:
-        train.report(metrics, checkpoint=checkpoint)
-    task.listener.add.remote(EpochReport(metrics=metrics, confusion=validation.confusion, mistakes=validation.mistakes))

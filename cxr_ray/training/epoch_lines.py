@@ -1,9 +1,9 @@
 """Epochs on the terminal and in TensorBoard as they end, wherever the workers run."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,18 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cxr_ray.training.validation import Mistake
 
+CLASSIFIER_FIGURES = (("accuracy", "val_accuracy"), ("macro F1", "val_macro_f1"), ("AUROC", "val_auroc"))
+"""Titles and names of the metrics that stand in a classifier's line."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochReport:
     """What the first worker tells of an epoch."""
 
     metrics: dict[str, Any]
-    confusion: np.ndarray
-    """int64 [K, K] of the validation split, rows truth."""
-    mistakes: list[Mistake]
+    confusion: np.ndarray | None = None
+    """int64 [K, K] of the validation split, rows truth; None where no classes are told apart."""
+    mistakes: list[Mistake] = field(default_factory=list)
 
 
 @ray.remote(num_cpus=0)
@@ -78,13 +81,13 @@ def print_line(text: str) -> None:
     print(text, flush=True)
 
 
-def epoch_line(metrics: dict[str, Any], total: int) -> str:
-    """One line: losses, validation figures, speed, time left."""
+def epoch_line(metrics: dict[str, Any], total: int, figures: Sequence[tuple[str, str]] = CLASSIFIER_FIGURES) -> str:
+    """One line: losses, those of the validation `figures` (titles and names) that are there, speed, time left."""
     left = (total - metrics["epoch"]) * metrics["seconds"]
+    told = "".join(f"{title} {metrics[name]:.4f}  " for title, name in figures if name in metrics)
     return (
         f"epoch {metrics['epoch']:>3}/{total}  loss {metrics['train_loss']:.4f}  val loss {metrics['val_loss']:.4f}  "
-        f"accuracy {metrics['val_accuracy']:.4f}  macro F1 {metrics['val_macro_f1']:.4f}  "
-        f"AUROC {metrics['val_auroc']:.4f}  {metrics['images_per_second']:,.1f} img/s  {_minutes(left)} left"
+        f"{told}{metrics['images_per_second']:,.1f} img/s  {_minutes(left)} left"
     )
 
 

@@ -1,31 +1,34 @@
 """One epoch of training, and one of validation, on one worker; plain torch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 AutocastFactory = Callable[[], AbstractContextManager[object]]
+Inputs = TypeVar("Inputs", bound=Sized)
+Targets = TypeVar("Targets")
 
 
 def train_epoch(
     model: nn.Module,
-    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    batches: Iterator[tuple[Inputs, Targets]],
     *,
-    criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    criterion: Callable[[Any, Targets], torch.Tensor],
     autocast: AutocastFactory,
     step: Callable[[int], None],
     accumulate: int = 1,
 ) -> tuple[float, int]:
-    """Mean loss over the batches of (inputs float [B, 3, S, S], targets), and the images seen.
+    """Mean loss over the batches of (inputs of B images, targets), and the images seen.
 
     Args:
         model: in training mode already; gradients gather in its parameters.
         batches: of equal size, or the loss of a smaller one weighs more.
-        criterion: mean loss of logits and targets.
+        criterion: mean loss of what the model makes of the inputs, and the targets.
         autocast: mixed precision around the forward pass.
         step: called with the number of the step (from 0) to take its gradients down.
         accumulate: batches a step; workers exchange gradients at the last one only.

@@ -86,16 +86,10 @@ class ClassifierLearner:
         if frozen != self._frozen:
             self.model.requires_grad_(not frozen)
             classifier_head(self.model).requires_grad_(True)
-            self._parallel = self._in_parallel()  # which parameters gather gradients is settled here
+            self._parallel = self.place.in_parallel(self._compiled)  # which parameters gather gradients is settled here
             self._frozen = frozen
         self.model.train(not frozen)
         classifier_head(self.model).train()
-
-    def _in_parallel(self) -> nn.Module:
-        if self.place.world_size == 1:
-            return self._compiled
-        devices = [self.place.device.index or 0] if self.place.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(self._compiled, device_ids=devices)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a restart needs."""

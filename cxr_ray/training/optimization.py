@@ -52,10 +52,7 @@ class Optimization:
         if not self._plateau:
             for group in self._optimizer.param_groups:
                 group["lr"] = self._peak * cosine_share(progress, self._config.warmup)
-        if self._config.gradient_clip:
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._config.gradient_clip)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        descend(self._optimizer, self._model, self._config.gradient_clip)
         self._steps += 1
         if self._average:
             self._average.update(self._model, step=self._steps)
@@ -82,3 +79,11 @@ class Optimization:
         if self._average:
             self._average.module.load_state_dict(state["average"])
         self._steps = state["steps"]
+
+
+def descend(optimizer: torch.optim.Optimizer, model: nn.Module, gradient_clip: float) -> None:
+    """Take the gradients in `model` down, scaled to a norm of at most `gradient_clip` unless that is 0."""
+    if gradient_clip:
+        nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

@@ -39,6 +39,13 @@ class Place:
         torch.distributed.all_gather_object(values, value)
         return values
 
+    def in_parallel(self, model: torch.nn.Module) -> torch.nn.Module:
+        """`model` with the gradients of its parameters averaged over all workers."""
+        if self.world_size == 1:
+            return model
+        devices = [self.device.index or 0] if self.device.type == "cuda" else None
+        return torch.nn.parallel.DistributedDataParallel(model, device_ids=devices)
+
     def average_buffers(self, model: torch.nn.Module) -> None:
         """Let all workers have the mean of their models' buffers, such as the statistics of batch normalisation."""
         if self.world_size > 1:

@@ -15,7 +15,7 @@ from cxr_ray.training.validation import Mistake
 
 
 class TensorBoardLog:
-    """Event files in the folder at `uri`: every metric as a scalar, the confusion matrix, a sheet of mistakes.
+    """Event files in the folder at `uri`: every metric as a scalar; of classes the confusion matrix, a sheet of mistakes.
 
     Args:
         uri: on any storage; the files are put there whole after each epoch.
@@ -39,7 +39,8 @@ class TensorBoardLog:
         for name, value in report.metrics.items():
             if name != "epoch":
                 self._writer.add_scalar(name.replace("val_", "val/").replace("train_", "train/"), value, epoch)
-        self._add_image("val/confusion", confusion_matrix_png(report.confusion, self._labels), epoch)
+        if report.confusion is not None:
+            self._add_image("val/confusion", confusion_matrix_png(report.confusion, self._labels), epoch)
         if report.mistakes:
             sheet = mistakes_png(
                 [mistake.pixels for mistake in report.mistakes], list(map(self._caption, report.mistakes))

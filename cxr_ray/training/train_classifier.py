@@ -1,39 +1,34 @@
 """A dataset to a model bundle, through Ray Train."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
-from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig
-from ray.train.torch import TorchTrainer
+from ray.train import Result
 
 from cxr_ray.archive.datasets import dataset_fingerprint, read_dataset, rows_of_split
 from cxr_ray.archive.run_record import write_run_record
-from cxr_ray.archive.tables import write_table
-from cxr_ray.archive.uris import absolute_uri, arrow_filesystem, join_uri, open_filesystem, read_bytes, write_bytes
+from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.config.training import REFERENCE_BATCH
-from cxr_ray.errors import DatasetError, TrainingError
-from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card
+from cxr_ray.errors import DatasetError
+from cxr_ray.models.bundle import ModelCard, read_card
 from cxr_ray.schema import probability_column
 from cxr_ray.scoring.session import ray_session
 from cxr_ray.training.cached_feed import cache_pixels
 from cxr_ray.training.classifier_task import ClassifierTask
-from cxr_ray.training.epoch_lines import EpochReport, epoch_line, print_line, reported_epochs
+from cxr_ray.training.epoch_lines import epoch_line, print_line
 from cxr_ray.training.feed_choice import fits_memory
 from cxr_ray.training.learning_rate import peak_learning_rate
-from cxr_ray.training.streamed_feed import SharedOut, streamed_images
-from cxr_ray.training.tensorboard_log import TensorBoardLog
+from cxr_ray.training.ray_training import epochs_reported, fit, take_best_bundle
+from cxr_ray.training.streamed_feed import streamed_images
 from cxr_ray.training.train_loop import train_loop_per_worker
 from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
-from cxr_ray.training.training_state import BEST_NAME, read_state
 from cxr_ray.training.workers import scaling_of
 
 log = logging.getLogger("cxr_ray")
@@ -65,7 +60,11 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
         show(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
         return card
     with ray_session():
-        with _epochs_reported(config, labels, show) as listener:
+
+        def tell(metrics: dict[str, Any]) -> None:
+            show(epoch_line(metrics, config.epochs))
+
+        with epochs_reported(config.output_uri, labels, tell) as listener:
             result = _fit(config, output, rows, labels=labels, fingerprint=fingerprint, listener=listener)
         card, history = _publish(config, output, result)
         show(_summary(config, card, history))
@@ -125,7 +124,6 @@ def _fit(
     scaling, threads = scaling_of(config, shares_cpus=not is_cached)
     log.info("%s train and %s val images of %s classes", rows["train"].num_rows, rows["val"].num_rows, len(labels))
     log.info(_rate_line(config))
-    fs, state_path = open_filesystem(output.state_uri)
     task = ClassifierTask(
         config=config,
         labels=labels,
@@ -135,31 +133,14 @@ def _fit(
         threads=threads,
         listener=listener,
     )
-    trainer = TorchTrainer(
+    return fit(
         train_loop_per_worker,
-        train_loop_config={"task": task},
-        scaling_config=scaling,
-        datasets=None if is_cached else _streams(config, rows),
-        dataset_config=SharedOut(),
-        run_config=RunConfig(
-            name="train",
-            storage_path=state_path,
-            storage_filesystem=arrow_filesystem(fs),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-            failure_config=FailureConfig(max_failures=config.max_failures),
-        ),
+        task,
+        output=output,
+        scaling=scaling,
+        max_failures=config.max_failures,
+        streams=None if is_cached else _streams(config, rows),
     )
-    try:
-        result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise TrainingError(
-            f"training failed: {_cause(error)}; the same command goes on from the last epoch"
-        ) from error
-    if epoch := ray.get(listener.diverged_in.remote()):
-        raise TrainingError(
-            f"the loss is no finite number in epoch {epoch}; start over with --overwrite and a lower --learning-rate"
-        )
-    return result
 
 
 def _cached(config: TrainClassifierConfig, rows: dict[str, pa.Table]) -> dict[str, list[ray.ObjectRef]]:
@@ -181,46 +162,15 @@ def _rate_line(config: TrainClassifierConfig) -> str:
     return f"peak learning rate {' to '.join(steps)} images a step ({peak_learning_rate(config, REFERENCE_BATCH):.2g} for 32)"
 
 
-def _cause(error: BaseException) -> str:
-    """The worker's own words, on one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split("\n")[-1].split()) or type(error).__name__
-
-
-@contextmanager
-def _epochs_reported(
-    config: TrainClassifierConfig, labels: tuple[str, ...], show: Callable[[str], object]
-) -> Iterator[ActorHandle]:
-    """An actor whose reports become lines that are shown and entries of TensorBoard."""
-    board: list[TensorBoardLog] = []
-
-    def on_epoch(report: EpochReport) -> None:
-        if not board:
-            uri = join_uri(config.output_uri, "tensorboard")
-            board.append(TensorBoardLog(uri, labels, first_epoch=report.metrics["epoch"]))
-        show(epoch_line(report.metrics, config.epochs))
-        board[0].add(report)
-
-    with reported_epochs(on_epoch) as listener:
-        yield listener
-    for opened in board:
-        opened.close()
-
-
 def _publish(
     config: TrainClassifierConfig, output: TrainingOutput, result: Result
 ) -> tuple[ModelCard, list[dict[str, Any]]]:
     """Copy the best epoch's bundle to the output, write history and `run.json` beside it; its card and the history."""
-    with result.checkpoint.as_directory() as folder:
-        progress, _ = read_state(Path(folder))
-        for name in (WEIGHTS_NAME, CARD_NAME):
-            write_bytes(join_uri(config.output_uri, name), read_bytes(join_uri(folder, BEST_NAME, name)))
-    write_table(pa.Table.from_pylist(progress.history), join_uri(config.output_uri, "history.parquet"))
+    history = take_best_bundle(output, result)
     card = read_card(config.output_uri)
     write_run_record(config.output_uri, config, model_id=card.model_id, metrics=card.metrics)
     output.conclude()
-    return card, progress.history
+    return card, history
 
 
 def _summary(config: TrainClassifierConfig, card: ModelCard, history: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Where the workers of a classifier training begin."""
+"""Where the workers of a training begin."""
 
 from typing import Any
 
@@ -11,3 +11,10 @@ def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
     from cxr_ray.training.classifier_loop import train_from_last_checkpoint
 
     train_from_last_checkpoint(loop_config["task"])
+
+
+def finetune_loop_per_worker(loop_config: dict[str, Any]) -> None:
+    """The same for `loop_config["task"]`, a `ClipTask`."""
+    from cxr_ray.training.clip_loop import finetune_from_last_checkpoint
+
+    finetune_from_last_checkpoint(loop_config["task"])

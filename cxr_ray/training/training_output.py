@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cxr_ray.archive.uris import delete_tree, exists, join_uri, read_bytes, write_bytes
-from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import ResumeError
 from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card
 
@@ -27,11 +27,12 @@ class TrainingSignature:
     fields: dict[str, Any]
 
     @classmethod
-    def of(cls, config: TrainClassifierConfig, dataset_fingerprint: str) -> "TrainingSignature":
+    def of(cls, config: TrainingJobConfig, dataset_fingerprint: str) -> "TrainingSignature":
         """Of a config and the images it trains on."""
         fields = {name: value for name, value in asdict(config).items() if name not in OF_NO_CONSEQUENCE}
         del fields["dataset_uri"]  # its content counts, not where it lies
-        return cls(fields | {"dataset": dataset_fingerprint})
+        read_back = json.loads(json.dumps(fields))  # where tuples are lists
+        return cls(read_back | {"dataset": dataset_fingerprint})
 
     def difference(self, other: dict[str, Any]) -> str | None:
         """The first field in which another training differs, in words."""
@@ -54,11 +55,15 @@ class TrainingOutput:
         return join_uri(self.uri, STATE_NAME)
 
     def claim(self, *, overwrite: bool) -> ModelCard | None:
-        """Make the folder this training's; the card of the bundle if it is finished there already.
+        """Make the folder this training's; the card of the classifier if it is finished there already.
 
         Raises:
             ResumeError: if the folder holds another training or bundle and `overwrite` is not set.
         """
+        return read_card(self.uri) if self.is_finished(overwrite=overwrite) else None
+
+    def is_finished(self, *, overwrite: bool) -> bool:
+        """Make the folder this training's; whether its bundle stands there already. See `claim`."""
         if overwrite:
             self._clear()
         signature_uri = join_uri(self.uri, SIGNATURE_NAME)
@@ -70,10 +75,10 @@ class TrainingOutput:
                     f"{self.uri} holds a training with {difference}; --overwrite starts over, or choose another output"
                 )
             if is_done:
-                return read_card(self.uri)
+                return True
             log.info("going on with the training in %s", self.uri)
         write_bytes(signature_uri, json.dumps(self.signature.fields, indent=2).encode())
-        return None
+        return False
 
     def _clear(self) -> None:
         for name in (CARD_NAME, WEIGHTS_NAME, SIGNATURE_NAME, STATE_NAME, "tensorboard", "history.parquet"):

@@ -22,7 +22,7 @@ class Progress:
     Attributes:
         epoch: epochs that are done.
         history: their metrics.
-        best_accuracy: of the epoch whose bundle is kept.
+        best_accuracy: of the epoch whose bundle is kept; whatever figure `add` is told to go by.
         best_loss: of the same epoch.
         least_loss: of any epoch.
         epochs_since_least_loss: for early stopping.
@@ -35,9 +35,9 @@ class Progress:
     least_loss: float = float("inf")
     epochs_since_least_loss: int = 0
 
-    def add(self, metrics: dict[str, Any]) -> bool:
-        """Take in an epoch; True if it is the best: by validation accuracy, then by loss."""
-        accuracy, loss = metrics["val_accuracy"], metrics["val_loss"]
+    def add(self, metrics: dict[str, Any], accuracy_name: str = "val_accuracy") -> bool:
+        """Take in an epoch; True if it is the best: by the metric `accuracy_name`, then by validation loss."""
+        accuracy, loss = metrics[accuracy_name], metrics["val_loss"]
         self.epoch = metrics["epoch"]
         self.history.append(metrics)
         self.epochs_since_least_loss = 0 if loss < self.least_loss else self.epochs_since_least_loss + 1

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import ray
 from ray.train import ScalingConfig
 
-from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import ClusterError
 from cxr_ray.scoring.pool import NodeRoom
 
 
-def scaling_of(config: TrainClassifierConfig, *, shares_cpus: bool) -> tuple[ScalingConfig, int]:
+def scaling_of(config: TrainingJobConfig, *, shares_cpus: bool) -> tuple[ScalingConfig, int]:
     """How Ray Train lays the workers over the cluster as it is now, and the threads of each.
 
     Args:

@@ -14,17 +14,17 @@ def pairs(count=6, width=8, seed=0, dtype=torch.float32):
     return torch.nn.functional.normalize(both, dim=-1).unbind()
 
 
-def naive(images, texts, tau, beta1, beta2):
-    """The formula, term by term."""
+def naive(images, texts, tau, beta1, beta2, same=()):
+    """The formula, term by term; pairs in `same` are no negatives of each other."""
     count = len(images)
     logits = [[float(v @ t) / tau for t in texts] for v in images]
 
     def half(logit, beta):
         total = 0.0
         for i in range(count):
-            negatives = [j for j in range(count) if j != i]
+            negatives = [j for j in range(count) if j != i and {i, j} not in same]
             norm = sum(math.exp(beta * logit(i, k)) for k in negatives)
-            weights = {j: (count - 1) * math.exp(beta * logit(i, j)) / norm for j in negatives}
+            weights = {j: len(negatives) * math.exp(beta * logit(i, j)) / norm for j in negatives}
             total += -logit(i, i) + math.log(sum(weights[j] * math.exp(logit(i, j)) for j in negatives))
         return total / count
 
@@ -108,3 +108,21 @@ def test_stays_finite_at_a_tiny_temperature_and_in_half_precision():
 def test_what_is_no_batch_of_pairs_is_refused(images, texts, message):
     with pytest.raises(ValueError, match=message):
         dhn_nce_loss(images, texts)
+
+
+def same_of(numbers):
+    return torch.tensor(numbers).unsqueeze(0) == torch.tensor(numbers).unsqueeze(1)
+
+
+def test_pairs_that_are_the_same_are_no_negatives():
+    loss = dhn_nce_loss(*pairs(), same=same_of([0, 1, 0, 2, 3, 4]))
+    assert loss.item() == pytest.approx(naive(*pairs(), 0.6, 0.15, 0.15, same=[{0, 2}]), abs=1e-5)
+    assert dhn_nce_loss(*pairs(), same=same_of([*range(6)])).item() == pytest.approx(dhn_nce_loss(*pairs()).item())
+
+
+def test_a_pair_without_negatives_is_only_pulled_to_its_positive():
+    images, texts = (features.requires_grad_() for features in pairs(count=3))
+    loss = dhn_nce_loss(images, texts, same=torch.ones(3, 3, dtype=torch.bool))
+    expected = -2 * (images * texts).sum(1).mean() / 0.6
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(torch.autograd.grad(loss, images), torch.autograd.grad(expected, images))

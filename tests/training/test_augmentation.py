@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr_ray.training.augmentation import Augmentation
+from cxr_ray.training.augmentation import Augmentation, RandomResizedCrop
 
 STILL = {"flip": 0.0}
 
@@ -98,3 +98,33 @@ def test_erasing_takes_a_part_of_the_area_and_spares_the_others():
     changed = (Augmentation(erase=0.5, **STILL)(grey, seeded()) != grey).float().mean((1, 2, 3))
     assert 0.4 < (changed > 0).float().mean() < 0.6
     assert changed.max() <= 0.25
+
+
+def test_a_crop_shows_the_share_of_the_area_asked_for_and_lies_inside():
+    ramp = torch.arange(64.0).expand(64, 64)
+    grey = torch.stack([ramp, ramp.T]).unsqueeze(1).repeat_interleave(200, 0)  # x first, then y
+    across, down = RandomResizedCrop(scale=(0.5, 0.8))(grey, seeded())[:, 0].split(200)
+    widths = (across[:, 0, -1] - across[:, 0, 0] + 1) / 64
+    heights = (down[:, -1, 0] - down[:, 0, 0] + 1) / 64
+    assert across.min() >= 0
+    assert across.max() <= 63
+    assert widths.max() <= 1.02
+    assert widths.min() > (0.5 * 3 / 4) ** 0.5 - 0.02
+    assert 0.4 < heights.min() < heights.max() <= 1.02
+    assert across[:, 0, 0].max() > 10, "crops lie anywhere"
+
+
+def test_a_crop_keeps_its_area_whatever_its_shape():
+    grey = torch.zeros(300, 1, 64, 64)
+    grey[:, :, 28:36, 28:36] = 255.0  # within every crop that keeps 80 %
+    views = RandomResizedCrop(scale=(0.8, 0.8))(grey, seeded())
+    grown = views.sum((1, 2, 3)) / grey.sum((1, 2, 3))
+    torch.testing.assert_close(grown, torch.full((300,), 1 / 0.8), rtol=0.03, atol=0)
+    assert views.shape == grey.shape
+
+
+def test_a_crop_of_everything_is_the_image_and_a_seed_repeats_a_crop(square):
+    torch.testing.assert_close(RandomResizedCrop(scale=(1.0, 1.0))(square, seeded()), square, atol=0.01, rtol=0)
+    crop = RandomResizedCrop(scale=(0.9, 1.0))
+    assert crop(square, seeded(1)).equal(crop(square, seeded(1)))
+    assert not crop(square, seeded(1)).equal(crop(square, seeded(2)))

@@ -76,3 +76,11 @@ def test_in_order_the_workers_shares_are_every_image_once(cache, world_size):
         for rank in range(world_size)
     ]
     assert sorted(np.concatenate(shares).tolist()) == list(range(300))
+
+
+def test_a_split_may_be_made_of_some_images_and_of_some_twice(cache):
+    chosen = np.array([299, 3, 3, 257])
+    some = PixelCache(cache._parts, chosen)
+    assert len(some) == 4
+    found = np.concatenate([batch.pixels[:, 0, 0] for batch in CachedFeed(some, place(), 3).in_order()])
+    np.testing.assert_array_equal(found, chosen % 251)

@@ -16,3 +16,9 @@ def test_an_epoch_on_one_line():
         "epoch   3/50  loss 0.5123  val loss 1.0000  accuracy 0.8765  macro F1 0.8000  AUROC 0.9500  "
         "1,123.5 img/s  1:18:20 left"
     )
+
+
+def test_a_line_tells_the_figures_that_are_there():
+    metrics = {"epoch": 1, "train_loss": 2.0, "val_loss": 1.0, "recall": 0.25, "images_per_second": 9.0, "seconds": 2.0}
+    line = epoch_line(metrics, 2, (("recall@1", "recall"), ("zero-shot", "accuracy")))
+    assert line == "epoch   1/2  loss 2.0000  val loss 1.0000  recall@1 0.2500  9.0 img/s  0:00:02 left"

@@ -53,3 +53,11 @@ def test_any_storage():
     board.close()
     (name,) = fsspec.filesystem("memory").ls("/tensorboard/run", detail=False)
     assert "events.out.tfevents" in name
+
+
+def test_an_epoch_without_classes_is_scalars_alone(tmp_path):
+    board = TensorBoardLog(str(tmp_path), (), first_epoch=1)
+    board.add(EpochReport(metrics={"epoch": 1, "val_recall_at_1": 0.5}))
+    board.close()
+    tags = events_of(tmp_path).Tags()
+    assert (tags["scalars"], tags["images"]) == (["val/recall_at_1"], [])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cxr_ray.archive.uris import exists, join_uri, write_bytes
-from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.config import FinetuneClipConfig, TrainClassifierConfig
 from cxr_ray.errors import ResumeError
 from cxr_ray.models.bundle import save_bundle
 from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
@@ -66,3 +66,18 @@ def test_a_bundle_that_no_training_left_is_not_written_over(uri):
     leave_bundle(uri)
     with pytest.raises(ResumeError, match="--overwrite starts over, or choose another output"):
         output(uri).claim(overwrite=False)
+
+
+def test_a_config_with_pairs_and_tables_is_recognised_again(uri):
+    def finetuning(**options):
+        required = {"dataset_uri": "d", "weights_uri": "w", "output_uri": uri}
+        config = FinetuneClipConfig(**required, class_prompts={"a": ["x"], "b": ["y", "z"]}, **options)
+        return TrainingOutput(uri, TrainingSignature.of(config, "f"))
+
+    assert not finetuning().is_finished(overwrite=False)
+    leave_checkpoint(uri)
+    assert not finetuning(num_workers="1..4", max_failures=0).is_finished(overwrite=False)
+    with pytest.raises(ResumeError, match=r"crop_scale \[0.9, 1.0\], not \[0.8, 1.0\]"):
+        finetuning(crop_scale=(0.8, 1.0)).is_finished(overwrite=False)
+    leave_bundle(uri)
+    assert finetuning().is_finished(overwrite=False)

@@ -1,0 +1,14 @@
+"""Fine-tune BiomedCLIP on images and captions with Ray Train."""
+
+from cxr_ray.config import FinetuneClipConfig, run_job
+
+
+def main(config: FinetuneClipConfig) -> None:
+    """Import late: Ray and torch take seconds, `--help` should not."""
+    from cxr_ray.training.finetune_clip import finetune_clip
+
+    finetune_clip(config)
+
+
+if __name__ == "__main__":
+    run_job(FinetuneClipConfig, main)
