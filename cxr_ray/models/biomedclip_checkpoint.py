@@ -7,16 +7,15 @@ from math import isqrt
 
 import torch
 
-from cxr_ray.archive.uris import exists, join_uri, read_bytes, write_bytes
+from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
 from cxr_ray.errors import BundleError, ConfigError, StorageError
 from cxr_ray.models.biomedclip import BiomedClip, BiomedClipConfig, PromptTokenizer
 from cxr_ray.models.bundle import WEIGHTS_NAME
+from cxr_ray.models.clip_weights import clip_weights_uri
 from cxr_ray.models.state_file import State, metadata_of, state_of
 from cxr_ray.models.weights_cache import fetch_weights, is_folder
 
 VOCABULARY_NAME = "vocab.txt"
-WEIGHTS_NAMES = (WEIGHTS_NAME, "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
-"""Looked for in a folder, in this order."""
 HEAD_WIDTH = 64
 BUFFERS = ("position_ids", "token_type_ids")
 """Constants that older releases of transformers wrote among the weights."""
@@ -177,24 +176,6 @@ def load_biomedclip(uri: str, *, sha256: str | None = None) -> StoredBiomedClip:
 def clip_model_id(sha256: str) -> str:
     """What outputs call the BiomedCLIP whose weights file has this sha256."""
     return f"biomedclip-{sha256[:12]}"
-
-
-def clip_weights_uri(uri: str) -> str:
-    """The weights file that `load_biomedclip` reads: `uri`, or the one with a usual name if that is a folder.
-
-    Raises:
-        BundleError: if the folder has none, or the storage does not answer.
-    """
-    try:
-        if not is_folder(uri):
-            return uri
-        candidates = [join_uri(uri, name) for name in WEIGHTS_NAMES]
-        found = next((candidate for candidate in candidates if exists(candidate)), None)
-    except StorageError as error:
-        raise BundleError(f"no BiomedCLIP weights: {error}") from error
-    if found is None:
-        raise BundleError(f"no BiomedCLIP weights in {uri}: it has none of {', '.join(WEIGHTS_NAMES)}; name the file")
-    return found
 
 
 def load_tokenizer(uri: str, config: BiomedClipConfig) -> PromptTokenizer:

@@ -16,7 +16,6 @@ from cxr_ray.errors import BundleError
 from cxr_ray.models.biomedclip import BiomedClip, BiomedClipConfig, PromptTokenizer
 from cxr_ray.models.biomedclip_checkpoint import (
     clip_model_id,
-    clip_weights_uri,
     from_hf,
     from_open_clip,
     load_biomedclip,
@@ -26,6 +25,7 @@ from cxr_ray.models.biomedclip_checkpoint import (
     to_hf,
     to_open_clip,
 )
+from cxr_ray.models.clip_weights import clip_weights_uri
 from cxr_ray.models.weights_cache import weights_sha256
 
 SIZES = {
