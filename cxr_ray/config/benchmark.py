@@ -69,3 +69,40 @@ class BenchmarkTrainingConfig:
         require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, ">= 1")
         require(self.image_size >= 32, "image_size", self.image_size, ">= 32")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkSegmentationConfig:
+    """Measure time and memory of each stage of segmentation by text, and saliency beside the published loop, in one run."""
+
+    input_uri: str
+    """Folder or prefix of radiographs, or a manifest."""
+    output_uri: str | None = None
+    """Folder that receives benchmark.json; it is printed only if not given."""
+    clip_uri: str | None = None
+    """BiomedCLIP as in segment_archive.py; of its published sizes with random weights, which take as long, if not given."""
+    sam_uri: str | None = None
+    """SAM likewise."""
+    sam_type: Literal["vit_b", "vit_l", "vit_h"] = "vit_b"
+    """Sizes of the SAM of random weights."""
+    images: int = 16
+    """How many are segmented, in one batch."""
+    peer_images: int = 2
+    """How many of them the published loop is run on, which takes minutes for each on a CPU; 0 leaves it out."""
+    repeats: int = 3
+    """Times that all is measured in turn; medians are reported."""
+    layer: int = 7
+    """As in segment_archive.py."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of our stages; the published loop runs in fp32, as it was published."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a GPU if there is one."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.images >= 1, "images", self.images, ">= 1")
+        require(0 <= self.peer_images <= self.images, "peer_images", self.peer_images, "0 to --images")
+        require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
+        require(self.layer >= 0, "layer", self.layer, ">= 0")

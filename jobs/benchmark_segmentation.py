@@ -1,0 +1,14 @@
+"""Measure the stages of segmentation by text, and saliency beside the published loop."""
+
+from cxr_ray.config import BenchmarkSegmentationConfig, run_job
+
+
+def main(config: BenchmarkSegmentationConfig) -> None:
+    """Import late: torch takes seconds, `--help` should not."""
+    from cxr_ray.scoring.benchmark_segmentation import benchmark_segmentation
+
+    benchmark_segmentation(config)
+
+
+if __name__ == "__main__":
+    run_job(BenchmarkSegmentationConfig, main)
