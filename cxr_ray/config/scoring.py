@@ -1,6 +1,6 @@
 """Configs of the jobs that stream an archive through models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cxr_ray.config.checks import require
@@ -87,6 +87,8 @@ class SegmentConfig(ArchiveJobConfig):
 
     prompts: tuple[str, ...] = LUNG_PROMPTS
     """Sentences about what to segment; the mean of their features is looked for."""
+    class_prompts: dict[str, list[str]] = field(default_factory=dict)
+    """Sentences in their stead for images of a class, which the manifest's column `label` names; in a recipe a table of arrays."""
     layer: int = 7
     """Block of the vision encoder behind which the bottleneck stands, from 0."""
     beta: float = 0.1
@@ -126,7 +128,8 @@ class SegmentConfig(ArchiveJobConfig):
     def __post_init__(self) -> None:
         """Check ranges."""
         ArchiveJobConfig.__post_init__(self)
-        require(bool(self.prompts) and all(map(str.strip, self.prompts)), "prompts", self.prompts, "sentences")
+        for name, prompts in {"prompts": self.prompts, **self.class_prompts}.items():
+            require(bool(prompts) and all(map(str.strip, prompts)), name, prompts, "sentences, and at least one")
         for name in ("steps", "draws", "components", "points"):
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         for name in ("layer", "background_points", "beta"):

@@ -57,23 +57,36 @@ class ZeroShotSegmenter:
             seed=config.seed,
             precision=config.precision,
         )
-        with torch.inference_mode():
-            features = self.clip.encode_text(tokenizer.tokenise(config.prompts).to(sam.device))
-        self._text = functional.normalize(features.clone().mean(0), dim=0)
+        self._text = self._encoded(tokenizer, config.prompts)
+        self._class_texts = {
+            label: self._encoded(tokenizer, prompts) for label, prompts in config.class_prompts.items()
+        }
 
-    def saliency(self, frames: np.ndarray, image_ids: Sequence[str]) -> torch.Tensor:
+    @torch.no_grad()
+    def _encoded(self, tokenizer: PromptTokenizer, prompts: Sequence[str]) -> torch.Tensor:
+        """Mean feature of sentences, float32 [D] of L2 norm 1."""
+        features = self.clip.encode_text(tokenizer.tokenise(prompts).to(self.sam.device))
+        return functional.normalize(features.mean(0), dim=0)
+
+    def saliency(
+        self, frames: np.ndarray, image_ids: Sequence[str], labels: Sequence[str | None] | None = None
+    ) -> torch.Tensor:
         """Maps float32 [B, S, S] in 0 to 1, on the device.
 
         Args:
             frames: uint8 [B, S, S], whole images squashed to CLIP's square.
             image_ids: B ids, which seed the noise.
+            labels: B classes; those with prompts of their own in the config are looked at by them, others by `prompts`.
         """
+        texts = torch.stack(
+            [self._class_texts.get(label or "", self._text) for label in labels or [None] * len(frames)]
+        )
         grey = self._to_input.on_device(frames)
         if frames.shape[1] != self.clip_size:
             size = (self.clip_size, self.clip_size)
             grey = functional.interpolate(grey, size, mode="bicubic", antialias=True).clamp(0, 255)
         return self._m2ib.saliency(
-            self._to_input.normalised(grey), self._text, image_ids, beta=self._config.beta, size=self.clip_size
+            self._to_input.normalised(grey), texts, image_ids, beta=self._config.beta, size=self.clip_size
         )
 
     def segment(
@@ -82,6 +95,7 @@ class ZeroShotSegmenter:
         images: Sequence[np.ndarray],
         sizes: Sequence[tuple[int, int]],
         image_ids: Sequence[str],
+        labels: Sequence[str | None] | None = None,
     ) -> list[Segmentation]:
         """Masks of B images.
 
@@ -90,9 +104,10 @@ class ZeroShotSegmenter:
             images: uint8 [h, w] each, the same images with their proportions; SAM looks at no more than its own size.
             sizes: original height and width of each, at which masks are given.
             image_ids: B ids, which seed noise and points.
+            labels: as of `saliency`.
         """
         config = self._config
-        maps = self.saliency(frames, image_ids)
+        maps = self.saliency(frames, image_ids, labels)
         coarse = coarse_masks(
             maps,
             method=config.threshold,

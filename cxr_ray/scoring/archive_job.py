@@ -49,6 +49,7 @@ def run_archive_job(
     signature: JobSignature,
     model_ids: Sequence[str],
     pipeline: Callable[[Run], "ray.data.Dataset"],
+    carried: Sequence[str] = (),
 ) -> dict[str, int]:
     """Give every image of `config.input_uri` its row in `OUTPUT/table`, but for those that have one; rows by status.
 
@@ -58,11 +59,12 @@ def run_archive_job(
         signature: of what the rows are made with.
         model_ids: for `run.json`.
         pipeline: from the images left to do to their rows.
+        carried: columns of strings in the manifest that the pipeline goes by.
 
     Raises:
         ResumeError: if another run writes to the output, or it holds the work of another model, archive or setting.
         ClusterError: if the cluster cannot hold the job.
-        StorageError: if the input holds no image, or storage fails.
+        StorageError: if the input holds no image or lacks a column, or storage fails.
         GateError: at the end, all rows written, if too many images are errors.
     """
     run_id, started = new_run_id(), datetime.now(UTC)
@@ -78,7 +80,12 @@ def run_archive_job(
             block_rows = config.rows_per_block or default_block_rows(images)
             blocks_uri = state.plan_uri(run_id)
             left, done = plan_blocks(
-                state, manifest_uri, blocks_uri, rows_per_block=block_rows, retry_errors=config.retry_errors
+                state,
+                manifest_uri,
+                blocks_uri,
+                rows_per_block=block_rows,
+                retry_errors=config.retry_errors,
+                carried=carried,
             )
             log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{done:,}")
             began = time.monotonic()

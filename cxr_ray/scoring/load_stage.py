@@ -61,13 +61,18 @@ class LoadStage:
     patient_key_secret: bytes
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Tables of up to 256 rows: the result columns that loading fills, and one of pixels per geometry."""
+        """Tables of up to 256 rows: the result columns that loading fills, one of pixels per geometry, other columns."""
         ids, uris = block["image_id"].to_pylist(), block["uri"].to_pylist()
+        carried, start = block.drop_columns(["image_id", "uri", "size_bytes"]), 0
         wanted = max(g.image_size for g in self.geometries)
         images = load_images(uris, block["size_bytes"].to_pylist(), limits=self.limits, wanted_size=wanted)
         rows = ((i, u, image, self._resized(image)) for i, u, image in zip(ids, uris, images, strict=True))
         while batch := list(islice(rows, ROWS_AT_ONCE)):
-            yield self._table(batch)
+            table = self._table(batch)
+            for name, column in zip(carried.column_names, carried.slice(start, len(batch)).columns, strict=True):
+                table = table.append_column(name, column)
+            start += len(batch)
+            yield table
 
     def _resized(self, image: LoadedImage) -> list[bytes | None]:
         if image.decoded.pixels is None:

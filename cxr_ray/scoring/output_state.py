@@ -5,7 +5,7 @@ committed mark). The rows themselves say which images are done; the marks only s
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cxr_ray.archive.listing import list_objects
-from cxr_ray.archive.tables import iter_batches, table_writer
+from cxr_ray.archive.tables import iter_batches, read_schema, table_writer
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem
 from cxr_ray.errors import StorageError
 
@@ -144,7 +144,13 @@ def _keep_rows(state: OutputState, name: str, choose: Callable[[pa.Table], pa.Ar
 
 
 def plan_blocks(
-    state: OutputState, manifest_uri: str, blocks_uri: str, *, rows_per_block: int, retry_errors: bool
+    state: OutputState,
+    manifest_uri: str,
+    blocks_uri: str,
+    *,
+    rows_per_block: int,
+    retry_errors: bool,
+    carried: Sequence[str] = (),
 ) -> tuple[int, int]:
     """Clear up after earlier runs and write what is due to `blocks_uri`; images left, and images done before."""
     settle(state)
@@ -154,13 +160,25 @@ def plan_blocks(
     if repeated := drop_repeated_rows(state, done):
         log.warning("%s rows of images that stood more than once were dropped", f"{repeated:,}")
         done = done.unique()
-    return write_remaining(done, manifest_uri, blocks_uri, rows_per_block), len(done)
+    return write_remaining(done, manifest_uri, blocks_uri, rows_per_block, carried), len(done)
 
 
-def write_remaining(done: pa.Array, manifest_uri: str, target_uri: str, rows_per_block: int) -> int:
-    """Write the images of the manifest that are not `done` to `target_uri`, a row group for each block; how many."""
+def write_remaining(
+    done: pa.Array, manifest_uri: str, target_uri: str, rows_per_block: int, carried: Sequence[str] = ()
+) -> int:
+    """Write the images of the manifest that are not `done` to `target_uri`, a row group for each block; how many.
+
+    Raises:
+        StorageError: if the manifest lacks one of the columns of strings that are to be carried along.
+    """
     left = 0
     schema = pa.schema([("image_id", pa.string()), ("uri", pa.string()), ("size_bytes", pa.int64())])
+    for name in carried:
+        schema = schema.append(pa.field(name, pa.string()))
+    if missing := set(carried) - set(read_schema(manifest_uri).names):
+        raise StorageError(
+            f"{manifest_uri} has no column {', '.join(sorted(missing))}, which this job goes by; name a manifest with it"
+        )
     pending = schema.empty_table()
     with table_writer(target_uri, schema) as writer:
         for batch in _manifest_batches(manifest_uri, schema):

@@ -9,7 +9,7 @@ import ray
 
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import ArchiveJobConfig, SegmentConfig
-from cxr_ray.models.biomedclip_checkpoint import clip_weights_uri
+from cxr_ray.models.clip_weights import clip_weights_uri
 from cxr_ray.models.weights_cache import weights_sha256
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
 from cxr_ray.scoring.output_claim import JobSignature
@@ -43,6 +43,7 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
         ),
         model_ids=model_ids,
         pipeline=lambda run: _pipeline(config, hashes, provenance, run),
+        carried=("label",) if config.class_prompts else (),
     )
 
 

@@ -59,6 +59,7 @@ class SegmentStage:
         sam = load_sam(config.sam_uri, sha256=hashes.get("sam"), device=device, precision=config.precision)
         self.segmenter = ZeroShotSegmenter(clip, tokenizer, sam, config)
         self._provenance, self._prompt = provenance, "; ".join(config.prompts)
+        self._class_prompts = {label: "; ".join(prompts) for label, prompts in config.class_prompts.items()}
         self._outputs = SegmentOutputs(config)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -67,23 +68,33 @@ class SegmentStage:
         loaded = batch.select([name for name in MASKS.names if name in batch.column_names]).to_pylist()
         with_pixels = [row for row, is_present in zip(loaded, present, strict=True) if is_present]
         if with_pixels:
-            self._segment(with_pixels, frames, images_of(batch, SAM_IMAGE))
+            self._segment(with_pixels, self._labels(batch, present), frames, images_of(batch, SAM_IMAGE))
         provenance = self._provenance | {"scored_at": datetime.now(UTC)}
         return pa.Table.from_pylist([row | provenance for row in loaded], schema=MASKS)
 
-    def _segment(self, rows: list[dict[str, Any]], frames: np.ndarray, images: list[np.ndarray]) -> None:
+    def _labels(self, batch: pa.Table, present: np.ndarray) -> list[str | None]:
+        """Classes of the images that are there; none where no class has prompts of its own."""
+        if not self._class_prompts:
+            return [None] * int(present.sum())
+        return [label for label, is_there in zip(batch["label"].to_pylist(), present, strict=True) if is_there]
+
+    def _segment(
+        self, rows: list[dict[str, Any]], labels: list[str | None], frames: np.ndarray, images: list[np.ndarray]
+    ) -> None:
         """Fill the columns of the masks into K rows.
 
         Args:
             rows: of loaded images.
+            labels: K classes, which may have prompts of their own.
             frames: uint8 [K, S, S].
             images: K of uint8 [h, w].
         """
         sizes = [(row["height"], row["width"]) for row in rows]
-        found = self.segmenter.segment(frames, images, sizes, [row["image_id"] for row in rows])
-        for row, image, one in zip(rows, images, found, strict=True):
+        ids = [row["image_id"] for row in rows]
+        found = self.segmenter.segment(frames, images, sizes, ids, labels)
+        for row, label, image, one in zip(rows, labels, images, found, strict=True):
             row["error"] = self._outputs.write(row, image, one)
-            row.update(self._mask_columns(one))
+            row.update(self._mask_columns(one) | {"prompt": self._class_prompts.get(label or "", self._prompt)})
 
     def _mask_columns(self, found: "Segmentation") -> dict[str, Any]:
         height, width = found.mask.shape
@@ -97,5 +108,4 @@ class SegmentStage:
             "boxes_xyxy": found.boxes_xyxy.tolist(),
             "iou_prediction": found.iou_prediction,
             "uncertainty": None,  # of one model there is none; SAM's own estimate stands beside it
-            "prompt": self._prompt,
         }

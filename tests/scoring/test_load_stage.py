@@ -56,6 +56,15 @@ def test_columns_are_those_of_the_results_and_one_of_pixels_for_each_geometry(lo
     assert loaded.schema == pa.schema([*IMAGE_FIELDS, *DICOM_FIELDS, *pixels])
 
 
+def test_other_columns_of_the_block_are_carried_along(archive, monkeypatch):
+    monkeypatch.setattr("cxr_ray.scoring.load_stage.ROWS_AT_ONCE", 4)
+    labels = [f"label of {image_id}" for image_id in archive["image_id"].to_pylist()]
+    tables = load(archive.append_column("label", pa.array(labels)), SMALL)
+    assert [table.num_rows for table in tables] == [4, 4, 2]
+    for row in pa.concat_tables(tables).to_pylist():
+        assert row["label"] == f"label of {row['image_id']}"
+
+
 def test_a_row_has_either_pixels_or_an_error(loaded):
     for row in loaded.to_pylist():
         is_error = row["status"] == "error"

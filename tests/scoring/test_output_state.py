@@ -291,3 +291,16 @@ def test_rows_without_a_name_are_refused(tmp_path, ids, uris, missing):
 def test_a_manifest_that_names_every_image_once_passes(tmp_path):
     check_unique(make_manifest(tmp_path, ["a", "A", "b/a", "", " a"]))
     check_unique(make_manifest(tmp_path, []))
+
+
+def test_columns_of_the_manifest_are_carried_to_what_is_left(state, tmp_path):
+    manifest = make_manifest(tmp_path, ["a", "b", "c"], label=pa.array(["COVID", None, "Normal"]).dictionary_encode())
+    write_block(state, rows("a"))
+    target = str(tmp_path / "left.parquet")
+    assert write_remaining(finished_ids(state), manifest, target, 10, ["label"]) == 2
+    assert pq.read_table(target).select(["image_id", "label"]).to_pylist() == [
+        {"image_id": "b", "label": None},
+        {"image_id": "c", "label": "Normal"},
+    ]
+    with pytest.raises(StorageError, match="no column view, which this job goes by"):
+        write_remaining(finished_ids(state), manifest, target, 10, ["label", "view"])

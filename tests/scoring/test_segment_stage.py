@@ -1,6 +1,7 @@
 """The actor's work without Ray: loaded rows of every kind to masks, with tiny models of random weights."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -70,6 +71,18 @@ def test_an_empty_coarse_mask_is_a_status(segmenting_weights, loaded, tmp_path):
 def test_other_prompts_give_other_masks(segmenting_weights, loaded, tmp_path, options):
     by_boxes, others = (stage_of(segmenting_weights, tmp_path, **o)(loaded)["mask_counts"] for o in ({}, options))
     assert by_boxes != others
+
+
+def test_images_of_a_class_are_looked_at_by_its_prompts(segmenting_weights, loaded, tmp_path):
+    labels = ["COVID" if i % 2 else None for i in range(loaded.num_rows)]
+    labelled = loaded.append_column("label", pa.array(labels))
+    mixed = stage_of(segmenting_weights, tmp_path, prompts=("lungs",), class_prompts={"COVID": ["left lung", "field"]})
+    by_class = stage_of(segmenting_weights, tmp_path, prompts=("left lung", "field"))(loaded).to_pylist()
+    by_default = stage_of(segmenting_weights, tmp_path, prompts=("lungs",))(loaded).to_pylist()
+    assert [row["mask_counts"] for row in by_class] != [row["mask_counts"] for row in by_default]
+    for row, label, one, other in zip(mixed(labelled).to_pylist(), labels, by_class, by_default, strict=True):
+        expected = one if label else other
+        assert (row["mask_counts"], row["prompt"]) == (expected["mask_counts"], expected["prompt"])
 
 
 def test_files_beside_the_rows(segmenting_weights, loaded, tmp_path):
