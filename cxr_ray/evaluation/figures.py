@@ -97,13 +97,16 @@ def mistakes_png(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], p
     from matplotlib.figure import Figure
 
     rows = -(-len(images) // GRID_COLUMNS)
-    figure = Figure(figsize=(2 * GRID_COLUMNS, 2.5 * rows), layout="constrained", facecolor=palette.surface)
-    for position, (image, caption) in enumerate(zip(images, captions, strict=True), start=1):
-        axes = figure.add_subplot(rows, GRID_COLUMNS, position)
+    figure = Figure(figsize=(2 * GRID_COLUMNS, 2.5 * rows), facecolor=palette.surface)
+    for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        row, column = divmod(position, GRID_COLUMNS)
+        bottom = (
+            1 - (row + 0.8) / rows
+        )  # a fifth of each row is the caption's; to lay it out would take most of the time
+        axes = figure.add_axes((column / GRID_COLUMNS, bottom, 0.96 / GRID_COLUMNS, 0.78 / rows))
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set_xlabel(caption, color=palette.ink, fontsize=8)
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set_axis_off()
+        axes.text(0.5, -0.03, caption, color=palette.ink, fontsize=8, ha="center", va="top", transform=axes.transAxes)
     return _png(figure)
 
 

@@ -12,8 +12,7 @@ import torch
 from ray import train
 from ray.actor import ActorHandle
 
-from cxr_ray.models.allocator import keep_freed_memory
-from cxr_ray.training.epoch_lines import EpochReport
+from cxr_ray.training.epoch_report import EpochReport
 from cxr_ray.training.place import Place
 from cxr_ray.training.training_state import BestBundle, Progress, checkpoint_of, read_state
 
@@ -46,7 +45,6 @@ def worker_place(threads: int) -> Place:
     place = Place(rank=context.get_world_rank(), world_size=context.get_world_size(), device=train.torch.get_device())
     if place.device.type == "cpu":
         torch.set_num_threads(threads)
-        keep_freed_memory()
     return place
 
 

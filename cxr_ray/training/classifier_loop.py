@@ -16,7 +16,7 @@ from cxr_ray.training.cached_feed import CachedFeed, PixelCache
 from cxr_ray.training.checkpointed_loop import FinishedEpoch, seed_of, train_epochs, training_figures, worker_place
 from cxr_ray.training.class_balance import class_weights
 from cxr_ray.training.classifier_task import ClassifierTask
-from cxr_ray.training.epoch_lines import EpochReport
+from cxr_ray.training.epoch_report import EpochReport
 from cxr_ray.training.learner import ClassifierLearner
 from cxr_ray.training.place import Place
 from cxr_ray.training.streamed_feed import StreamedFeed

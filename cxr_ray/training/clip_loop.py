@@ -18,7 +18,7 @@ from cxr_ray.training.clip_learner import ClipLearner
 from cxr_ray.training.clip_task import ClipTask
 from cxr_ray.training.clip_validation import class_features, encode_share, validation_metrics
 from cxr_ray.training.clip_views import PairViews
-from cxr_ray.training.epoch_lines import EpochReport
+from cxr_ray.training.epoch_report import EpochReport
 from cxr_ray.training.token_table import TokenTable
 
 

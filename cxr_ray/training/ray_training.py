@@ -1,5 +1,6 @@
 """What every training through Ray Train does on the driver: fit, tell of epochs as they end, take what came out."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,12 @@ from ray.train.torch import TorchTrainer
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem, write_bytes
 from cxr_ray.errors import TrainingError
+from cxr_ray.models.allocator import KEEPING_FREED_MEMORY
 from cxr_ray.models.bundle import CARD_NAME
-from cxr_ray.training.epoch_lines import EpochReport, reported_epochs
+from cxr_ray.training.epoch_lines import reported_epochs
+from cxr_ray.training.epoch_report import EpochReport
 from cxr_ray.training.streamed_feed import SharedOut
-from cxr_ray.training.tensorboard_log import TensorBoardLog
+from cxr_ray.training.tensorboard_log import TensorBoardLog, import_drawing
 from cxr_ray.training.training_output import TrainingOutput
 from cxr_ray.training.training_state import BEST_NAME, read_state
 
@@ -57,6 +60,7 @@ def fit(
             storage_filesystem=arrow_filesystem(fs),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=max_failures),
+            worker_runtime_env={"env_vars": KEEPING_FREED_MEMORY},
         ),
     )
     try:
@@ -99,6 +103,7 @@ def epochs_reported(
         tell(report.metrics)
         board[0].add(report)
 
+    threading.Thread(target=import_drawing, daemon=True).start()
     with reported_epochs(on_epoch) as listener:
         yield listener
     for opened in board:

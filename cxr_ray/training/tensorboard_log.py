@@ -10,8 +10,13 @@ from PIL import Image
 
 from cxr_ray.archive.uris import join_uri, open_filesystem, write_bytes
 from cxr_ray.evaluation.figures import confusion_matrix_png, mistakes_png
-from cxr_ray.training.epoch_lines import EpochReport
-from cxr_ray.training.validation import Mistake
+from cxr_ray.training.epoch_report import EpochReport, Mistake
+
+
+def import_drawing() -> None:
+    """Import what a `TensorBoardLog` needs; seconds that are better spent while workers start than while they train."""
+    import matplotlib.figure  # noqa: F401
+    import torch.utils.tensorboard  # noqa: F401
 
 
 class TensorBoardLog:

@@ -10,21 +10,11 @@ from torch import nn
 from cxr_ray.evaluation.calibration import fit_temperature
 from cxr_ray.evaluation.classification_metrics import confusion_matrix, log_loss, per_class_metrics
 from cxr_ray.models.grey_input import GreyInput
+from cxr_ray.training.epoch_report import Mistake
 from cxr_ray.training.epochs import AutocastFactory, predict_logits
 from cxr_ray.training.place import Batch
 
 MISTAKES_SHOWN = 16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Mistake:
-    """An image that was taken for another class."""
-
-    pixels: np.ndarray
-    """uint8 [S, S]."""
-    truth: int
-    predicted: int
-    confidence: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

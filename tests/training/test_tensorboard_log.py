@@ -2,9 +2,8 @@ import fsspec
 import numpy as np
 import pytest
 
-from cxr_ray.training.epoch_lines import EpochReport
+from cxr_ray.training.epoch_report import EpochReport, Mistake
 from cxr_ray.training.tensorboard_log import TensorBoardLog
-from cxr_ray.training.validation import Mistake
 
 LABELS = ("COVID", "Lung_Opacity")
 
