@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cxr_ray.archive.tables import read_table
 from cxr_ray.config.demo import DemoConfig
 from cxr_ray.errors import CxrRayError
 
@@ -24,7 +25,7 @@ class DemoError(CxrRayError):
 
 
 def run_demo(config: DemoConfig) -> None:
-    """Index, prepare, train, classify, evaluate; the path of the report is the last line printed.
+    """Index, prepare, train, classify, segment, evaluate; the paths of the reports are the last lines printed.
 
     Raises:
         DemoError: naming the job that failed.
@@ -41,7 +42,9 @@ def run_demo(config: DemoConfig) -> None:
             _fill_archive(ARCHIVE_URI, config.images_per_class)
             _run_jobs(ARCHIVE_URI, output, config)
     print(f"\ndone in {time.monotonic() - began:.0f} s; predictions: {output}/scored/predictions/*.parquet")
-    print(output / "report" / "report.html")
+    for report in ("lung_report", "report"):
+        if (page := output / report / "report.html").exists():
+            print(page)
 
 
 def _fresh_folder(output: Path) -> Path:
@@ -80,11 +83,37 @@ def _run_jobs(archive_uri: str, output: Path, config: DemoConfig) -> None:
     )
     _job("classify_archive", input_uri=manifest, model_uri=model, output_uri=scored, progress_seconds=10)
     _job("evaluate_classifier", predictions_uri=scored, dataset_uri=dataset, output_uri=str(output / "report"))
+    if read_table(dataset, ["mask_uri"])["mask_uri"].null_count:
+        print("\nnot every image has a lung mask: segmentation is left out")
+    else:
+        _segment_lungs(dataset, manifest, output, config)
+
+
+def _segment_lungs(dataset: str, manifest: str, output: Path, config: DemoConfig) -> None:
+    """Train a student on the masks, segment the archive with it, and judge it by the masks of the test split."""
+    student, segmented = str(output / "student"), str(output / "segmented")
+    _job(
+        "train_segmenter",
+        dataset_uri=dataset,
+        output_uri=student,
+        image_size=2 * config.image_size,
+        filters=(8, 16, 32, 64),
+        epochs=config.segmenter_epochs,
+        cycles=2,
+        momentum=0.95,
+        learning_rate=0.03,
+    )
+    _job("segment_archive", input_uri=manifest, model_uri=student, output_uri=segmented, progress_seconds=10)
+    report = str(output / "lung_report")
+    _job("evaluate_segmenter", predictions_uri=segmented, dataset_uri=dataset, output_uri=report)
 
 
 def _job(name: str, **flags: object) -> None:
     """Run a job as a user would, and show the line they would type."""
-    arguments = [part for flag, value in flags.items() for part in (f"--{flag.replace('_', '-')}", str(value))]
+    arguments: list[str] = []
+    for flag, value in flags.items():
+        values = value if isinstance(value, tuple) else (value,)
+        arguments += [f"--{flag.replace('_', '-')}", *map(str, values)]
     print(f"\n$ python jobs/{name}.py {shlex.join(arguments)}", flush=True)
     # The program is this interpreter and the arguments are ours: nothing a user could inject.
     code = subprocess.run([sys.executable, str(JOBS / f"{name}.py"), *arguments], check=False).returncode  # noqa: S603

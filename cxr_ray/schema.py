@@ -54,6 +54,16 @@ MASK_FIELDS = [
 ]
 """COCO RLE at the size of the image as displayed; boxes in its pixels; null where the image failed."""
 
+LUNG_FIELDS = [
+    *(
+        pa.field(f"{side}_{name}", pa.float32())
+        for side in ("right", "left")
+        for name in ("area_fraction", "centroid_x", "centroid_y", "uncertainty")
+    ),
+    pa.field("symmetry", pa.float32()),
+]
+"""Of each lung, the patient's right one on the image's left; centroids in pixels of the image; filled by students."""
+
 PROVENANCE_FIELDS = [
     pa.field("model_id", pa.string(), nullable=False),
     pa.field("preprocessing_id", pa.string(), nullable=False),
@@ -71,8 +81,16 @@ DICOM_FIELDS = [
 ]
 
 
-MASKS = pa.schema([*IMAGE_FIELDS, *MASK_FIELDS, *PROVENANCE_FIELDS, *DICOM_FIELDS])
+MASKS = pa.schema([*IMAGE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS, *PROVENANCE_FIELDS, *DICOM_FIELDS])
 """Of `OUTPUT/masks/`; `status` is `ok`, `empty` where nothing was found, or `error`."""
+
+
+CASCADE_FIELDS = [
+    pa.field("mask_status", pa.string()),
+    pa.field("mask_model_id", pa.string()),
+    pa.field("mask_preprocessing_id", pa.string()),
+]
+"""Beside a prediction: `ok`, `empty`, `error`, or `skipped` by the rule, and what the mask was made with."""
 
 
 def probability_column(label: str) -> str:

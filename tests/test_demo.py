@@ -32,7 +32,7 @@ def test_the_demo_ends_with_a_report(tmp_path):
     line = [sys.executable, str(REPOSITORY / "jobs/demo.py"), "--output", str(tmp_path / "out")]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     demo = subprocess.run(
-        [*line, "--images-per-class", "25", "--epochs", "1", "--image-size", "32"],
+        [*line, "--images-per-class", "25", "--epochs", "1", "--image-size", "32", "--segmenter-epochs", "2"],
         env=environment,
         capture_output=True,
         text=True,
@@ -45,6 +45,8 @@ def test_the_demo_ends_with_a_report(tmp_path):
     rows = f"'{tmp_path}/out/scored/predictions/*.parquet'"
     counts = dict(duckdb.sql(f"SELECT status, count(*) FROM {rows} GROUP BY 1").fetchall())
     assert counts == {"ok": 100, "error": 5}
+    assert json.loads((tmp_path / "out/lung_report/metrics.json").read_text())["dsc"]["mean"] > 0.5
+    assert json.loads((tmp_path / "out/segmented/run.json").read_text())["counts"]["error"] == 5
     assert json.loads((tmp_path / "out/scored/run.json").read_text())["counts"]["ok"] == 100
 
 

@@ -5,8 +5,9 @@ from cxr_ray.config.benchmark import BenchmarkConfig, BenchmarkSegmentationConfi
 from cxr_ray.config.command_line import load_config, read_recipe, run_job
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.config.finetuning import FinetuneClipConfig
-from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig, SegmentConfig
+from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig, ScoreConfig, SegmentConfig
 from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
+from cxr_ray.config.segmenter_training import TrainSegmenterConfig
 from cxr_ray.config.training import TrainClassifierConfig
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "FinetuneClipConfig",
     "IndexConfig",
     "PrepareConfig",
+    "ScoreConfig",
     "SegmentConfig",
     "TrainClassifierConfig",
+    "TrainSegmenterConfig",
     "load_config",
     "read_recipe",
     "run_job",

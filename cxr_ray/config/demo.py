@@ -7,7 +7,7 @@ from cxr_ray.config.checks import require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoConfig:
-    """Index, prepare, train, classify and evaluate an archive of drawn chest phantoms, or a real one."""
+    """Index, prepare, train, classify, segment and evaluate an archive of drawn chest phantoms, or a real one."""
 
     archive: str | None = None
     """A folder in the layout of the COVID-19 Radiography Database; phantoms in an S3 server of its own if not given."""
@@ -19,6 +19,8 @@ class DemoConfig:
     """Pixels a side."""
     epochs: int = 10
     """Passes over the training images."""
+    segmenter_epochs: int = 6
+    """Passes of the student over the train images, an even number."""
     batch_size: int = 16
     """Images a step."""
     debug: bool = False
@@ -26,5 +28,11 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name, least in (("images_per_class", 10), ("image_size", 32), ("epochs", 1), ("batch_size", 1)):
+        for name, least in (
+            ("images_per_class", 10),
+            ("image_size", 32),
+            ("epochs", 1),
+            ("segmenter_epochs", 2),
+            ("batch_size", 1),
+        ):
             require(getattr(self, name) >= least, name, getattr(self, name), f">= {least}")

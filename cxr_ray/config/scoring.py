@@ -1,9 +1,10 @@
 """Configs of the jobs that stream an archive through models."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from cxr_ray.config.checks import require
+from cxr_ray.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,12 +79,21 @@ LUNG_PROMPTS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentConfig(ArchiveJobConfig):
-    """Segment every image of an archive by text: one Parquet row each, its mask as COCO RLE at the original size."""
+    """Segment every image of an archive, by text or by a student: one Parquet row each, its mask as COCO RLE at the original size."""
 
-    clip_uri: str
+    model_uri: str | None = None
+    """Student: a bundle of train_segmenter.py; or, to segment by text, both of the next."""
+    clip_uri: str | None = None
     """BiomedCLIP: a folder or file of weights, in our layout, open_clip's or Hugging Face's, with vocab.txt beside it."""
-    sam_uri: str
+    sam_uri: str | None = None
     """SAM: weights of segment_anything (vit_b, vit_l or vit_h, told by their shapes)."""
+
+    components: int = 2
+    """Largest connected pieces that are kept, of the saliency's foreground or of a student's mask; lungs want two."""
+    min_area: float = 0.005
+    """Share of the image that a piece must cover."""
+    foreground: float = 0.5
+    """Probability from which on a student's pixel belongs to the mask."""
 
     prompts: tuple[str, ...] = LUNG_PROMPTS
     """Sentences about what to segment; the mean of their features is looked for."""
@@ -101,10 +111,6 @@ class SegmentConfig(ArchiveJobConfig):
     """What splits a saliency map into foreground and background."""
     fixed_threshold: float = 0.3
     """Of `--threshold fixed`."""
-    components: int = 2
-    """Largest connected pieces of the foreground that are kept; lungs want two."""
-    min_area: float = 0.005
-    """Share of the image that a piece must cover."""
     prompt_kind: Literal["boxes", "points", "both"] = "boxes"
     """What SAM is shown of each piece."""
     one_box: bool = False
@@ -121,7 +127,9 @@ class SegmentConfig(ArchiveJobConfig):
     save_overlays: bool = False
     """Write OUTPUT/overlays/IMAGE_ID.png, the radiograph with the mask's outline."""
     save_saliency: bool = False
-    """Write OUTPUT/saliency/IMAGE_ID.png, the map at 224 x 224 in 16 bits."""
+    """Write OUTPUT/saliency/IMAGE_ID.png, the map of segmentation by text at 224 x 224 in 16 bits."""
+    save_uncertainty: bool = False
+    """Write OUTPUT/uncertainty/IMAGE_ID.png, the entropy of a student's pixels in 16 bits, log 2 as white."""
     save_dicom_seg: bool = False
     """Write OUTPUT/dicom_seg/IMAGE_ID for DICOM images: a DICOM Segmentation object."""
 
@@ -135,8 +143,64 @@ class SegmentConfig(ArchiveJobConfig):
         for name in ("layer", "background_points", "beta"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         require(self.components <= 255, "components", self.components, "<= 255")
+        require(0 < self.foreground < 1, "foreground", self.foreground, "above 0 and below 1")
         require(0 < self.fixed_threshold <= 1, "fixed_threshold", self.fixed_threshold, "above 0 and at most 1")
         require(0 <= self.min_area < 1, "min_area", self.min_area, "in [0, 1)")
         require(
             self.precision != "fp16", "precision", self.precision, "auto, bf16 or fp32: fp16 loses M2IB's gradients"
         )
+        self._check_models()
+
+    def _check_models(self) -> None:
+        by_text = [uri for uri in (self.clip_uri, self.sam_uri) if uri]
+        if bool(self.model_uri) == bool(by_text) or len(by_text) == 1:
+            raise ConfigError(
+                f"name a student by --model-uri, or both --clip-uri and --sam-uri; got {self.model_uri}, "
+                f"{self.clip_uri} and {self.sam_uri}"
+            )
+        if self.model_uri and (self.save_saliency or self.class_prompts):
+            raise ConfigError("a student has no saliency and reads no prompts; drop save_saliency and class_prompts")
+        require(
+            bool(self.model_uri) or not self.save_uncertainty, "save_uncertainty", True, "left out without --model-uri"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreConfig(ArchiveJobConfig):
+    """Classify every image of an archive and, in the same pass, segment those that a rule on the class asks for."""
+
+    classifier_uri: tuple[str, ...]
+    """One or more classifier bundles, as in classify_archive.py."""
+    segmenter_uri: str
+    """A student's bundle, as in segment_archive.py."""
+    segment_labels: tuple[str, ...] = ()
+    """Classes whose images are segmented; all if none is named."""
+    segment_min_confidence: float = 0.0
+    """Least confidence of the class at which an image is segmented."""
+
+    components: int = 2
+    """As in segment_archive.py."""
+    min_area: float = 0.005
+    """As in segment_archive.py."""
+    foreground: float = 0.5
+    """As in segment_archive.py."""
+
+    def __post_init__(self) -> None:
+        """Check ranges; those of both jobs are theirs to check."""
+        ArchiveJobConfig.__post_init__(self)
+        confidence = self.segment_min_confidence
+        require(0 <= confidence <= 1, "segment_min_confidence", confidence, "between 0 and 1")
+        self.classifying()
+        self.segmenting()
+
+    def classifying(self) -> ClassifyConfig:
+        """What classify_archive.py would be told."""
+        return ClassifyConfig(**self._shared(), model_uri=self.classifier_uri)
+
+    def segmenting(self) -> SegmentConfig:
+        """What segment_archive.py would be told."""
+        chosen = {name: getattr(self, name) for name in ("components", "min_area", "foreground")}
+        return SegmentConfig(**self._shared(), model_uri=self.segmenter_uri, **chosen)
+
+    def _shared(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(ArchiveJobConfig)}

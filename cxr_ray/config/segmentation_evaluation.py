@@ -21,6 +21,8 @@ class EvaluateSegmenterConfig:
     """Dataset with the URIs of the true masks: a Parquet file or a folder of them."""
     output_uri: str
     """Folder that receives metrics.json, report.txt, report.html, segmentations.png and rows.parquet."""
+    compare_uris: tuple[str, ...] = ()
+    """Outputs of other segmenters for the same images, such as a teacher's; they stand beside it in one table."""
     split: SplitChoice = "test"
     """Images to judge by: one split of the dataset, or all."""
     tolerance: float = 2.0

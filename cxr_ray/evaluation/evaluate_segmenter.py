@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -9,12 +10,14 @@ import pyarrow.compute as pc
 
 from cxr_ray.archive.datasets import read_dataset
 from cxr_ray.archive.run_record import write_run_record
-from cxr_ray.archive.tables import iter_batches, read_schema, write_table
-from cxr_ray.archive.uris import exists, join_uri, write_bytes
+from cxr_ray.archive.tables import write_table
+from cxr_ray.archive.uris import join_uri, write_bytes
 from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.evaluation.evaluate_classifier import count_errors
+from cxr_ray.evaluation.masks_table import read_masks
 from cxr_ray.evaluation.provenance import describe
+from cxr_ray.evaluation.risk_coverage import uncertainty_metrics
 from cxr_ray.evaluation.segmentation_metrics import METRICS, mask_agreement, report_text, summarise
 from cxr_ray.evaluation.segmentation_sheet import draw_panels, segmentation_report_html, sheet_png
 from cxr_ray.evaluation.true_masks import load_pictures, masks_of
@@ -24,12 +27,12 @@ from cxr_ray.schema import PROVENANCE_FIELDS
 
 SEGMENTED = ("ok", "empty")  # the statuses of an image that has a mask, be it one of no pixel
 TRUTH_UNREADABLE = "truth_unreadable"  # status of an image whose true mask cannot be read, beside those of its row
-MASK_COLUMNS = ["image_id", "status", "error_kind", "mask_height", "mask_width", "mask_counts"]
 JUDGEMENT = pa.schema(
     [
         ("status", pa.string()),
         ("error_kind", pa.string()),
         *((metric, pa.float64()) for metric in METRICS),
+        ("uncertainty", pa.float64()),
         ("predicted_area_fraction", pa.float64()),
         ("true_area_fraction", pa.float64()),
     ]
@@ -61,6 +64,7 @@ def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
 
     metrics = measure(rows, config) | {"n_without_truth": of_split.num_rows - images.num_rows}
     metrics["provenance"] = describe(rows, dataset, config)  # has all that it reads
+    metrics["comparison"] = compare(images, rows, config)
     report, panels = report_text(metrics), draw_panels(joined, rows)
     files = {
         "metrics.json": (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode(),
@@ -74,32 +78,6 @@ def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
     write_run_record(config.output_uri, config, dsc=metrics["dsc"]["mean"], nsd=metrics["nsd"]["mean"])
     print(f"{report}\n{join_uri(config.output_uri, 'report.html')}")
     return metrics
-
-
-def read_masks(uri: str, image_ids: pa.ChunkedArray) -> pa.Table:
-    """Rows of `image_ids` in the masks at `uri`, or in the folder `masks` of a job's output.
-
-    The table is streamed: what an archive holds beside these images never is in memory together.
-
-    Raises:
-        DatasetError: if one of the images has more than one row.
-        StorageError: if there is no table, or it lacks a column.
-    """
-    inner = join_uri(uri, "masks")
-    folder = inner if exists(inner) else uri
-    present = read_schema(folder).names
-    columns = MASK_COLUMNS + [field.name for field in PROVENANCE_FIELDS if field.name in present]
-    wanted = pc.unique(image_ids)
-    found = [
-        batch.filter(pc.is_in(batch["image_id"], value_set=wanted))
-        for batch in iter_batches(folder, columns, batch_rows=8192)
-    ]
-    masks = pa.Table.from_batches(found) if found else read_schema(folder).empty_table().select(columns)
-    for field in PROVENANCE_FIELDS:  # masks of other tools may not say where they come from
-        if field.name not in columns:
-            masks = masks.append_column(field.name, pa.nulls(masks.num_rows, field.type))
-    refuse_duplicates(masks, folder, "segment into an empty output, or with --overwrite")
-    return masks
 
 
 def join_masks(images: pa.Table, masks: pa.Table) -> pa.Table:
@@ -176,6 +154,7 @@ def _judgement(row: dict[str, Any], truth: DecodedImage | None, config: Evaluate
     return {
         "status": row["status"],
         **{metric: getattr(agreement, metric) for metric in METRICS},
+        "uncertainty": row["uncertainty"],
         "predicted_area_fraction": agreement.predicted_area / true.size,
         "true_area_fraction": agreement.true_area / true.size,
     }
@@ -186,7 +165,7 @@ def measure(rows: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
 
     Failures (errors and images without a row) are left out of every figure but `dsc_failures_as_zero`.
     """
-    judged = rows.filter(pc.is_in(rows["status"], value_set=pa.array(SEGMENTED)))
+    judged = _judged(rows)
     missing = rows.filter(pc.equal(rows["status"], MISSING))["image_id"].to_pylist()
     errors = count_errors(rows)
     failures = sum(errors.values()) + len(missing)
@@ -204,6 +183,7 @@ def measure(rows: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
         "n_both_empty": int((~areas[0] & ~areas[1]).sum()),
         "n_one_empty": int((areas[0] ^ areas[1]).sum()),
         **_summary(judged, config),
+        "uncertainty": uncertainty_metrics(judged["uncertainty"].to_numpy(), 1 - judged["dsc"].to_numpy()),
         "dsc_failures_as_zero": pc.sum(judged["dsc"]).as_py() / (judged.num_rows + failures),
         "per_class": {label: _of_class(rows.filter(pc.equal(rows["label"], label)), config) for label in labels},
         **{name: getattr(config, name) for name in ("tolerance", "tolerance_unit", "pixel_spacing_mm")},
@@ -211,8 +191,40 @@ def measure(rows: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
     }
 
 
+def compare(images: pa.Table, rows: pa.Table, config: EvaluateSegmenterConfig) -> list[dict[str, Any]]:
+    """A summary of each segmenter, this one first, over the images that all of them have a mask of; [] if it is alone.
+
+    Args:
+        images: rows of the dataset with true masks.
+        rows: of `judge` for this segmenter.
+        config: names the others.
+    """
+    if not config.compare_uris:
+        return []
+    others = []
+    for uri in config.compare_uris:
+        one = replace(config, predictions_uri=uri, compare_uris=())
+        joined = join_masks(images, read_masks(uri, images["image_id"]))
+        require_segmented(joined, one)
+        others.append(judge(joined, one))
+    tables = [rows, *others]
+    shared = set.intersection(*(set(_judged(table)["image_id"].to_pylist()) for table in tables))
+    if not shared:
+        raise DatasetError(f"no image has a mask of each of {config.predictions_uri}, {', '.join(config.compare_uris)}")
+    found = []
+    for uri, table in zip((config.predictions_uri, *config.compare_uris), tables, strict=True):
+        both = table.filter(pc.is_in(table["image_id"], value_set=pa.array(sorted(shared))))
+        told = {"predictions_uri": uri, "model_id": ", ".join(filter(None, pc.unique(both["model_id"]).to_pylist()))}
+        found.append(told | {"n_images": both.num_rows} | _summary(both, config))
+    return found
+
+
+def _judged(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.is_in(rows["status"], value_set=pa.array(SEGMENTED)))
+
+
 def _of_class(rows: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
-    judged = rows.filter(pc.is_in(rows["status"], value_set=pa.array(SEGMENTED)))
+    judged = _judged(rows)
     failed = pc.sum(pc.is_in(rows["status"], value_set=pa.array(["error", MISSING]))).as_py()
     counts = {"n_images": rows.num_rows, "n_judged": judged.num_rows, "n_failures": failed}
     return counts | _summary(judged, config)

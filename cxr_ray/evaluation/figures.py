@@ -1,9 +1,9 @@
 """Figures as PNG, each in the colours of a light or a dark page."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,31 @@ def _write_cells(axes: "Axes", confusion: NDArray[np.int64], share: NDArray[np.f
         ink = palette.ink_on_strong if part > 0.5 else palette.ink
         axes.text(column, row + 0.02, f"{count:,}", ha="center", va="bottom", color=ink, fontsize=12)
         axes.text(column, row + 0.12, f"{part:.0%}", ha="center", va="top", color=ink, fontsize=9)
+
+
+def risk_coverage_png(uncertainty: Mapping[str, Any], palette: Palette = LIGHT) -> bytes:
+    """Mean error of the images that are left when the most uncertain go, beside that of a random and an ideal ranking.
+
+    Args:
+        uncertainty: of `uncertainty_metrics`.
+        palette: colours of the page on which the figure stands.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 3.2), layout="constrained", facecolor=palette.surface)
+    axes = figure.add_subplot(facecolor=palette.surface)
+    coverage, risk = zip(*uncertainty["risk_at_coverage"], strict=True)
+    axes.plot(coverage, risk, color=palette.strong, marker="o", markersize=3, label="surest first")
+    axes.axhline(uncertainty["aurc_random"], color=palette.ink, linestyle=":", linewidth=1, label="any order")
+    axes.set_xlabel("share of the images kept", color=palette.ink)
+    axes.set_ylabel("mean 1 - DSC", color=palette.ink)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    axes.tick_params(colors=palette.ink)
+    for spine in axes.spines.values():
+        spine.set_color(palette.ink)
+    axes.legend(frameon=False, labelcolor=palette.ink)
+    return _png(figure)
 
 
 def mistakes_png(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], palette: Palette = LIGHT) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_ray.evaluation.classification_metrics import INTERVAL_PERCENT, RESAMPLES
+from cxr_ray.evaluation.risk_coverage import told
 
 METRICS = {"dsc": "DSC", "iou": "IoU", "nsd": "NSD", "hd95": "HD95"}
 DEFAULT_TOLERANCE = 2.0  # pixels
@@ -181,7 +182,22 @@ def report_text(metrics: Mapping[str, Any]) -> str:
     for label, row in metrics["per_class"].items():
         figures = "".join(f"{_figure(row[metric]['mean']):>9}" for metric in METRICS)
         lines.append(f"{label:<18}{row['n_judged']:>9,}{row['n_failures']:>9,}{figures}")
+    if metrics["uncertainty"]:
+        lines += ["", told(metrics["uncertainty"])]
+    if metrics["comparison"]:
+        lines += ["", *_comparison(metrics["comparison"])]
     return "\n".join([*lines, "", *_counts_told(metrics)]) + "\n"
+
+
+def _comparison(segmenters: list[dict[str, Any]]) -> list[str]:
+    """A line for each segmenter, under a title."""
+    lines = [
+        f"{segmenters[0]['n_images']:,} images that all have a mask of" + "".join(f"{n:>9}" for n in METRICS.values())
+    ]
+    for one in segmenters:
+        figures = "".join(f"{_figure(one[metric]['mean']):>9}" for metric in METRICS)
+        lines.append(f"{one['model_id'] or one['predictions_uri']:<38}{figures}")
+    return lines
 
 
 def _counts_told(metrics: Mapping[str, Any]) -> list[str]:

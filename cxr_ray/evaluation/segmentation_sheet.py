@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxr_ray.evaluation.figures import DOTS_PER_INCH, LIGHT, Palette
+from cxr_ray.evaluation.figures import DOTS_PER_INCH, LIGHT, THEMES, Palette, risk_coverage_png
 from cxr_ray.evaluation.report import render_page
 from cxr_ray.evaluation.segmentation_metrics import METRICS, Mask
 from cxr_ray.evaluation.thumbnails import data_uri
@@ -138,5 +138,13 @@ def segmentation_report_html(metrics: dict[str, Any], panels: list[Panel]) -> st
         provenance=metrics["provenance"],
         names=METRICS | {"nsd": f"NSD at {metrics['tolerance']:g} {metrics['tolerance_unit']}"},
         panels=shown,
+        risk_coverage=_risk_coverage(metrics["uncertainty"]),
         colours={"truth": TRUE_COLOUR, "predicted": PREDICTED_COLOUR},
     )
+
+
+def _risk_coverage(uncertainty: dict[str, Any] | None) -> dict[str, str]:
+    """The figure for a light and a dark page; none where the segmenter does not say how sure it is."""
+    if not uncertainty:
+        return {}
+    return {name: data_uri(risk_coverage_png(uncertainty, palette), "image/png") for name, palette in THEMES.items()}

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
 
 from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, ValidationError
 
@@ -47,8 +47,8 @@ Spread = Annotated[FiniteFloat, Field(gt=0)]
 class ModelCard:
     """What `model.json` says of the weights beside it; `read_card` checks every field."""
 
-    kind: str
-    """`classifier`; other jobs add other kinds."""
+    kind: str = "classifier"
+    """Cards of other kinds add fields of their own."""
     backbone: str
     labels: Labels
     """Class names in the order of the outputs."""
@@ -77,28 +77,46 @@ class ModelCard:
         return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 
-def save_bundle(uri: str, weights: "Mapping[str, torch.Tensor]", **card: Any) -> ModelCard:
-    """Write a bundle at `uri`; `card` holds the fields of `ModelCard` but for the hash, which is taken here.
+Card = TypeVar("Card", bound=ModelCard)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    kind: str
+
+
+def save_bundle(
+    uri: str, weights: "Mapping[str, torch.Tensor]", card_type: type[ModelCard] = ModelCard, **card: Any
+) -> ModelCard:
+    """Write a bundle at `uri`; `card` holds the fields of `card_type` but for the hash, which is taken here.
 
     The card is written last: where there was no bundle, one that has a card is whole.
     """
     from safetensors.torch import save
 
     data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-    model_card = ModelCard(weights_sha256=hashlib.sha256(data).hexdigest(), **card)
+    model_card = card_type(weights_sha256=hashlib.sha256(data).hexdigest(), **card)
     write_bytes(join_uri(uri, WEIGHTS_NAME), data)
     write_bytes(join_uri(uri, CARD_NAME), json.dumps(asdict(model_card), indent=2).encode())
     return model_card
 
 
-def read_card(uri: str, *, kind: str = "classifier") -> ModelCard:
+@overload
+def read_card(uri: str) -> ModelCard: ...
+@overload
+def read_card(uri: str, card_type: type[Card]) -> Card: ...
+def read_card(uri: str, card_type: type[Any] = ModelCard) -> Any:
     """The card of the bundle at `uri`; the weights stay unread.
 
     Raises:
         BundleError: if there is no bundle, its card is damaged, or it is of another kind.
     """
     try:
-        card = TypeAdapter(ModelCard).validate_json(read_bytes(join_uri(uri, CARD_NAME)))
+        data = read_bytes(join_uri(uri, CARD_NAME))
+        found = TypeAdapter(_Kind).validate_json(data).kind  # first, for other kinds have other fields
+        if found != card_type.kind:
+            raise BundleError(f"{uri} is a bundle of kind {found!r}; a {card_type.kind!r} is needed here")
+        return TypeAdapter(card_type).validate_json(data)
     except StorageError as error:
         raise BundleError(
             f"no model bundle at {uri}: it has no readable {CARD_NAME}; name the folder that holds it"
@@ -107,9 +125,6 @@ def read_card(uri: str, *, kind: str = "classifier") -> ModelCard:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(f"{join_uri(uri, CARD_NAME)}: {where}: {first['msg'].lower()}") from error
-    if card.kind != kind:
-        raise BundleError(f"{uri} is a bundle of kind {card.kind!r}; a {kind!r} is needed here")
-    return card
 
 
 def load_weights(uri: str, card: ModelCard) -> "dict[str, torch.Tensor]":

@@ -5,10 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
-from cxr_ray.errors import BundleError, StorageError
 from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, ModelCard
 
 if TYPE_CHECKING:
@@ -47,23 +44,3 @@ def save_clip_bundle(uri: str, model: "BiomedClip", tokenizer: "PromptTokenizer"
     )
     write_bytes(join_uri(uri, CARD_NAME), json.dumps(asdict(clip_card), indent=2).encode())
     return clip_card
-
-
-def read_clip_card(uri: str) -> ClipCard:
-    """The card of the bundle at `uri`; the weights stay unread.
-
-    Raises:
-        BundleError: if there is none, it is damaged, or of a bundle of another kind.
-    """
-    card_uri = join_uri(uri, CARD_NAME)
-    try:
-        card = TypeAdapter(ClipCard).validate_json(read_bytes(card_uri))
-    except StorageError as error:
-        raise BundleError(f"no CLIP bundle at {uri}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BundleError(f"{card_uri}: {where}: {first['msg'].lower()}") from error
-    if card.kind != KIND:
-        raise BundleError(f"{uri} is a bundle of kind {card.kind!r}; a {KIND!r} is needed here")
-    return card

@@ -94,7 +94,12 @@ class _Bench:
         self.sam = _sam(config, device)
         clip, self._tokenizer = _clip(config)
         segmenting = SegmentConfig(
-            input_uri="", output_uri="", clip_uri="", sam_uri="", layer=config.layer, precision=config.precision
+            input_uri="",
+            output_uri="",
+            clip_uri="in memory",
+            sam_uri="in memory",
+            layer=config.layer,
+            precision=config.precision,
         )
         self._segmenter = ZeroShotSegmenter(clip, self._tokenizer, self.sam, segmenting)
         self._clip = self._segmenter.clip

@@ -34,15 +34,20 @@ def classify_archive(config: ClassifyConfig) -> dict[str, int]:
 
 def _pipeline(config: ClassifyConfig, cards: list[ModelCard], run: Run) -> "ray.data.Dataset":
     """The whole job, top to bottom."""
-    score = {
+    score = classifier_arguments(config, run)
+    batch_size = config.batch_size or (256 if run.pool.device == "cuda" else 32)
+    return scored_images(loaded_images(config, run, geometries(cards)), run, ScoreStage, score, batch_size=batch_size)
+
+
+def classifier_arguments(config: ClassifyConfig, run: Run) -> dict[str, object]:
+    """What `ScoreStage` is made with."""
+    return {
         "model_uris": tuple(map(absolute_uri, config.model_uri)),
         "device": run.pool.device,
         "precision": config.precision,
         "threads": run.pool.threads_per_actor,
         "run_id": run.run_id,
     }
-    batch_size = config.batch_size or (256 if run.pool.device == "cuda" else 32)
-    return scored_images(loaded_images(config, run, geometries(cards)), run, ScoreStage, score, batch_size=batch_size)
 
 
 def read_cards(model_uris: Sequence[str]) -> list[ModelCard]:

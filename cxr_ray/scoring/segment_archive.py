@@ -1,21 +1,27 @@
-"""An archive to masks: load -> segment by text -> rows."""
+"""An archive to masks, by text or by a student: load -> segment -> rows."""
 
 import hashlib
 import json
 import shlex
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 
 import ray
 
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import ArchiveJobConfig, SegmentConfig
+from cxr_ray.models.bundle import read_card
 from cxr_ray.models.clip_weights import clip_weights_uri
+from cxr_ray.models.student import StudentCard
 from cxr_ray.models.weights_cache import weights_sha256
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
+from cxr_ray.scoring.load_stage import Geometry
 from cxr_ray.scoring.output_claim import JobSignature
-from cxr_ray.scoring.segment_stage import CLIP_FRAME, SAM_IMAGE, SegmentStage
+from cxr_ray.scoring.segment_outputs import OVERLAY_IMAGE
 
-OF_NO_CONSEQUENCE = ("save_overlays", "save_saliency", "save_dicom_seg", "clip_uri", "sam_uri")
+OF_NO_CONSEQUENCE = (
+    "save_overlays", "save_saliency", "save_uncertainty", "save_dicom_seg", "clip_uri", "sam_uri", "model_uri"
+)  # fmt: skip
 """Fields that leave the rows as they are, or that the models' ids stand for."""
 
 
@@ -26,41 +32,119 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
         BundleError: if weights are missing.
         CxrRayError: as `run_archive_job` does.
     """
-    clip_uri, sam_uri, output_uri = map(absolute_uri, (config.clip_uri, config.sam_uri, config.output_uri))
-    config = replace(config, clip_uri=clip_uri, sam_uri=sam_uri, output_uri=output_uri)
-    hashes = {"biomedclip": weights_sha256(clip_weights_uri(clip_uri)), "sam": weights_sha256(sam_uri)}
-    model_ids = [f"{name}-{sha256[:12]}" for name, sha256 in hashes.items()]
-    provenance = {"model_id": "+".join(model_ids), "preprocessing_id": preprocessing_id(config)}
+    config = with_absolute_uris(config)
+    segmenter = by_student(config) if config.model_uri else by_text(config)
     return run_archive_job(
         config,
         table="masks",
         signature=JobSignature(
             input_uri=absolute_uri(config.input_uri).rstrip("/"),
-            model=provenance["model_id"],
-            preprocessing=provenance["preprocessing_id"],
+            model=segmenter.model_id,
+            preprocessing=segmenter.preprocessing_id,
             precision=config.precision,
             exclude=shlex.join(sorted(set(config.exclude))),
         ),
-        model_ids=model_ids,
-        pipeline=lambda run: _pipeline(config, hashes, provenance, run),
+        model_ids=segmenter.model_id.split("+"),
+        pipeline=lambda run: _pipeline(config, segmenter, run),
         carried=("label",) if config.class_prompts else (),
     )
 
 
-def _pipeline(
-    config: SegmentConfig, hashes: dict[str, str], provenance: dict[str, str], run: Run
-) -> "ray.data.Dataset":
-    """The whole job, top to bottom."""
-    segment = {
+def with_absolute_uris(config: SegmentConfig) -> SegmentConfig:
+    """The config with URIs that mean the same on every machine."""
+    return replace(
+        config,
+        output_uri=absolute_uri(config.output_uri),
+        model_uri=absolute_uri(config.model_uri) if config.model_uri else None,
+        clip_uri=absolute_uri(config.clip_uri) if config.clip_uri else None,
+        sam_uri=absolute_uri(config.sam_uri) if config.sam_uri else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChosenSegmenter:
+    """What the images go through."""
+
+    model_id: str
+    """Of several models, joined by a plus."""
+    preprocessing_id: str
+    geometries: tuple[Geometry, ...]
+    batch_size: int
+    """On a GPU."""
+    batch_size_on_cpu: int
+    stage: Callable[[Run], tuple[type, dict[str, object]]]
+    """The class that actors hold, and its arguments; the class is imported late, for it brings torch."""
+
+
+def by_text(config: SegmentConfig) -> ChosenSegmenter:
+    """BiomedCLIP and SAM.
+
+    Raises:
+        BundleError: if their weights are missing.
+    """
+    assert config.clip_uri is not None  # noqa: S101 - for the type checker
+    assert config.sam_uri is not None  # noqa: S101 - likewise
+    hashes = {
+        "biomedclip": weights_sha256(clip_weights_uri(config.clip_uri)),
+        "sam": weights_sha256(config.sam_uri),
+    }
+    provenance = {
+        "model_id": "+".join(f"{name}-{sha256[:12]}" for name, sha256 in hashes.items()),
+        "preprocessing_id": preprocessing_id(config),
+    }
+
+    def stage(run: Run) -> tuple[type, dict[str, object]]:
+        from cxr_ray.scoring.segment_stage import SegmentStage
+
+        return SegmentStage, {"hashes": hashes} | stage_arguments(config, run, provenance)
+
+    from cxr_ray.scoring.segment_stage import CLIP_FRAME, SAM_IMAGE
+
+    return ChosenSegmenter(
+        **provenance, geometries=(CLIP_FRAME, SAM_IMAGE), batch_size=16, batch_size_on_cpu=2, stage=stage
+    )
+
+
+def by_student(config: SegmentConfig) -> ChosenSegmenter:
+    """The ensemble of a bundle.
+
+    Raises:
+        BundleError: if there is none.
+    """
+    assert config.model_uri is not None  # noqa: S101 - for the type checker
+    card = read_card(config.model_uri, StudentCard)
+    shared = json.dumps([card.preprocessing_id, preprocessing_id(config)])
+    provenance = {
+        "model_id": card.model_id,
+        "preprocessing_id": hashlib.sha256(shared.encode()).hexdigest()[:12],
+    }
+
+    def stage(run: Run) -> tuple[type, dict[str, object]]:
+        from cxr_ray.scoring.student_stage import StudentStage
+
+        return StudentStage, stage_arguments(config, run, provenance)
+
+    frame = Geometry(image_size=card.image_size, interpolation=card.interpolation)
+    geometries = (frame, OVERLAY_IMAGE) if config.save_overlays else (frame,)
+    return ChosenSegmenter(**provenance, geometries=geometries, batch_size=64, batch_size_on_cpu=8, stage=stage)
+
+
+def stage_arguments(config: SegmentConfig, run: Run, provenance: dict[str, str]) -> dict[str, object]:
+    """What both stages are made with."""
+    return {
         "config": config,
-        "hashes": hashes,
         "device": run.pool.device,
         "threads": run.pool.threads_per_actor,
         "provenance": provenance | {"run_id": run.run_id},
     }
-    batch_size = config.batch_size or (16 if run.pool.device == "cuda" else 2)
-    loaded = loaded_images(config, run, (CLIP_FRAME, SAM_IMAGE))
-    return scored_images(loaded, run, SegmentStage, segment, batch_size=batch_size)
+
+
+def _pipeline(config: SegmentConfig, segmenter: ChosenSegmenter, run: Run) -> "ray.data.Dataset":
+    """The whole job, top to bottom."""
+    stage, arguments = segmenter.stage(run)
+    suited = segmenter.batch_size if run.pool.device == "cuda" else segmenter.batch_size_on_cpu
+    loaded = loaded_images(config, run, segmenter.geometries)
+    return scored_images(loaded, run, stage, arguments, batch_size=config.batch_size or suited)
 
 
 def preprocessing_id(config: SegmentConfig) -> str:

@@ -1,7 +1,8 @@
 """Files that a segmentation may write beside its rows: overlays, saliency maps, DICOM segmentations."""
 
 import io
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +10,10 @@ from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
 from cxr_ray.config import SegmentConfig
 from cxr_ray.imaging.dicom_seg import dicom_segmentation
 from cxr_ray.imaging.overlay import overlay_png
+from cxr_ray.scoring.load_stage import Geometry
 
-if TYPE_CHECKING:
-    from cxr_ray.models.zero_shot_segmenter import Segmentation
+OVERLAY_IMAGE = Geometry(image_size=1024, interpolation="bilinear", fit="within")
+"""The image with its proportions, no larger than SAM looks at it."""
 
 
 class SegmentOutputs:
@@ -20,22 +22,34 @@ class SegmentOutputs:
     def __init__(self, config: SegmentConfig) -> None:
         self._config = config
 
-    def write(self, row: dict[str, Any], image: np.ndarray, found: "Segmentation") -> str | None:
+    def write(
+        self,
+        row: dict[str, Any],
+        image: np.ndarray | None,
+        mask: np.ndarray,
+        *,
+        saliency: np.ndarray | None = None,
+        uncertainty: np.ndarray | None = None,
+    ) -> str | None:
         """The files of one image; what went wrong with its DICOM segmentation, if anything did.
 
         Args:
             row: of the loaded image.
-            image: uint8 [h, w], with the proportions of the original.
-            found: its mask.
+            image: uint8 [h, w], with the proportions of the original; needed for overlays.
+            mask: bool [H, W] at the original size.
+            saliency: float32 [S, S] in 0 to 1, of segmentation by text.
+            uncertainty: float32 [S, S] in 0 to log 2, of a student.
         """
         image_id = row["image_id"]
-        if self._config.save_overlays:
-            self._put("overlays", f"{image_id}.png", overlay_png(image, found.mask))
-        if self._config.save_saliency:
-            self._put("saliency", f"{image_id}.png", _png16(found.saliency))
-        if self._config.save_dicom_seg and row["format"] == "dicom" and found.mask.any():
+        if self._config.save_overlays and image is not None:
+            self._put("overlays", f"{image_id}.png", overlay_png(image, mask))
+        if self._config.save_saliency and saliency is not None:
+            self._put("saliency", f"{image_id}.png", _png16(saliency))
+        if self._config.save_uncertainty and uncertainty is not None:
+            self._put("uncertainty", f"{image_id}.png", _png16(uncertainty / math.log(2)))
+        if self._config.save_dicom_seg and row["format"] == "dicom" and mask.any():
             try:
-                data = dicom_segmentation(read_bytes(row["uri"]), found.mask, patient_key=row["patient_key"])
+                data = dicom_segmentation(read_bytes(row["uri"]), mask, patient_key=row["patient_key"])
             except (
                 AttributeError,
                 ValueError,
@@ -51,9 +65,9 @@ class SegmentOutputs:
 
 
 def _png16(saliency: np.ndarray) -> bytes:
-    """A map in 0 to 1 as a grey PNG of 16 bits."""
+    """A map in 0 to 1, but for rounding, as a grey PNG of 16 bits."""
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(np.rint(saliency * 65535).astype(np.uint16)).save(file, "PNG")
+    Image.fromarray(np.rint(saliency.clip(0, 1) * 65535).astype(np.uint16)).save(file, "PNG")
     return file.getvalue()

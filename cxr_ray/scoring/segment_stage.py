@@ -1,23 +1,20 @@
 """Second stage of segmentation: pixels to masks, in an actor that holds both models."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from cxr_ray.config import SegmentConfig
-from cxr_ray.imaging.mask_rle import encode_mask
 from cxr_ray.schema import MASKS
 from cxr_ray.scoring.load_stage import Geometry, images_of, pixels_of
-from cxr_ray.scoring.segment_outputs import SegmentOutputs
-
-if TYPE_CHECKING:
-    from cxr_ray.models.zero_shot_segmenter import Segmentation
+from cxr_ray.scoring.mask_columns import mask_columns
+from cxr_ray.scoring.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 
 CLIP_FRAME = Geometry(image_size=224, interpolation="bicubic")
 """The whole frame, squashed to the square that BiomedCLIP's vision encoder takes."""
-SAM_IMAGE = Geometry(image_size=1024, interpolation="bilinear", fit="within")
+SAM_IMAGE = OVERLAY_IMAGE
 """The image with its proportions, no larger than SAM looks at it."""
 
 
@@ -54,6 +51,8 @@ class SegmentStage:
         if device == "cpu":
             torch.set_num_threads(threads)
             keep_freed_memory()
+        assert config.clip_uri is not None  # noqa: S101 - for the type checker
+        assert config.sam_uri is not None  # noqa: S101 - likewise
         clip = load_biomedclip(config.clip_uri, sha256=hashes.get("biomedclip"))
         tokenizer = load_tokenizer(config.clip_uri, clip.config)
         sam = load_sam(config.sam_uri, sha256=hashes.get("sam"), device=device, precision=config.precision)
@@ -93,19 +92,7 @@ class SegmentStage:
         ids = [row["image_id"] for row in rows]
         found = self.segmenter.segment(frames, images, sizes, ids, labels)
         for row, label, image, one in zip(rows, labels, images, found, strict=True):
-            row["error"] = self._outputs.write(row, image, one)
-            row.update(self._mask_columns(one) | {"prompt": self._class_prompts.get(label or "", self._prompt)})
-
-    def _mask_columns(self, found: "Segmentation") -> dict[str, Any]:
-        height, width = found.mask.shape
-        area = float(found.mask.mean())
-        return {
-            "status": "ok" if area > 0 else "empty",
-            "mask_height": height,
-            "mask_width": width,
-            "mask_counts": encode_mask(found.mask),
-            "area_fraction": area,
-            "boxes_xyxy": found.boxes_xyxy.tolist(),
-            "iou_prediction": found.iou_prediction,
-            "uncertainty": None,  # of one model there is none; SAM's own estimate stands beside it
-        }
+            row["error"] = self._outputs.write(row, image, one.mask, saliency=one.saliency)
+            row.update(mask_columns(one.mask))
+            row["boxes_xyxy"], row["iou_prediction"] = one.boxes_xyxy.tolist(), one.iou_prediction
+            row["prompt"] = self._class_prompts.get(label or "", self._prompt)

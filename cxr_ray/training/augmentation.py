@@ -38,26 +38,28 @@ class Augmentation:
             grey: radiographs, on any device.
             generator: on the CPU, so that a seed gives the same views on every device.
         """
-        views = self._moved(grey, generator)
-        views = self._toned(views, generator)
+        views = self.moved(grey, generator)
+        views = self.toned(views, generator)
         return self._erased(views, generator)
 
-    def _moved(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        count = len(grey)
+    def moved(self, planes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Mirrored, turned, scaled and shifted, all planes of an image alike; float32 [N, C, H, W]."""
+        count = len(planes)
         mirror = torch.where(torch.rand(count, generator=generator) < self.flip, -1.0, 1.0)
         if not (self.rotate or self.translate or self.scale):
-            return torch.where(mirror.view(-1, 1, 1, 1).to(grey.device) < 0, grey.flip(3), grey)
+            return torch.where(mirror.view(-1, 1, 1, 1).to(planes.device) < 0, planes.flip(3), planes)
         angle = self.rotate * math.pi / 180 * _symmetric(count, generator)
         size = 1 + self.scale * _symmetric(count, generator)
         shift = 2 * self.translate * torch.stack([_symmetric(count, generator) for _ in range(2)], 1)
         cos, sin = angle.cos() / size, angle.sin() / size
         # rows of the matrix that takes a place of the view to one of the radiograph (both in -1 to 1, x before y)
         matrix = torch.stack([torch.stack([mirror * cos, -mirror * sin], 1), torch.stack([sin, cos], 1)], 1)
-        theta = torch.cat([matrix, shift.unsqueeze(2)], 2).to(grey.device)
-        grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
-        return functional.grid_sample(grey, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        theta = torch.cat([matrix, shift.unsqueeze(2)], 2).to(planes.device)
+        grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
+        return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
-    def _toned(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def toned(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Brighter or darker, of more or less contrast; float32 [N, 1, H, W] in 0-255."""
         if not (self.brightness or self.contrast or self.gamma):
             return grey
 

@@ -16,7 +16,8 @@ from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import FinetuneClipConfig
 from cxr_ray.errors import ClusterError, DatasetError
-from cxr_ray.models.clip_card import ClipCard, read_clip_card
+from cxr_ray.models.bundle import read_card
+from cxr_ray.models.clip_card import ClipCard
 from cxr_ray.scoring.session import ray_session
 from cxr_ray.training.cached_feed import cache_images
 from cxr_ray.training.clip_sentences import read_sentences
@@ -64,7 +65,7 @@ def finetune_clip(config: FinetuneClipConfig) -> ClipCard:
     signature = TrainingSignature.of(config, pairs_fingerprint(pairs, pairs["image"].to_pylist()))
     output = TrainingOutput(config.output_uri, signature)
     if output.is_finished(overwrite=config.overwrite):
-        card = read_clip_card(config.output_uri)
+        card = read_card(config.output_uri, ClipCard)
         print(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
         return card
     with ray_session():
@@ -178,7 +179,7 @@ def _fit(config: FinetuneClipConfig, output: TrainingOutput, pairs: pa.Table) ->
 def _publish(config: FinetuneClipConfig, output: TrainingOutput, result: Result) -> ClipCard:
     """Copy the best epoch's bundle to the output; write history and `run.json` beside it."""
     history = take_best_bundle(output, result)
-    card = read_clip_card(config.output_uri)
+    card = read_card(config.output_uri, ClipCard)
     write_run_record(config.output_uri, config, model_id=card.model_id, metrics=card.metrics)
     output.conclude()
     print(_summary(config, card, epochs=len(history)))

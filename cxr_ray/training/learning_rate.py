@@ -24,3 +24,15 @@ def cosine_share(progress: float, warmup: float) -> float:
     if progress < warmup:
         return START_SHARE + (1 - START_SHARE) * progress / warmup
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def cyclic_share(progress: float, cycles: int, warmup: float) -> float:
+    """Share of the peak rate where it falls from the peak to 0 `cycles` times, each along half a cosine.
+
+    Args:
+        progress: 0-1 through the training.
+        cycles: of equal length.
+        warmup: share of the first cycle in which the rate rises; the others begin at the peak, to leave where they are.
+    """
+    cycle, within = divmod(progress * cycles, 1)
+    return cosine_share(within, warmup if cycle == 0 else 0.0)

@@ -18,3 +18,10 @@ def finetune_loop_per_worker(loop_config: dict[str, Any]) -> None:
     from cxr_ray.training.clip_loop import finetune_from_last_checkpoint
 
     finetune_from_last_checkpoint(loop_config["task"])
+
+
+def segmenter_loop_per_worker(loop_config: dict[str, Any]) -> None:
+    """The same for `loop_config["task"]`, a `SegmenterTask`."""
+    from cxr_ray.training.segmenter_loop import train_segmenter_from_last_checkpoint
+
+    train_segmenter_from_last_checkpoint(loop_config["task"])

@@ -8,7 +8,8 @@ import torch
 from cxr_ray.errors import BundleError
 from cxr_ray.models.biomedclip import BiomedClip, BiomedClipConfig, PromptTokenizer
 from cxr_ray.models.biomedclip_checkpoint import load_biomedclip, load_tokenizer
-from cxr_ray.models.clip_card import read_clip_card, save_clip_bundle
+from cxr_ray.models.bundle import read_card
+from cxr_ray.models.clip_card import ClipCard, save_clip_bundle
 
 TINY = BiomedClipConfig(
     vision_hidden=32, vision_layers=1, vision_heads=2, vision_mlp=32, image_size=32, text_hidden=32, text_layers=1,
@@ -30,7 +31,7 @@ def saved(tmp_path):
 
 def test_a_bundle_is_read_back_by_its_card_and_by_the_loader(saved):
     uri, model, card = saved
-    assert read_clip_card(uri) == card
+    assert read_card(uri, ClipCard) == card
     assert (card.kind, card.labels, card.image_size, card.interpolation) == ("clip", ("a",), 32, "bicubic")
     assert (card.metrics, card.dataset_fingerprint) == ({"epoch": 3}, "f")
     assert hashlib.sha256(Path(uri, "model.safetensors").read_bytes()).hexdigest() == card.weights_sha256
@@ -54,9 +55,9 @@ def test_a_card_of_something_else_is_refused(saved, change, message):
     path = Path(saved[0], "model.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(BundleError, match=message):
-        read_clip_card(saved[0])
+        read_card(saved[0], ClipCard)
 
 
 def test_a_folder_without_a_card_is_no_bundle(tmp_path):
-    with pytest.raises(BundleError, match=f"no CLIP bundle at {tmp_path}"):
-        read_clip_card(str(tmp_path))
+    with pytest.raises(BundleError, match=f"no model bundle at {tmp_path}"):
+        read_card(str(tmp_path), ClipCard)

@@ -127,3 +127,29 @@ def segmenting_weights(tmp_path_factory):
     )  # fmt: skip
     save_file(sam.state_dict(), folder / "sam.safetensors")
     return {"clip_uri": str(folder / "clip"), "sam_uri": str(folder / "sam.safetensors")}
+
+
+@pytest.fixture(scope="session")
+def save_student():
+    """Save a student's bundle, two tiny networks for 32 px, at a URI; random weights, or all of one value."""
+
+    def save(uri, *, fill=None):
+        import torch
+
+        from cxr_ray.models.bundle import save_bundle
+        from cxr_ray.models.student import StudentCard, build_student, ensemble_weights, member_weights
+
+        torch.manual_seed(3)
+        members = [member_weights(build_student((4, 8, 8))) for _ in range(2)]
+        if fill is not None:
+            members = [{name: torch.full_like(tensor, fill) for name, tensor in one.items()} for one in members]
+        save_bundle(str(uri), ensemble_weights(members), StudentCard, filters=(4, 8, 8), members=2, image_size=32)
+        return str(uri)
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def student(save_student, tmp_path_factory):
+    """URI of a student that no test may change."""
+    return save_student(tmp_path_factory.mktemp("student"))

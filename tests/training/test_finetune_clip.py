@@ -13,7 +13,8 @@ from cxr_ray.config import FinetuneClipConfig
 from cxr_ray.errors import BundleError, DatasetError, ResumeError
 from cxr_ray.models.biomedclip import BiomedClip, BiomedClipConfig, PromptTokenizer, clip_input
 from cxr_ray.models.biomedclip_checkpoint import load_biomedclip, load_tokenizer, save_biomedclip
-from cxr_ray.models.clip_card import read_clip_card
+from cxr_ray.models.bundle import read_card
+from cxr_ray.models.clip_card import ClipCard
 from cxr_ray.training.finetune_clip import check_labels, check_sizes, finetune_clip
 from cxr_ray.training.split_pairs import SplitPairs
 
@@ -82,7 +83,7 @@ def test_kinds_are_learned_by_two_workers_everything_is_written_and_nothing_is_d
     told = capsys.readouterr().out
     assert told.count("epoch ") == 30
     assert "image->text@1" in told
-    assert card == read_clip_card(str(output))
+    assert card == read_card(str(output), ClipCard)
     # Chance is a quarter: four captions, and a quarter of the pictures has each.
     assert card.metrics["val_image_to_text_at_1"] >= 0.75
     assert card.metrics["val_text_to_image_at_1"] >= 0.75

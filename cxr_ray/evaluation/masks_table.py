@@ -1,0 +1,38 @@
+"""The masks of some images out of what a segmentation wrote, of whatever size that is."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cxr_ray.archive.tables import iter_batches, read_schema
+from cxr_ray.archive.uris import exists, join_uri
+from cxr_ray.evaluation.truth_join import refuse_duplicates
+from cxr_ray.schema import MASKS, PROVENANCE_FIELDS
+
+MASK_COLUMNS = ["image_id", "status", "error_kind", "mask_height", "mask_width", "mask_counts"]
+OPTIONAL_FIELDS = [MASKS.field("uncertainty"), MASKS.field("iou_prediction"), *PROVENANCE_FIELDS]
+
+
+def read_masks(uri: str, image_ids: pa.ChunkedArray) -> pa.Table:
+    """Rows of `image_ids` in the masks at `uri`, or in the folder `masks` of a job's output; with `OPTIONAL_FIELDS`, which may be null.
+
+    The table is streamed: what an archive holds beside these images never is in memory together.
+
+    Raises:
+        DatasetError: if one of the images has more than one row.
+        StorageError: if there is no table, or it lacks a column.
+    """
+    inner = join_uri(uri, "masks")
+    folder = inner if exists(inner) else uri
+    present = read_schema(folder).names
+    columns = MASK_COLUMNS + [field.name for field in OPTIONAL_FIELDS if field.name in present]
+    wanted = pc.unique(image_ids)
+    found = [
+        batch.filter(pc.is_in(batch["image_id"], value_set=wanted))
+        for batch in iter_batches(folder, columns, batch_rows=8192)
+    ]
+    masks = pa.Table.from_batches(found) if found else read_schema(folder).empty_table().select(columns)
+    for field in OPTIONAL_FIELDS:  # masks of other tools may not say where they come from, or how sure they are
+        if field.name not in columns:
+            masks = masks.append_column(field.name, pa.nulls(masks.num_rows, field.type))
+    refuse_duplicates(masks, folder, "segment into an empty output, or with --overwrite")
+    return masks

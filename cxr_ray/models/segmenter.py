@@ -1,0 +1,59 @@
+"""A student's bundle made ready to segment: uint8 radiographs in, foreground probabilities out. No Ray."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr_ray.models.bundle import load_weights, read_card
+from cxr_ray.models.precision import Precision, autocast, native_precision
+from cxr_ray.models.student import StudentCard, load_members, standardised
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Segmenter:
+    """One ensemble on one device.
+
+    Args:
+        uri: URI of its bundle.
+        device: `cpu`, `cuda` or `cuda:N`; the best there is if None.
+        precision: of the forward pass; auto takes bf16 where the device has instructions for it. fp32 is the reference.
+
+    Raises:
+        BundleError: if the bundle is missing, altered, or its weights do not fit its architecture.
+    """
+
+    def __init__(self, uri: str, *, device: str | None = None, precision: Precision = "auto") -> None:
+        import torch
+
+        self.card = read_card(uri, StudentCard)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.precision = native_precision(self.device) if precision == "auto" else precision
+        members = load_members(uri, self.card, load_weights(uri, self.card))
+        self.members = [member.to(self.device).to(memory_format=torch.channels_last) for member in members]
+
+    def predict(self, pixels: np.ndarray) -> "torch.Tensor":
+        """Mean probability of the foreground over the ensemble, float32 [N, S, S] on the device.
+
+        Args:
+            pixels: uint8 [N, S, S], whole images squashed to the square of the card's `image_size`.
+        """
+        import torch
+
+        with torch.inference_mode():
+            grey = torch.from_numpy(pixels).to(self.device, non_blocking=True).unsqueeze(1).float()
+            inputs = standardised(grey).contiguous(memory_format=torch.channels_last)
+            total = torch.zeros_like(grey)
+            for member in self.members:  # a running sum: the ensemble's maps are never in memory together
+                with autocast(self.device, self.precision):
+                    logits = member(inputs)
+                total += logits.float().sigmoid()
+            return (total / len(self.members)).squeeze(1)
+
+
+def pixel_entropy(probability: "torch.Tensor") -> "torch.Tensor":
+    """Entropy in nats, 0 to log 2, of the foreground's probability; float of the same shape."""
+    import torch
+
+    return torch.special.entr(probability) + torch.special.entr(1 - probability)

@@ -1,0 +1,109 @@
+"""Student segmenters: MONAI's DynUNet, nnU-Net's architecture, and the bundle that holds an ensemble of them."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from cxr_ray.errors import BundleError
+from cxr_ray.models.bundle import ModelCard
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+KIND = "segmenter"
+LEAST_SPREAD = 1.0
+"""Standard deviation, in grey values, below which a radiograph is taken for flat."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentCard(ModelCard):
+    """What `model.json` says of the weights beside it; every image is standardised by its own mean and deviation."""
+
+    kind: str = KIND
+    backbone: str = "dynunet"
+    labels: tuple[str, ...] = ("lung",)
+    filters: Annotated[tuple[int, ...], Field(min_length=3)]
+    """Channels of each level, from full resolution down."""
+    members: Annotated[int, Field(ge=1)]
+    """Networks of the ensemble; their weights are named `N.` and what the network calls them."""
+
+    @property
+    def preprocessing_id(self) -> str:
+        """12 hex digits that change with anything that changes the model's input pixels."""
+        recipe = json.dumps([self.image_size, self.interpolation, "squash", "grey", "standardised"])
+        return hashlib.sha256(recipe.encode()).hexdigest()[:12]
+
+
+def build_student(filters: Sequence[int], *, deep_supervision: int = 0) -> "nn.Module":
+    """A network of random weights from float32 [N, 1, S, S] of `standardised` to logits of the foreground.
+
+    In training mode with deep supervision the logits are [N, 1 + deep_supervision, 1, S, S], the output first; else
+    [N, 1, S, S].
+
+    Args:
+        filters: channels of each level, from full resolution down; S is a multiple of 2 ** (levels - 1).
+        deep_supervision: levels above the output that have logits as well.
+    """
+    from monai.networks.nets import DynUNet
+
+    levels = len(filters)
+    strides = [1] + [2] * (levels - 1)
+    network: nn.Module = DynUNet(
+        spatial_dims=2,
+        in_channels=1,
+        out_channels=1,
+        kernel_size=[3] * levels,
+        strides=strides,
+        upsample_kernel_size=strides[1:],
+        filters=list(filters),
+        deep_supervision=deep_supervision > 0,
+        deep_supr_num=max(1, deep_supervision),
+    )
+    return network
+
+
+def standardised(grey: "torch.Tensor") -> "torch.Tensor":
+    """Float [N, 1, H, W] of any range -> float32 of mean 0 and deviation 1, image by image."""
+    deviation, mean = grey.float().std((1, 2, 3), keepdim=True), grey.float().mean((1, 2, 3), keepdim=True)
+    return (grey - mean) / deviation.clamp_min(LEAST_SPREAD)
+
+
+def member_weights(network: "nn.Module") -> "dict[str, torch.Tensor]":
+    """Weights of a network that its output depends on; copies, on the CPU.
+
+    DynUNet registers each module under several names, of which the first is taken.
+    """
+    heads = "deep_supervision_heads."
+    named = {name: tensor for name, tensor in network.named_parameters() if not name.startswith(heads)}
+    return {name: tensor.detach().cpu().clone() for name, tensor in named.items()}
+
+
+def ensemble_weights(members: "Sequence[Mapping[str, torch.Tensor]]") -> "dict[str, torch.Tensor]":
+    """Weights of all networks as a bundle holds them."""
+    return {f"{i}.{name}": tensor for i, member in enumerate(members) for name, tensor in member.items()}
+
+
+def load_members(uri: str, card: StudentCard, weights: "Mapping[str, torch.Tensor]") -> "list[nn.Module]":
+    """The networks of an ensemble, in eval mode, on the CPU.
+
+    Raises:
+        BundleError: if the weights are not those of such networks; `uri` names the bundle.
+    """
+    import torch
+
+    members = [build_student(card.filters) for _ in range(card.members)]
+    expected = ensemble_weights([dict(member.named_parameters()) for member in members])
+    shapes = {name: list(tensor.shape) for name, tensor in expected.items()}
+    if wrong := {
+        n for n in shapes.keys() | weights.keys() if n not in weights or list(weights[n].shape) != shapes.get(n)
+    }:
+        raise BundleError(f"{uri}: weights do not fit {card.members} DynUNets of {card.filters}: {min(wrong)}")
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            tensor.copy_(weights[name])
+    return [member.eval() for member in members]

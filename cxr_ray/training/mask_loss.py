@@ -1,0 +1,35 @@
+"""What a student minimises: Dice and cross-entropy, at every level that has an output."""
+
+import torch
+from monai.losses import DiceLoss
+from torch.nn import functional
+
+
+class DiceCrossEntropy:
+    """Dice loss plus binary cross-entropy, image by image, over an output and those of deep supervision.
+
+    The outputs weigh 1, 1/2, 1/4 ... of their sum, as nnU-Net's do; all are of full resolution already.
+    """
+
+    def __init__(self) -> None:
+        self._dice = DiceLoss(sigmoid=True, reduction="none", smooth_nr=1.0, smooth_dr=1.0)
+
+    def __call__(self, logits: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Mean over images, [].
+
+        Args:
+            logits: float [N, 1, S, S], or [N, L, 1, S, S] with L outputs.
+            truth: float32 [N, 1, S, S] of 0 and 1.
+            weights: float [N], by which images count; alike if None.
+        """
+        outputs = (logits if logits.ndim == 5 else logits.unsqueeze(1)).float().unbind(1)
+        shares = [0.5**level for level in range(len(outputs))]
+        by_output = torch.stack([share * self._of(one, truth) for share, one in zip(shares, outputs, strict=True)])
+        losses = by_output.sum(0) / sum(shares)
+        return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
+
+    def _of(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """[N]."""
+        crossed = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
+        dice: torch.Tensor = self._dice(logits, truth).flatten(1).mean(1)
+        return crossed + dice

@@ -1,0 +1,14 @@
+"""Classify an archive and segment, in the same pass, what a rule on the class asks for."""
+
+from cxr_ray.config import ScoreConfig, run_job
+
+
+def main(config: ScoreConfig) -> None:
+    """Import late: Ray takes seconds, `--help` should not."""
+    from cxr_ray.scoring.score_archive import score_archive
+
+    score_archive(config)
+
+
+if __name__ == "__main__":
+    run_job(ScoreConfig, main)

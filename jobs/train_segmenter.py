@@ -1,0 +1,14 @@
+"""Train a student segmenter on masks, true ones or a teacher's."""
+
+from cxr_ray.config import TrainSegmenterConfig, run_job
+
+
+def main(config: TrainSegmenterConfig) -> None:
+    """Import late: Ray takes seconds, `--help` should not."""
+    from cxr_ray.training.train_segmenter import train_segmenter
+
+    train_segmenter(config)
+
+
+if __name__ == "__main__":
+    run_job(TrainSegmenterConfig, main)

@@ -1,0 +1,69 @@
+"""Student bundles: written, read back, refused; and what their ensemble says of images."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cxr_ray.errors import BundleError
+from cxr_ray.models.bundle import read_card, save_bundle
+from cxr_ray.models.segmenter import Segmenter, pixel_entropy
+from cxr_ray.models.student import StudentCard, build_student, ensemble_weights, member_weights, standardised
+
+FILTERS = (4, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """URI of a bundle of two networks, and the networks."""
+    torch.manual_seed(0)
+    networks = [build_student(FILTERS, deep_supervision=1) for _ in range(2)]
+    uri = str(tmp_path_factory.mktemp("student"))
+    members = [member_weights(network) for network in networks]
+    save_bundle(uri, ensemble_weights(members), StudentCard, filters=FILTERS, members=2, image_size=32)
+    return uri, networks
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(1).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+
+
+def test_a_prediction_is_the_mean_of_the_networks(saved, pixels):
+    uri, networks = saved
+    found = Segmenter(uri, device="cpu", precision="fp32").predict(pixels)
+    inputs = standardised(torch.from_numpy(pixels)[:, None].float())
+    with torch.inference_mode():
+        expected = torch.stack([network.eval()(inputs).sigmoid() for network in networks]).mean(0)[:, 0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    card = read_card(uri, StudentCard)
+    assert card.model_id.startswith("dynunet-")
+    assert (card.filters, card.members, card.labels) == (FILTERS, 2, ("lung",))
+
+
+def test_exposure_does_not_matter(saved):
+    segmenter = Segmenter(saved[0], device="cpu", precision="fp32")
+    image = np.random.default_rng(2).integers(0, 100, (1, 32, 32), dtype=np.uint8)
+    torch.testing.assert_close(segmenter.predict(image), segmenter.predict(2 * image + 40), atol=1e-4, rtol=0)
+    assert segmenter.predict(np.full((1, 32, 32), 7, np.uint8)).isfinite().all(), "a blank film is no error"
+
+
+def test_weights_of_another_architecture_are_refused(saved, tmp_path):
+    card = json.loads(Path(saved[0], "model.json").read_text()) | {"filters": [4, 8, 16]}
+    (tmp_path / "model.json").write_text(json.dumps(card))
+    (tmp_path / "model.safetensors").write_bytes(Path(saved[0], "model.safetensors").read_bytes())
+    with pytest.raises(BundleError, match=r"weights do not fit 2 DynUNets of \(4, 8, 16\)"):
+        Segmenter(str(tmp_path), device="cpu")
+
+
+def test_a_classifier_is_no_student(tmp_path):
+    save_bundle(str(tmp_path), {"w": torch.zeros(1)}, backbone="resnet50", labels=("a", "b"), image_size=32)
+    with pytest.raises(BundleError, match="is a bundle of kind 'classifier'; a 'segmenter' is needed here"):
+        Segmenter(str(tmp_path))
+
+
+def test_entropy_is_greatest_at_a_half_and_none_where_all_is_sure():
+    found = pixel_entropy(torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0]))
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.3250830, 0.6931472, 0.3250830, 0.0]))
