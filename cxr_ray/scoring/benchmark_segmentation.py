@@ -36,6 +36,9 @@ from cxr_ray.scoring.load_stage import LoadStage, images_of, pixels_of
 from cxr_ray.scoring.peak_memory import peak_memory
 from cxr_ray.scoring.segment_stage import CLIP_FRAME, SAM_IMAGE
 
+SAM_BATCH = {"cpu": 2, "cuda": 16}
+"""Images that SAM encodes at once, as in the job."""
+
 
 def benchmark_segmentation(config: BenchmarkSegmentationConfig) -> dict[str, Any]:
     """Measure all stages and the peer in turn, `config.repeats` times; print and return medians and spread.
@@ -131,7 +134,9 @@ class _Bench:
         with measured("coarse"):
             coarse = coarse_masks(maps)
         with measured("sam_encode"):
-            embeddings = self.sam.encode(images)
+            batch = SAM_BATCH[self._device.type]
+            chunks = [images[start : start + batch] for start in range(0, len(images), batch)]
+            embeddings = torch.cat([self.sam.encode(chunk) for chunk in chunks])
         boxes = [
             to_image_scale(box, self._segmenter.clip_size, *size)
             for box, size in zip(coarse.boxes_xyxy, sizes, strict=True)
