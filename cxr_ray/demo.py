@@ -104,8 +104,27 @@ def _segment_lungs(dataset: str, manifest: str, output: Path, config: DemoConfig
         learning_rate=0.03,
     )
     _job("segment_archive", input_uri=manifest, model_uri=student, output_uri=segmented, progress_seconds=10)
-    report = str(output / "lung_report")
-    _job("evaluate_segmenter", predictions_uri=segmented, dataset_uri=dataset, output_uri=report)
+    judging = {"predictions_uri": segmented, "dataset_uri": dataset, "output_uri": str(output / "lung_report")}
+    if config.by_text and not config.archive:
+        judging["compare_uris"] = _segment_by_text(manifest, output)
+    _job("evaluate_segmenter", **judging)
+
+
+def _segment_by_text(manifest: str, output: Path) -> str:
+    """Train small models for phantoms and segment the archive by text with them; where the masks are."""
+    models, segmented = str(output / "phantom_models"), str(output / "segmented_by_text")
+    _job("make_phantom_models", output_uri=models)
+    _job(
+        "segment_archive",
+        input_uri=manifest,
+        clip_uri=f"{models}/clip",
+        sam_uri=f"{models}/sam.safetensors",
+        output_uri=segmented,
+        layer=0,
+        beta=0.01,
+        progress_seconds=10,
+    )
+    return segmented
 
 
 def _job(name: str, **flags: object) -> None:

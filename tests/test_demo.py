@@ -32,7 +32,18 @@ def test_the_demo_ends_with_a_report(tmp_path):
     line = [sys.executable, str(REPOSITORY / "jobs/demo.py"), "--output", str(tmp_path / "out")]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     demo = subprocess.run(
-        [*line, "--images-per-class", "25", "--epochs", "1", "--image-size", "32", "--segmenter-epochs", "2"],
+        [
+            *line,
+            "--images-per-class",
+            "25",
+            "--epochs",
+            "1",
+            "--image-size",
+            "32",
+            "--segmenter-epochs",
+            "2",
+            "--no-by-text",
+        ],
         env=environment,
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 from cxr_ray.config.archive import IndexConfig, PrepareConfig
 from cxr_ray.config.benchmark import BenchmarkConfig, BenchmarkSegmentationConfig, BenchmarkTrainingConfig
 from cxr_ray.config.command_line import load_config, read_recipe, run_job
+from cxr_ray.config.demo import PhantomModelsConfig
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.config.finetuning import FinetuneClipConfig
 from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig, ScoreConfig, SegmentConfig
@@ -20,6 +21,7 @@ __all__ = [
     "EvaluateSegmenterConfig",
     "FinetuneClipConfig",
     "IndexConfig",
+    "PhantomModelsConfig",
     "PrepareConfig",
     "ScoreConfig",
     "SegmentConfig",

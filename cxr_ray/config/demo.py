@@ -21,6 +21,8 @@ class DemoConfig:
     """Passes over the training images."""
     segmenter_epochs: int = 6
     """Passes of the student over the train images, an even number."""
+    by_text: bool = True
+    """Train small models for segmentation by text as well, and compare; drawn phantoms only."""
     batch_size: int = 16
     """Images a step."""
     debug: bool = False
@@ -36,3 +38,19 @@ class DemoConfig:
             ("batch_size", 1),
         ):
             require(getattr(self, name) >= least, name, getattr(self, name), f">= {least}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhantomModelsConfig:
+    """Train a small BiomedCLIP and a small SAM on drawn chest phantoms; they know nothing of real radiographs."""
+
+    output_uri: str
+    """Folder that receives clip/ and sam.safetensors."""
+    seed: int = 0
+    """Of weights and phantoms."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.seed >= 0, "seed", self.seed, ">= 0")

@@ -31,7 +31,7 @@ class Segmenter:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.precision = native_precision(self.device) if precision == "auto" else precision
         members = load_members(uri, self.card, load_weights(uri, self.card))
-        self.members = [member.to(self.device).to(memory_format=torch.channels_last) for member in members]
+        self.members = [member.to(self.device) for member in members]
 
     def predict(self, pixels: np.ndarray) -> "torch.Tensor":
         """Mean probability of the foreground over the ensemble, float32 [N, S, S] on the device.
@@ -43,7 +43,7 @@ class Segmenter:
 
         with torch.inference_mode():
             grey = torch.from_numpy(pixels).to(self.device, non_blocking=True).unsqueeze(1).float()
-            inputs = standardised(grey).contiguous(memory_format=torch.channels_last)
+            inputs = standardised(grey)
             total = torch.zeros_like(grey)
             for member in self.members:  # a running sum: the ensemble's maps are never in memory together
                 with autocast(self.device, self.precision):

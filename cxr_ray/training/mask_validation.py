@@ -43,9 +43,8 @@ def segment_share(
     for batch in batches:
         planes = torch.from_numpy(batch.pixels).to(place.device)
         truth = (planes[:, 1:] > 127).float()
-        inputs = standardised(planes[:, :1]).contiguous(memory_format=torch.channels_last)
         with autocast():
-            logits = network(inputs).float()
+            logits = network(standardised(planes[:, :1])).float()
         losses += [float(criterion(one[None], mask[None])) for one, mask in zip(logits, truth, strict=True)]
         dsc += dice_coefficients(logits > 0, truth > 0).tolist()
         positions.append(batch.positions)

@@ -38,7 +38,7 @@ class SegmenterLearner:
     def __init__(self, config: TrainSegmenterConfig, *, place: Place) -> None:
         self.config, self.place = config, place
         network = build_student(config.filters, deep_supervision=config.deep_supervision)
-        self.network = network.to(place.device).to(memory_format=torch.channels_last)
+        self.network = network.to(place.device)
         self.members: list[dict[str, torch.Tensor]] = []
         self._loss = DiceCrossEntropy()
         self._optimizer = torch.optim.SGD(

@@ -97,7 +97,7 @@ class MaskedViews:
             grey = self._augmentation.toned(moved[:, :1], self._generator)
             weights = torch.from_numpy(self._weights[batch.positions]).float().to(self._device)
             targets = MaskTargets(masks=(moved[:, 1:] > 127).float(), weights=weights)
-            yield standardised(grey).contiguous(memory_format=torch.channels_last), targets
+            yield standardised(grey), targets
 
 
 def _save_bundle(task: SegmenterTask, learner: SegmenterLearner, metrics: dict[str, Any], path: Path) -> None:

@@ -1,0 +1,14 @@
+"""Train a small BiomedCLIP and a small SAM on drawn phantoms, to try segmentation by text with."""
+
+from cxr_ray.config import PhantomModelsConfig, run_job
+
+
+def main(config: PhantomModelsConfig) -> None:
+    """Import late: torch takes seconds, `--help` should not."""
+    from cxr_ray.training.make_phantom_models import make_phantom_models
+
+    make_phantom_models(config)
+
+
+if __name__ == "__main__":
+    run_job(PhantomModelsConfig, main)
