@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_ray.config import SegmentConfig, TrainClassifierConfig, load_config
+from cxr_ray.config import SegmentConfig, TrainClassifierConfig, TrainSegmenterConfig, load_config
 from cxr_ray.config.scoring import LUNG_PROMPTS
 from cxr_ray.models.backbones import BACKBONES
 
@@ -36,3 +36,9 @@ def test_the_prompts_of_the_lungs_are_those_of_the_job():
     config = load_config(SegmentConfig, flags)
     assert config.prompts == LUNG_PROMPTS
     assert config == SegmentConfig(input_uri="i", output_uri="o", clip_uri="c", sam_uri="s")
+
+
+def test_the_student_of_the_lungs():
+    flags = ["--config", str(RECIPES / "student_lungs.toml"), "--dataset-uri", "d", "--output-uri", "o"]
+    config = load_config(TrainSegmenterConfig, flags)
+    assert (config.filters, config.cycles, config.momentum) == ((32, 64, 128, 256, 320), 3, 0.99)
