@@ -12,7 +12,6 @@ import ray
 from ray.train import Result
 
 from cxr_ray.archive.pairs import pairs_fingerprint, read_pairs, split_by_content
-from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import FinetuneClipConfig
 from cxr_ray.errors import ClusterError, DatasetError
@@ -24,7 +23,7 @@ from cxr_ray.training.clip_sentences import read_sentences
 from cxr_ray.training.clip_task import ClipTask
 from cxr_ray.training.epoch_lines import epoch_line, print_line
 from cxr_ray.training.feed_choice import fits_memory
-from cxr_ray.training.ray_training import epochs_reported, fit, take_best_bundle
+from cxr_ray.training.ray_training import epochs_reported, fit, publish
 from cxr_ray.training.split_pairs import SplitPairs, pairs_by_split
 from cxr_ray.training.train_loop import finetune_loop_per_worker
 from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
@@ -178,10 +177,7 @@ def _fit(config: FinetuneClipConfig, output: TrainingOutput, pairs: pa.Table) ->
 
 def _publish(config: FinetuneClipConfig, output: TrainingOutput, result: Result) -> ClipCard:
     """Copy the best epoch's bundle to the output; write history and `run.json` beside it."""
-    history = take_best_bundle(output, result)
-    card = read_card(config.output_uri, ClipCard)
-    write_run_record(config.output_uri, config, model_id=card.model_id, metrics=card.metrics)
-    output.conclude()
+    card, history = publish(config, output, result, ClipCard)
     print(_summary(config, card, epochs=len(history)))
     return card
 

@@ -12,11 +12,13 @@ from ray.actor import ActorHandle
 from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem, write_bytes
+from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import TrainingError
 from cxr_ray.models.allocator import KEEPING_FREED_MEMORY
-from cxr_ray.models.bundle import CARD_NAME
+from cxr_ray.models.bundle import CARD_NAME, Card, read_card
 from cxr_ray.training.epoch_lines import reported_epochs
 from cxr_ray.training.epoch_report import EpochReport
 from cxr_ray.training.streamed_feed import SharedOut
@@ -110,11 +112,16 @@ def epochs_reported(
         opened.close()
 
 
-def take_best_bundle(output: TrainingOutput, result: Result) -> list[dict[str, Any]]:
-    """Copy the best epoch's bundle to the output, its card last; write and return the history."""
+def publish(
+    config: TrainingJobConfig, output: TrainingOutput, result: Result, card_type: type[Card]
+) -> tuple[Card, list[dict[str, Any]]]:
+    """Copy the best epoch's bundle to the output, its card last, with history and `run.json`; the card, the history."""
     with result.checkpoint.as_directory() as folder:
         progress, _ = read_state(Path(folder))
         for file in sorted(Path(folder, BEST_NAME).iterdir(), key=lambda file: file.name == CARD_NAME):
             write_bytes(join_uri(output.uri, file.name), file.read_bytes())
     write_table(pa.Table.from_pylist(progress.history), join_uri(output.uri, "history.parquet"))
-    return progress.history
+    card = read_card(output.uri, card_type)
+    write_run_record(output.uri, config, model_id=card.model_id, metrics=card.metrics)
+    output.conclude()
+    return card, progress.history

@@ -12,12 +12,11 @@ from ray.actor import ActorHandle
 from ray.train import Result
 
 from cxr_ray.archive.datasets import dataset_fingerprint, read_dataset, rows_of_split
-from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.config.training import REFERENCE_BATCH
 from cxr_ray.errors import DatasetError
-from cxr_ray.models.bundle import ModelCard, read_card
+from cxr_ray.models.bundle import ModelCard
 from cxr_ray.schema import probability_column
 from cxr_ray.scoring.session import ray_session
 from cxr_ray.training.cached_feed import cache_pixels
@@ -25,7 +24,7 @@ from cxr_ray.training.classifier_task import ClassifierTask
 from cxr_ray.training.epoch_lines import epoch_line, print_line
 from cxr_ray.training.feed_choice import fits_memory
 from cxr_ray.training.learning_rate import peak_learning_rate
-from cxr_ray.training.ray_training import epochs_reported, fit, take_best_bundle
+from cxr_ray.training.ray_training import epochs_reported, fit, publish
 from cxr_ray.training.streamed_feed import streamed_images
 from cxr_ray.training.train_loop import train_loop_per_worker
 from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
@@ -66,7 +65,7 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
 
         with epochs_reported(config.output_uri, labels, tell) as listener:
             result = _fit(config, output, rows, labels=labels, fingerprint=fingerprint, listener=listener)
-        card, history = _publish(config, output, result)
+        card, history = publish(config, output, result, ModelCard)
         show(_summary(config, card, history))
         return card
 
@@ -160,17 +159,6 @@ def _rate_line(config: TrainClassifierConfig) -> str:
     per_worker = config.batch_size * config.accumulate
     steps = [f"{peak_learning_rate(config, n * per_worker):.2g} for {n * per_worker}" for n in sorted({least, most})]
     return f"peak learning rate {' to '.join(steps)} images a step ({peak_learning_rate(config, REFERENCE_BATCH):.2g} for 32)"
-
-
-def _publish(
-    config: TrainClassifierConfig, output: TrainingOutput, result: Result
-) -> tuple[ModelCard, list[dict[str, Any]]]:
-    """Copy the best epoch's bundle to the output, write history and `run.json` beside it; its card and the history."""
-    history = take_best_bundle(output, result)
-    card = read_card(config.output_uri)
-    write_run_record(config.output_uri, config, model_id=card.model_id, metrics=card.metrics)
-    output.conclude()
-    return card, history
 
 
 def _summary(config: TrainClassifierConfig, card: ModelCard, history: list[dict[str, Any]]) -> str:

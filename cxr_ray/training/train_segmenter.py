@@ -8,7 +8,6 @@ import pyarrow as pa
 from ray.train import Result
 
 from cxr_ray.archive.datasets import read_dataset, rows_of_split
-from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import TrainSegmenterConfig
 from cxr_ray.errors import ClusterError, DatasetError
@@ -19,7 +18,7 @@ from cxr_ray.training.epoch_lines import epoch_line, print_line
 from cxr_ray.training.feed_choice import fits_memory
 from cxr_ray.training.mask_cache import cache_masked_images
 from cxr_ray.training.mask_source import masks_fingerprint, teacher_masks, true_masks
-from cxr_ray.training.ray_training import epochs_reported, fit, take_best_bundle
+from cxr_ray.training.ray_training import epochs_reported, fit, publish
 from cxr_ray.training.segmenter_task import SegmenterTask
 from cxr_ray.training.train_loop import segmenter_loop_per_worker
 from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
@@ -113,10 +112,7 @@ def _fit(config: TrainSegmenterConfig, output: TrainingOutput, rows: dict[str, p
 
 def _publish(config: TrainSegmenterConfig, output: TrainingOutput, result: Result) -> StudentCard:
     """Copy the ensemble's bundle to the output; write history and `run.json` beside it."""
-    history = take_best_bundle(output, result)
-    card = read_card(config.output_uri, StudentCard)
-    write_run_record(config.output_uri, config, model_id=card.model_id, metrics=card.metrics)
-    output.conclude()
+    card, history = publish(config, output, result, StudentCard)
     networks = f"{card.members} networks" if card.members > 1 else "one network"
     print(
         f"{card.model_id} in {config.output_uri}\n"
