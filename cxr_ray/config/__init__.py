@@ -1,7 +1,12 @@
 """Frozen, self-checking configs of the jobs, and how recipes and flags become one."""
 
 from cxr_ray.config.archive import IndexConfig, PrepareConfig
-from cxr_ray.config.benchmark import BenchmarkConfig, BenchmarkSegmentationConfig, BenchmarkTrainingConfig
+from cxr_ray.config.benchmark import (
+    BenchmarkCascadeConfig,
+    BenchmarkConfig,
+    BenchmarkSegmentationConfig,
+    BenchmarkTrainingConfig,
+)
 from cxr_ray.config.command_line import load_config, read_recipe, run_job
 from cxr_ray.config.demo import PhantomModelsConfig
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
@@ -13,6 +18,7 @@ from cxr_ray.config.training import TrainClassifierConfig
 
 __all__ = [
     "ArchiveJobConfig",
+    "BenchmarkCascadeConfig",
     "BenchmarkConfig",
     "BenchmarkSegmentationConfig",
     "BenchmarkTrainingConfig",

@@ -37,6 +37,35 @@ class BenchmarkConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BenchmarkCascadeConfig:
+    """Measure segmenting by a student beside its forward pass alone, and the cascade beside both of its jobs, in one run."""
+
+    input_uri: str
+    """Folder, prefix or manifest; all of its images are scored by each job."""
+    classifier_uri: str
+    """A classifier's bundle."""
+    segmenter_uri: str
+    """A student's bundle."""
+    segment_labels: tuple[str, ...] = ()
+    """Classes whose images the cascade segments, as in score_archive.py; all if none is named."""
+    output_uri: str | None = None
+    """Folder that receives benchmark.json and the rows; a temporary one if not given."""
+    repeats: int = 3
+    """Times that all is measured in turn; medians are reported."""
+    forward_images: int = 320
+    """Images that the forward pass alone is measured on."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """As in score_archive.py."""
+    debug: bool = False
+    """Show tracebacks."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
+        require(self.forward_images >= 1, "forward_images", self.forward_images, ">= 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkTrainingConfig:
     """Measure what one worker reaches through Ray Train, beside a plain torch loop with the same model and batch."""
 

@@ -15,7 +15,7 @@ from cxr_ray.archive.uris import join_uri, write_bytes
 from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.evaluation.evaluate_classifier import count_errors
-from cxr_ray.evaluation.masks_table import read_masks
+from cxr_ray.evaluation.masks_table import SKIPPED, read_masks
 from cxr_ray.evaluation.provenance import describe
 from cxr_ray.evaluation.risk_coverage import uncertainty_metrics
 from cxr_ray.evaluation.segmentation_metrics import METRICS, mask_agreement, report_text, summarise
@@ -56,13 +56,15 @@ def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
     dataset = read_dataset(config.dataset_uri)
     refuse_duplicates(dataset, config.dataset_uri, "prepare the dataset again")
     of_split = dataset if config.split == "all" else dataset.filter(pc.equal(dataset["split"], config.split))
-    images = of_split.filter(pc.is_valid(of_split["mask_uri"]))
-    masks = read_masks(config.predictions_uri, images["image_id"])
+    with_truth = of_split.filter(pc.is_valid(of_split["mask_uri"]))
+    masks = read_masks(config.predictions_uri, with_truth["image_id"])
+    images = asked_for(with_truth, masks)
     joined = join_masks(images, masks)
     require_segmented(joined, config)
     rows = judge(joined, config)
 
-    metrics = measure(rows, config) | {"n_without_truth": of_split.num_rows - images.num_rows}
+    metrics = measure(rows, config) | {"n_without_truth": of_split.num_rows - with_truth.num_rows}
+    metrics["n_skipped"] = with_truth.num_rows - images.num_rows
     metrics["provenance"] = describe(rows, dataset, config)  # has all that it reads
     metrics["comparison"] = compare(images, rows, config)
     report, panels = report_text(metrics), draw_panels(joined, rows)
@@ -78,6 +80,15 @@ def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
     write_run_record(config.output_uri, config, dsc=metrics["dsc"]["mean"], nsd=metrics["nsd"]["mean"])
     print(f"{report}\n{join_uri(config.output_uri, 'report.html')}")
     return metrics
+
+
+def asked_for(images: pa.Table, masks: pa.Table) -> pa.Table:
+    """The images but those that the rule of a cascade skipped, which are no failures; a DatasetError if it skipped all."""
+    skipped = masks["image_id"].filter(pc.equal(masks["status"], SKIPPED))
+    asked = images.filter(pc.invert(pc.is_in(images["image_id"], value_set=pc.unique(skipped))))
+    if images.num_rows and not asked.num_rows:
+        raise DatasetError(f"the rule of the cascade skipped all {images.num_rows:,} images with a mask_uri; widen it")
+    return asked
 
 
 def join_masks(images: pa.Table, masks: pa.Table) -> pa.Table:

@@ -211,6 +211,8 @@ def _counts_told(metrics: Mapping[str, Any]) -> list[str]:
         lines.append("without a row, first: " + ", ".join(metrics["missing_first"]))
     if metrics["n_truth_unreadable"]:
         lines.append(f"true mask unreadable {metrics['n_truth_unreadable']:,}, left out")
+    if metrics["n_skipped"]:
+        lines.append(f"skipped by the cascade's rule {metrics['n_skipped']:,}, left out")
     if metrics["n_without_truth"]:
         lines.append(f"without a true mask {metrics['n_without_truth']:,}, left out")
     return lines

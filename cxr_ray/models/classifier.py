@@ -8,7 +8,7 @@ import numpy as np
 from cxr_ray.errors import BundleError, ConfigError
 from cxr_ray.models.backbones import BACKBONES, build_backbone
 from cxr_ray.models.bundle import ModelCard, load_weights, read_card
-from cxr_ray.models.precision import Precision, autocast, native_precision
+from cxr_ray.models.precision import Precision, autocast, chosen_precision
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class Classifier:
 
         self.card: ModelCard = read_card(uri)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.precision = native_precision(self.device) if precision == "auto" else precision
+        self.precision = chosen_precision(self.device, precision)
         try:
             model = build_backbone(
                 self.card.backbone, num_classes=len(self.card.labels), image_size=self.card.image_size

@@ -16,10 +16,15 @@ def autocast(device: "torch.device", precision: Precision) -> AbstractContextMan
     """Mixed precision on `device`, or nothing for fp32."""
     import torch
 
-    chosen = native_precision(device) if precision == "auto" else precision
+    chosen = chosen_precision(device, precision)
     if chosen == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype={"bf16": torch.bfloat16, "fp16": torch.float16}[chosen])
+
+
+def chosen_precision(device: "torch.device", precision: Precision) -> Literal["bf16", "fp16", "fp32"]:
+    """What `precision` means on `device`."""
+    return native_precision(device) if precision == "auto" else precision
 
 
 def native_precision(device: "torch.device") -> Literal["bf16", "fp32"]:

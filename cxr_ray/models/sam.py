@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.grey_input import GreyInput
-from cxr_ray.models.precision import Precision, autocast, native_precision
+from cxr_ray.models.precision import Precision, autocast, chosen_precision
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam as SamModel
@@ -112,7 +112,7 @@ class Sam:
         self, model: "SamModel", *, device: str | None = None, precision: Precision = "auto", model_id: str = "sam"
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.precision = native_precision(self.device) if precision == "auto" else precision
+        self.precision = chosen_precision(self.device, precision)
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.model_id = model_id
         self.image_size = int(model.image_encoder.img_size)

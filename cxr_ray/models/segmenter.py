@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxr_ray.models.bundle import load_weights, read_card
-from cxr_ray.models.precision import Precision, autocast, native_precision
-from cxr_ray.models.student import StudentCard, load_members, standardised
+from cxr_ray.models.precision import Precision, autocast, chosen_precision
+from cxr_ray.models.student import StudentCard, load_members, standardised, suited_to_cpu
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +29,10 @@ class Segmenter:
 
         self.card = read_card(uri, StudentCard)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.precision = native_precision(self.device) if precision == "auto" else precision
+        self.precision = chosen_precision(self.device, precision)
         members = load_members(uri, self.card, load_weights(uri, self.card))
+        if self.device.type == "cpu":
+            members = [suited_to_cpu(member) for member in members]
         self.members = [member.to(self.device) for member in members]
 
     def predict(self, pixels: np.ndarray) -> "torch.Tensor":

@@ -5,28 +5,22 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 import torch
 
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.config import BenchmarkConfig, ClassifyConfig
-from cxr_ray.errors import ClusterError, DatasetError
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.errors import DatasetError
 from cxr_ray.models.bundle import ModelCard, read_card
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.scoring.classify_archive import classify_archive
-from cxr_ray.scoring.load_stage import Geometry, LoadStage, pixels_of
 from cxr_ray.scoring.plain_loop import plain_loop_rate
-from cxr_ray.scoring.session import ray_session
-
-WARM_UP_SHARE = 0.1  # of the images, in which actors start and the first blocks are decoded ahead
+from cxr_ray.scoring.rates import check_single_machine, forward_rate, load_pixels, steady_rate
 
 
 def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
@@ -48,17 +42,6 @@ def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
     return result
 
 
-def check_single_machine() -> None:
-    """See `benchmark_scoring`: job and limit compare only on the same cores, or on the same GPU."""
-    with ray_session():
-        nodes = sum(node["Alive"] for node in ray.nodes())
-        gpus = int(ray.cluster_resources().get("GPU", 0))
-    if nodes > 1 or gpus > 1:
-        raise ClusterError(
-            f"the cluster has {nodes} nodes and {gpus} GPUs; measure on one machine, with CUDA_VISIBLE_DEVICES=0"
-        )
-
-
 def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[str, float]:
     """Images a second: the job first, so that what it read tells which images are whole."""
     device = None if config.device == "auto" else config.device
@@ -76,11 +59,11 @@ def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[st
     )
     seconds = time.monotonic() - began
     rows = read_table(join_uri(output_uri, "predictions"), ["image_id", "uri", "format", "status", "scored_at"])
-    is_plain = pc.and_(pc.equal(rows["status"], "ok"), pc.is_in(rows["format"], pa.array(["png", "jpeg"])))
-    whole = rows.filter(is_plain).slice(0, config.peer_images)  # the peer cannot read DICOM
+    is_plain = pc.is_in(rows["format"], pa.array(["png", "jpeg"]))  # the peer cannot read DICOM
+    whole = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), is_plain)).slice(0, config.peer_images)
     if not whole.num_rows:
         raise DatasetError(f"no PNG or JPEG of {config.input_uri} can be decoded; there is nothing to measure")
-    pixels, load_rate = _load(whole, card)
+    pixels, load_rate = load_pixels(whole, card)
     torch.set_num_threads(os.cpu_count() or 1)
     classifier = Classifier(config.model_uri, device=device)
     batch_size = config.batch_size or (256 if classifier.device.type == "cuda" else 32)
@@ -93,38 +76,6 @@ def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[st
             whole["uri"].to_pylist(), config.model_uri, device=device, batch_size=batch_size
         ),
     }
-
-
-def _load(rows: pa.Table, card: ModelCard) -> tuple[np.ndarray, float]:
-    """Pixels uint8 [N, S, S] of the rows, and the rate at which one process downloads, decodes and resizes them."""
-    geometry = Geometry(image_size=card.image_size, interpolation=card.interpolation)
-    stage = LoadStage(geometries=(geometry,), limits=DecodeLimits(), patient_key_secret=b"")
-    block = rows.select(["image_id", "uri"]).append_column("size_bytes", pa.nulls(rows.num_rows, pa.int64()))
-    began = time.perf_counter()
-    tables = list(stage(block))
-    seconds = time.perf_counter() - began
-    return np.concatenate([pixels_of(table, geometry)[0] for table in tables]), rows.num_rows / seconds
-
-
-def forward_rate(predict: Callable[[np.ndarray], object], pixels: np.ndarray, batch_size: int) -> float:
-    """Images a second of the forward pass alone, on pixels that are in memory, after one batch to warm up."""
-    batches = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
-    predict(batches[0])
-    began = time.perf_counter()
-    for batch in batches:
-        predict(batch)
-    return len(pixels) / (time.perf_counter() - began)
-
-
-def steady_rate(scored_at: pa.ChunkedArray) -> float:
-    """Images a second between the first tenth of the images and the last one; each row carries its batch's time."""
-    seconds = np.sort(scored_at.cast(pa.int64()).to_numpy()) / 1e6
-    start = int(len(seconds) * WARM_UP_SHARE)
-    begin = seconds[start]
-    after = int((seconds > begin).sum())
-    if not after:
-        raise DatasetError(f"{len(seconds)} images fit one batch; measure with more, or with a smaller --batch-size")
-    return after / (seconds[-1] - begin)
 
 
 def _result(config: BenchmarkConfig, card: ModelCard, rates: dict[str, list[float]]) -> dict[str, Any]:

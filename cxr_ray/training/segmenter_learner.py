@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 
 from cxr_ray.config import TrainSegmenterConfig
-from cxr_ray.models.precision import autocast
-from cxr_ray.models.student import build_student, member_weights
+from cxr_ray.models.precision import autocast, chosen_precision
+from cxr_ray.models.student import build_student, member_weights, suited_to_cpu
 from cxr_ray.training.epochs import train_epoch
 from cxr_ray.training.learning_rate import cyclic_share
 from cxr_ray.training.mask_loss import DiceCrossEntropy
@@ -38,6 +38,8 @@ class SegmenterLearner:
     def __init__(self, config: TrainSegmenterConfig, *, place: Place) -> None:
         self.config, self.place = config, place
         network = build_student(config.filters, deep_supervision=config.deep_supervision)
+        if place.device.type == "cpu" and chosen_precision(place.device, config.precision) == "fp32":
+            network = suited_to_cpu(network)
         self.network = network.to(place.device)
         self.members: list[dict[str, torch.Tensor]] = []
         self._loss = DiceCrossEntropy()

@@ -26,7 +26,7 @@ from cxr_ray.evaluation.segmentation_sheet import (
     sheet_png,
 )
 from cxr_ray.imaging.mask_rle import encode_mask
-from cxr_ray.schema import DATASET, DICOM_FIELDS, IMAGE_FIELDS, PROVENANCE_FIELDS
+from cxr_ray.schema import CASCADE_FIELDS, DATASET, DICOM_FIELDS, IMAGE_FIELDS, PROVENANCE_FIELDS
 
 MASKS = pa.schema(
     [
@@ -157,6 +157,7 @@ def test_evaluation_writes_what_it_promises(small_evaluation, capsys):
         "n_both_empty": 0,
         "n_one_empty": 1,
         "n_without_truth": 1,
+        "n_skipped": 0,
     }
     assert metrics["missing_first"] == ["forgotten"]
     assert metrics["errors_by_kind"] == {"truncated": 1}
@@ -379,6 +380,36 @@ def test_table_of_another_kind_is_refused(small_evaluation):
 
     with pytest.raises(StorageError, match=r"has no column .*mask_counts"):
         evaluate_segmenter(swapped)
+
+
+def as_scores(config, tmp_path, statuses):
+    """The same masks as the cascade writes them: their status and model beside those of the prediction."""
+    rows = [row for path in sorted(tmp_path.glob("segmented/masks/*")) for row in pq.read_table(path).to_pylist()]
+    for row in rows:
+        mask_status = statuses.get(row["image_id"], None if row["status"] == "error" else row["status"])
+        if mask_status == "skipped":
+            row |= {"mask_height": None, "mask_width": None, "mask_counts": None}
+        row |= {"mask_status": mask_status, "mask_model_id": "dynunet-1", "mask_preprocessing_id": "p"}
+        row["status"] = "error" if row["status"] == "error" else "ok"
+    schema = pa.schema([*MASKS, *CASCADE_FIELDS])
+    write_table(pa.Table.from_pylist(rows, schema=schema), str(tmp_path / "cascade/scores/0.parquet"))
+    return dataclasses.replace(config, predictions_uri=str(tmp_path / "cascade"))
+
+
+def test_what_a_cascade_skipped_is_no_failure(small_evaluation, tmp_path):
+    config = as_scores(small_evaluation(), tmp_path, {"poor": "skipped"})
+    metrics = evaluate_segmenter(config)
+    counts = [metrics[f"n_{name}"] for name in ("images", "judged", "errors", "missing", "skipped", "one_empty")]
+    assert counts == [5, 3, 1, 1, 1, 1]
+    assert metrics["provenance"]["model_id"] == ["dynunet-1"]
+    assert "skipped by the cascade's rule 1, left out" in (tmp_path / "evaluation/report.txt").read_text()
+    assert "the cascade's rule skipped count nowhere: 1" in words((tmp_path / "evaluation/report.html").read_text())
+
+
+def test_a_rule_that_skips_all_is_refused(evaluation, truth_row, mask_row, tmp_path):
+    config = as_scores(evaluation([truth_row("a", disc(40))], [mask_row("a", disc(40))]), tmp_path, {"a": "skipped"})
+    with pytest.raises(DatasetError, match="the rule of the cascade skipped all 1 images with a mask_uri"):
+        evaluate_segmenter(config)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 12, 40])

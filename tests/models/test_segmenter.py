@@ -10,7 +10,14 @@ import torch
 from cxr_ray.errors import BundleError
 from cxr_ray.models.bundle import read_card, save_bundle
 from cxr_ray.models.segmenter import Segmenter, pixel_entropy
-from cxr_ray.models.student import StudentCard, build_student, ensemble_weights, member_weights, standardised
+from cxr_ray.models.student import (
+    StudentCard,
+    build_student,
+    ensemble_weights,
+    member_weights,
+    standardised,
+    suited_to_cpu,
+)
 
 FILTERS = (4, 8, 8)
 
@@ -67,3 +74,19 @@ def test_a_classifier_is_no_student(tmp_path):
 def test_entropy_is_greatest_at_a_half_and_none_where_all_is_sure():
     found = pixel_entropy(torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0]))
     torch.testing.assert_close(found, torch.tensor([0.0, 0.3250830, 0.6931472, 0.3250830, 0.0]))
+
+
+def test_the_form_for_cpus_computes_the_same():
+    torch.manual_seed(3)
+    network, inputs = build_student(FILTERS, deep_supervision=1).train(), torch.randn(2, 1, 32, 32)
+    expected = network(inputs)
+    expected.square().mean().backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
+    network.zero_grad()
+    suited = suited_to_cpu(network)
+    assert not any(isinstance(module, torch.nn.InstanceNorm2d) for module in suited.modules())
+    found = suited(inputs)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    found.square().mean().backward()
+    for name, parameter in suited.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-4, rtol=1e-3)
