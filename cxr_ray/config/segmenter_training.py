@@ -37,11 +37,13 @@ class TrainSegmenterConfig(TrainingJobConfig):
     """Times that the learning rate falls from its peak to nothing; what each cycle ends with joins the ensemble."""
     keep: int = 1
     """Epochs at the end of each cycle whose weights join the ensemble."""
+    mirrored: bool = False
+    """Let the bundle segment the mirror image of each radiograph as well: a steadier mean at twice the work."""
     batch_size: int = 8
     """Images on each worker at once."""
-    learning_rate: float = 0.01
+    learning_rate: float = 0.1
     """Peak rate of SGD."""
-    momentum: float = 0.99
+    momentum: float = 0.9
     """Of SGD, Nesterov's."""
     weight_decay: float = 3e-5
     """Of SGD."""
@@ -66,6 +68,8 @@ class TrainSegmenterConfig(TrainingJobConfig):
     """Share by which distances from the mean grow or shrink."""
     gamma: float = 0.4
     """Range of the logarithm (base 2) of the exponent."""
+    erase: float = 0.0
+    """Probability that a rectangle of an image is erased; its mask stays, so that shapes are learned as well."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -86,5 +90,7 @@ class TrainSegmenterConfig(TrainingJobConfig):
         require(0 < self.uncertainty_quantile <= 1, "uncertainty_quantile", self.uncertainty_quantile, "in (0, 1]")
         for name in ("weight_decay", "gradient_clip", "rotate", "brightness", "contrast", "gamma"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("flip", "translate", "scale"):
+        for name in ("flip", "erase"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
+        for name in ("translate", "scale"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")

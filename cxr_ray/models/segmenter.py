@@ -36,7 +36,7 @@ class Segmenter:
         self.members = [member.to(self.device) for member in members]
 
     def predict(self, pixels: np.ndarray) -> "torch.Tensor":
-        """Mean probability of the foreground over the ensemble, float32 [N, S, S] on the device.
+        """Mean probability of the foreground over the ensemble and the views that its card asks for, float32 [N, S, S] on the device.
 
         Args:
             pixels: uint8 [N, S, S], whole images squashed to the square of the card's `image_size`.
@@ -46,12 +46,21 @@ class Segmenter:
         with torch.inference_mode():
             grey = torch.from_numpy(pixels).to(self.device, non_blocking=True).unsqueeze(1).float()
             inputs = standardised(grey)
-            total = torch.zeros_like(grey)
-            for member in self.members:  # a running sum: the ensemble's maps are never in memory together
-                with autocast(self.device, self.precision):
-                    logits = member(inputs)
-                total += logits.float().sigmoid()
+            total = self._sum_over_members(inputs)
+            if self.card.mirrored:
+                total = (total + self._sum_over_members(inputs.flip(3)).flip(3)) / 2
             return (total / len(self.members)).squeeze(1)
+
+    def _sum_over_members(self, inputs: "torch.Tensor") -> "torch.Tensor":
+        """Of probabilities, float32 [N, 1, S, S]; a running sum, so that the ensemble's maps are never in memory together."""
+        import torch
+
+        total = torch.zeros_like(inputs)
+        for member in self.members:
+            with autocast(self.device, self.precision):
+                logits = member(inputs)
+            total += logits.float().sigmoid()
+        return total
 
 
 def pixel_entropy(probability: "torch.Tensor") -> "torch.Tensor":

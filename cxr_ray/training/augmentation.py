@@ -40,7 +40,7 @@ class Augmentation:
         """
         views = self.moved(grey, generator)
         views = self.toned(views, generator)
-        return self._erased(views, generator)
+        return self.erased(views, generator)
 
     def moved(self, planes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Mirrored, turned, scaled and shifted, all planes of an image alike; float32 [N, C, H, W]."""
@@ -71,7 +71,8 @@ class Augmentation:
         mean = bent.mean((2, 3), keepdim=True)
         return (((bent - mean) * gain + mean + offset) * 255).clamp(0, 255)
 
-    def _erased(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def erased(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Of some a rectangle turned to the mean grey; float32 [N, 1, H, W]."""
         if not self.erase:
             return grey
         count, _, height, width = grey.shape

@@ -86,7 +86,7 @@ class MaskedViews:
     def __init__(self, task: SegmenterTask, device: torch.device, generator: torch.Generator) -> None:
         config = task.config
         self._weights, self._device, self._generator = task.weights, device, generator
-        names = ("flip", "rotate", "translate", "scale", "brightness", "contrast", "gamma")
+        names = ("flip", "rotate", "translate", "scale", "brightness", "contrast", "gamma", "erase")
         self._augmentation = Augmentation(**{name: getattr(config, name) for name in names})
 
     def __call__(self, batches: Iterator[Batch]) -> Iterator[tuple[torch.Tensor, MaskTargets]]:
@@ -94,7 +94,8 @@ class MaskedViews:
         for batch in batches:
             planes = torch.from_numpy(batch.pixels).to(self._device, non_blocking=True).float()
             moved = self._augmentation.moved(planes, self._generator)
-            grey = self._augmentation.toned(moved[:, :1], self._generator)
+            toned = self._augmentation.toned(moved[:, :1], self._generator)
+            grey = self._augmentation.erased(toned, self._generator)
             weights = torch.from_numpy(self._weights[batch.positions]).float().to(self._device)
             targets = MaskTargets(masks=(moved[:, 1:] > 127).float(), weights=weights)
             yield standardised(grey), targets
@@ -108,6 +109,7 @@ def _save_bundle(task: SegmenterTask, learner: SegmenterLearner, metrics: dict[s
         StudentCard,
         filters=task.config.filters,
         members=len(members),
+        mirrored=task.config.mirrored,
         image_size=task.config.image_size,
         dataset_fingerprint=task.dataset_fingerprint,
         metrics=metrics,

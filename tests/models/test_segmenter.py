@@ -90,3 +90,17 @@ def test_the_form_for_cpus_computes_the_same():
     found.square().mean().backward()
     for name, parameter in suited.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_mirrored_ensemble_sees_both_views(saved, pixels, tmp_path):
+    uri, networks = saved
+    members = [member_weights(network) for network in networks]
+    card = save_bundle(
+        str(tmp_path), ensemble_weights(members), StudentCard, filters=FILTERS, members=2, image_size=32, mirrored=True
+    )
+    plain = Segmenter(uri, device="cpu", precision="fp32")
+    both = Segmenter(str(tmp_path), device="cpu", precision="fp32").predict(pixels)
+    turned = plain.predict(np.ascontiguousarray(pixels[:, :, ::-1])).flip(2)
+    torch.testing.assert_close(both, (plain.predict(pixels) + turned) / 2, atol=1e-5, rtol=0)
+    assert card.model_id == plain.card.model_id
+    assert card.preprocessing_id != plain.card.preprocessing_id, "its rows are no continuation of the others"
