@@ -85,7 +85,7 @@ def suited_to_cpu(network: "nn.Module") -> "nn.Module":
                 grouped = nn.GroupNorm(norm.num_features, norm.num_features, eps=norm.eps, device="meta")
                 grouped.weight, grouped.bias = norm.weight, norm.bias
                 setattr(parent, name, grouped)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 def standardised(grey: "torch.Tensor") -> "torch.Tensor":

@@ -14,7 +14,7 @@ import torch
 
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
-from cxr_ray.config import BenchmarkCascadeConfig, ClassifyConfig, ScoreConfig, SegmentConfig
+from cxr_ray.config import BenchmarkCascadeConfig, ScoreConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.models.allocator import keep_freed_memory
 from cxr_ray.models.segmenter import Segmenter
@@ -46,20 +46,20 @@ def benchmark_cascade(config: BenchmarkCascadeConfig) -> dict[str, Any]:
 
 def _round(config: BenchmarkCascadeConfig, output_uri: str) -> dict[str, float]:
     """Images a second of each, in the steady state of the jobs."""
-    archive = {"input_uri": config.input_uri, "overwrite": True, "max_error_rate": 1.0, "device": config.device}
-    classify = ClassifyConfig(model_uri=(config.classifier_uri,), output_uri=join_uri(output_uri, "1"), **archive)
-    segment = SegmentConfig(model_uri=config.segmenter_uri, output_uri=join_uri(output_uri, "2"), **archive)
     cascade = ScoreConfig(
+        input_uri=config.input_uri,
         classifier_uri=(config.classifier_uri,),
         segmenter_uri=config.segmenter_uri,
         segment_labels=config.segment_labels,
-        output_uri=join_uri(output_uri, "3"),
-        **archive,
+        output_uri=output_uri,
+        overwrite=True,
+        max_error_rate=1.0,
+        device=config.device,
     )
     rates: dict[str, float] = {}
-    rows = _measure(rates, "segment", segment, segment_archive, "masks")
+    rows = _measure(rates, "segment", cascade.segmenting(), segment_archive, "masks")
     rates["segment_forward_only"] = _forward_only(config, rows)
-    _measure(rates, "classify", classify, classify_archive, "predictions")
+    _measure(rates, "classify", cascade.classifying(), classify_archive, "predictions")
     scores = _measure(rates, "cascade", cascade, score_archive, "scores")
     segmented = pc.sum(pc.is_in(scores["mask_status"], pa.array(["ok", "empty"]))).as_py()
     return rates | {SEGMENTED: segmented / scores.num_rows}
