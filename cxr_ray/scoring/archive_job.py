@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -50,6 +51,7 @@ def run_archive_job(
     model_ids: Sequence[str],
     pipeline: Callable[[Run], "ray.data.Dataset"],
     carried: Sequence[str] = (),
+    actors_per_group: int = 1,
 ) -> dict[str, int]:
     """Give every image of `config.input_uri` its row in `OUTPUT/table`, but for those that have one; rows by status.
 
@@ -60,6 +62,7 @@ def run_archive_job(
         model_ids: for `run.json`.
         pipeline: from the images left to do to their rows.
         carried: columns of strings in the manifest that the pipeline goes by.
+        actors_per_group: of CPUs, as `plan_pool` has it.
 
     Raises:
         ResumeError: if another run writes to the output, or it holds the work of another model, archive or setting.
@@ -73,7 +76,7 @@ def run_archive_job(
         if not config.overwrite:
             check_claim(state, signature)  # now, since starting Ray and listing an archive take their time
         with ray_session():
-            pool = plan_pool(config.device, config.num_actors)
+            pool = plan_pool(config.device, config.num_actors, actors_per_group)
             manifest_uri, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
             lock.check()
             claim_output(state, signature, overwrite=config.overwrite, keep=manifest_uri)
@@ -127,14 +130,20 @@ def scored_images(
 
 
 class TalliedStage:
-    """Any stage that gives one row for each, and reports its progress."""
+    """Any stage that gives one row for each, and reports its progress.
+
+    The stage lives in a thread of its own: Ray Data calls from a new one for every few batches, in which torch would
+    start its OpenMP threads anew and find none of the memory that the last one freed.
+    """
 
     def __init__(self, *, stage: type, tally: ActorHandle, arguments: dict[str, Any]) -> None:
-        self._stage, self._tally = stage(**arguments), tally
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._stage = self._thread.submit(stage, **arguments).result()
+        self._tally = tally
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Rows of the stage."""
-        rows: pa.Table = self._stage(batch)
+        rows: pa.Table = self._thread.submit(self._stage, batch).result()
         self._tally.add.remote(rows.num_rows, rows.num_rows - rows["error_kind"].null_count)
         return rows
 

@@ -10,9 +10,6 @@ from cxr_ray.schema import CASCADE_FIELDS, LUNG_FIELDS, MASK_FIELDS
 from cxr_ray.scoring.score_stage import ScoreStage
 from cxr_ray.scoring.student_stage import StudentStage
 
-MASK_BATCH = {"cpu": 8, "cuda": 64}
-"""Images that the student segments at once."""
-
 
 class CascadeStage:
     """Classifiers and a student on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
@@ -25,7 +22,7 @@ class CascadeStage:
 
     def __init__(self, *, config: ScoreConfig, score: dict[str, Any], segment: dict[str, Any]) -> None:
         self._score, self._segment = ScoreStage(**score), StudentStage(**segment)
-        self._config, self._batch = config, MASK_BATCH[segment["device"]]
+        self._config = config
         self.schema = cascade_schema(self._score.schema)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -33,8 +30,7 @@ class CascadeStage:
         predictions = self._score(batch)
         is_asked = asked_for(predictions, self._config)
         places = np.flatnonzero(is_asked)
-        chunks = [places[start : start + self._batch] for start in range(0, len(places), self._batch)]
-        masks = [row for chunk in chunks for row in self._segment(batch.take(chunk)).to_pylist()]
+        masks = self._segment(batch.take(places)).to_pylist() if len(places) else []
         names = [field.name for field in (*MASK_FIELDS, *LUNG_FIELDS)]
         rows: list[dict[str, Any]] = [
             {"mask_status": "skipped" if status == "ok" else None} for status in predictions["status"].to_pylist()

@@ -27,11 +27,12 @@ class ScoringPool:
         return 1 if self.device == "cuda" else 0
 
 
-def plan_pool(device: str, num_actors: int | None) -> ScoringPool:
+def plan_pool(device: str, num_actors: int | None, actors_per_group: int = 1) -> ScoringPool:
     """A pool that the cluster can hold as it is now.
 
-    On GPUs an actor each; on CPUs an actor per 8 cores of a node, which leave half their reservation to the load
-    tasks (decoding takes a few percent of what a forward pass takes on the same cores).
+    On GPUs an actor each; on CPUs `actors_per_group` per 8 cores of a node, which leave half their reservation to the
+    load tasks (decoding takes a few percent of what a forward pass takes on the same cores). Two of them, whose threads
+    together are the cores, keep these busy where there is much to do in one thread after the forward pass.
 
     Raises:
         ClusterError: if what is asked for exceeds the cluster, which would otherwise wait for ever.
@@ -43,7 +44,7 @@ def plan_pool(device: str, num_actors: int | None) -> ScoringPool:
         for node in ray.nodes()
         if node["Alive"]
     ]
-    return fit_pool(nodes, device, num_actors)
+    return fit_pool(nodes, device, num_actors, actors_per_group)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,13 +55,15 @@ class NodeRoom:
     gpus: int = 0
 
 
-def fit_pool(nodes: Sequence[NodeRoom], device: str, num_actors: int | None) -> ScoringPool:
+def fit_pool(nodes: Sequence[NodeRoom], device: str, num_actors: int | None, actors_per_group: int = 1) -> ScoringPool:
     """See `plan_pool`."""
     gpus = sum(node.gpus for node in nodes)
     if sum(node.cpus for node in nodes) <= 0:
         raise ClusterError("the cluster offers no CPU; add a worker node with CPUs to load and decode images")
     chosen = device if device != "auto" else ("cuda" if gpus else "cpu")
-    return _gpu_pool(nodes, gpus, num_actors or gpus) if chosen == "cuda" else _cpu_pool(nodes, num_actors)
+    if chosen == "cuda":
+        return _gpu_pool(nodes, gpus, num_actors or gpus)
+    return _cpu_pool(nodes, num_actors, actors_per_group)
 
 
 def _gpu_pool(nodes: Sequence[NodeRoom], gpus: int, actors: int) -> ScoringPool:
@@ -81,9 +84,9 @@ def _gpu_pool(nodes: Sequence[NodeRoom], gpus: int, actors: int) -> ScoringPool:
     )
 
 
-def _cpu_pool(nodes: Sequence[NodeRoom], num_actors: int | None) -> ScoringPool:
+def _cpu_pool(nodes: Sequence[NodeRoom], num_actors: int | None, actors_per_group: int) -> ScoringPool:
     cpus, largest = sum(node.cpus for node in nodes), max(node.cpus for node in nodes)
-    threads = max(1, min(THREADS_PER_CPU_ACTOR, math.floor(largest)))
+    threads = max(1, min(THREADS_PER_CPU_ACTOR, math.floor(largest)) // actors_per_group)
     actors = num_actors or max(1, sum(math.floor(node.cpus / threads) for node in nodes))
     if actors > 2 * cpus:
         raise ClusterError(

@@ -15,7 +15,7 @@ from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, sco
 from cxr_ray.scoring.classify_archive import classifier_arguments, geometries, read_cards
 from cxr_ray.scoring.output_claim import JobSignature
 from cxr_ray.scoring.score_stage import joint_model_id
-from cxr_ray.scoring.segment_archive import ChosenSegmenter, by_student, with_absolute_uris
+from cxr_ray.scoring.segment_archive import STUDENTS_PER_GROUP, ChosenSegmenter, by_student, with_absolute_uris
 
 
 def score_archive(config: ScoreConfig) -> dict[str, int]:
@@ -44,6 +44,7 @@ def score_archive(config: ScoreConfig) -> dict[str, int]:
         ),
         model_ids=model_ids,
         pipeline=lambda run: _pipeline(config, cards, segmenter, run),
+        actors_per_group=STUDENTS_PER_GROUP,
     )
 
 

@@ -23,6 +23,8 @@ OF_NO_CONSEQUENCE = (
     "save_overlays", "save_saliency", "save_uncertainty", "save_dicom_seg", "clip_uri", "sam_uri", "model_uri"
 )  # fmt: skip
 """Fields that leave the rows as they are, or that the models' ids stand for."""
+STUDENTS_PER_GROUP = 2
+"""Actors that share a group of CPUs: while one cleans its masks up the other computes. Both together are small."""
 
 
 def segment_archive(config: SegmentConfig) -> dict[str, int]:
@@ -47,6 +49,7 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
         model_ids=segmenter.model_id.split("+"),
         pipeline=lambda run: _pipeline(config, segmenter, run),
         carried=("label",) if config.class_prompts else (),
+        actors_per_group=STUDENTS_PER_GROUP if config.model_uri else 1,
     )
 
 
@@ -126,7 +129,7 @@ def by_student(config: SegmentConfig) -> ChosenSegmenter:
 
     frame = Geometry(image_size=card.image_size, interpolation=card.interpolation)
     geometries = (frame, OVERLAY_IMAGE) if config.save_overlays else (frame,)
-    return ChosenSegmenter(**provenance, geometries=geometries, batch_size=64, batch_size_on_cpu=8, stage=stage)
+    return ChosenSegmenter(**provenance, geometries=geometries, batch_size=64, batch_size_on_cpu=32, stage=stage)
 
 
 def stage_arguments(config: SegmentConfig, run: Run, provenance: dict[str, str]) -> dict[str, object]:

@@ -18,6 +18,9 @@ from cxr_ray.scoring.load_stage import Geometry, images_of, pixels_of
 from cxr_ray.scoring.mask_columns import mask_columns
 from cxr_ray.scoring.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 
+FORWARD_BATCH = {"cpu": 8, "cuda": 64}
+"""Images that the networks see at once: what suits the caches of a CPU, or fills a GPU."""
+
 
 class StudentStage:
     """One ensemble on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
@@ -49,7 +52,9 @@ class StudentStage:
             images: list[np.ndarray | None] = [None] * len(with_pixels)
             if self._config.save_overlays:
                 images = list(images_of(batch, OVERLAY_IMAGE))
-            self._segment(with_pixels, pixels, images)
+            size = FORWARD_BATCH[self.segmenter.device.type]
+            for part in (slice(start, start + size) for start in range(0, len(with_pixels), size)):
+                self._segment(with_pixels[part], pixels[part], images[part])
         provenance = self._provenance | {"scored_at": datetime.now(UTC)}
         return pa.Table.from_pylist([row | provenance for row in loaded], schema=MASKS)
 

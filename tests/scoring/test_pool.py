@@ -23,9 +23,9 @@ def places(nodes, pool):
     return held
 
 
-@given(NODES)
-def test_every_actor_finds_a_node_and_a_load_task_fits_beside_them(nodes):
-    pool = fit_pool(nodes, "auto", None)
+@given(NODES, st.integers(1, 3))
+def test_every_actor_finds_a_node_and_a_load_task_fits_beside_them(nodes, actors_per_group):
+    pool = fit_pool(nodes, "auto", None, actors_per_group)
     assert pool.device == ("cuda" if any(node.gpus for node in nodes) else "cpu")
     assert pool.actors >= 1
     assert places(nodes, pool) >= pool.actors
@@ -54,6 +54,12 @@ def test_a_small_head_node_does_not_shrink_the_actors_of_large_workers():
 def test_one_cpu_beside_each_gpu_leaves_room_to_load():
     pool = fit_pool([NodeRoom(cpus=1.0, gpus=1)] * 2, "auto", None)
     assert (pool.actors, pool.cpus_per_actor, pool.cpus_per_load_task) == (2, 0.25, 0.75)
+
+
+def test_actors_that_share_cores_share_their_threads():
+    for cpus, actors, threads in ((1, 1, 1), (2, 2, 1), (8, 2, 4), (64, 16, 4)):
+        pool = fit_pool([NodeRoom(cpus=float(cpus))], "cpu", None, actors_per_group=2)
+        assert (pool.actors, pool.threads_per_actor) == (actors, threads)
 
 
 def test_two_cores_hold_one_actor_and_two_load_tasks():

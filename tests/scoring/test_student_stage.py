@@ -17,7 +17,7 @@ from cxr_ray.models.segmenter import Segmenter, pixel_entropy
 from cxr_ray.schema import LUNG_FIELDS, MASKS
 from cxr_ray.scoring.load_stage import Geometry, LoadStage, pixels_of
 from cxr_ray.scoring.segment_outputs import OVERLAY_IMAGE
-from cxr_ray.scoring.student_stage import StudentStage, lung_columns
+from cxr_ray.scoring.student_stage import FORWARD_BATCH, StudentStage, lung_columns
 
 PROVENANCE = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
 FRAME = Geometry(image_size=32, interpolation="bilinear")
@@ -60,7 +60,8 @@ def test_every_image_is_a_row_with_its_mask_at_its_own_size(student, loaded, tmp
     assert list(tmp_path.iterdir()) == [], "nothing was asked for beside the rows"
 
 
-def test_a_row_does_not_depend_on_its_batch(student, loaded, tmp_path):
+def test_a_row_does_not_depend_on_its_batch(student, loaded, tmp_path, monkeypatch):
+    monkeypatch.setitem(FORWARD_BATCH, "cpu", 3)  # fewer than there are
     stage = stage_of(student, tmp_path)
     together = stage(loaded).drop_columns(["scored_at"]).to_pylist()
     alone = [stage(loaded.slice(i, 1)).drop_columns(["scored_at"]).to_pylist()[0] for i in range(loaded.num_rows)]
