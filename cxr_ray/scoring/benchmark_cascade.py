@@ -19,9 +19,10 @@ from cxr_ray.errors import DatasetError
 from cxr_ray.models.allocator import keep_freed_memory
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.scoring.classify_archive import classify_archive
-from cxr_ray.scoring.rates import check_single_machine, forward_rate, load_pixels, steady_rate
+from cxr_ray.scoring.rates import check_single_machine, forward_rate, load_pixels, rate_lines, steady_rate
 from cxr_ray.scoring.score_archive import score_archive
 from cxr_ray.scoring.segment_archive import segment_archive
+from cxr_ray.scoring.student_stage import FORWARD_BATCH
 
 SEGMENTED = "segmented_share"
 """Of the images, by the cascade."""
@@ -84,8 +85,7 @@ def _forward_only(config: BenchmarkCascadeConfig, rows: pa.Table) -> float:
     keep_freed_memory()
     student = Segmenter(config.segmenter_uri, device=None if config.device == "auto" else config.device)
     pixels, _ = load_pixels(readable, student.card)
-    batch_size = 64 if student.device.type == "cuda" else 8
-    return forward_rate(lambda batch: student.predict(batch).cpu(), pixels, batch_size)
+    return forward_rate(lambda batch: student.predict(batch).cpu(), pixels, FORWARD_BATCH[student.device.type])
 
 
 def summary(rounds: list[dict[str, float]]) -> dict[str, Any]:
@@ -104,10 +104,7 @@ def summary(rounds: list[dict[str, float]]) -> dict[str, Any]:
 
 def report(result: dict[str, Any]) -> str:
     """The result as a table."""
-    lines = [f"{result['cpus']} CPUs: median images/s (least - most)"]
-    for name, median in result["images_per_second"].items():
-        low, high = result["spread"][name]
-        lines.append(f"  {name:<22}{median:>10,.2f}   ({low:,.2f} - {high:,.2f})")
+    lines = [f"{result['cpus']} CPUs: median images/s (least - most)", *rate_lines(result)]
     lines.append(f"  segment / segment_forward_only      {result['segment_to_forward_only']:.2f}")
     lines.append(
         f"  cascade's time / the slower job's   {result['cascade_time_to_slower_job']:.2f}, {result[SEGMENTED]:.0%} segmented"

@@ -20,7 +20,7 @@ from cxr_ray.models.bundle import ModelCard, read_card
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.scoring.classify_archive import classify_archive
 from cxr_ray.scoring.plain_loop import plain_loop_rate
-from cxr_ray.scoring.rates import check_single_machine, forward_rate, load_pixels, steady_rate
+from cxr_ray.scoring.rates import check_single_machine, forward_rate, load_pixels, rate_lines, steady_rate
 
 
 def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
@@ -99,10 +99,7 @@ def _ratios(rates: dict[str, list[float]], above: str, below: str) -> Iterator[f
 
 def report(result: dict[str, Any]) -> str:
     """The result as a table."""
-    lines = [f"{result['model_id']} on {result['cpus']} CPUs: median images/s (least - most)"]
-    for name, median in result["images_per_second"].items():
-        low, high = result["spread"][name]
-        lines.append(f"  {name:<18}{median:>10,.1f}   ({low:,.1f} - {high:,.1f})")
+    lines = [f"{result['model_id']} on {result['cpus']} CPUs: median images/s (least - most)", *rate_lines(result)]
     lines.append(f"  job_steady / forward_only     {result['job_steady_to_forward_only']:.2f}")
     lines.append(f"  job_steady / dataloader_fp32  {result['job_steady_to_dataloader_fp32']:.2f}")
     if "dollars_per_million_images" in result:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -61,3 +62,11 @@ def steady_rate(scored_at: pa.ChunkedArray) -> float:
     if not after:
         raise DatasetError(f"{len(seconds)} images fit one batch; measure with more, or with a smaller --batch-size")
     return after / (seconds[-1] - begin)
+
+
+def rate_lines(result: dict[str, Any]) -> list[str]:
+    """A line for each of `images_per_second`, with its `spread`."""
+    return [
+        "  {:<22}{:>10,.1f}   ({:,.1f} - {:,.1f})".format(name, median, *result["spread"][name])
+        for name, median in result["images_per_second"].items()
+    ]
