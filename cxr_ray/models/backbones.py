@@ -29,9 +29,14 @@ BACKBONES = {
     "densenet121": Backbone("densenet121", channels_last=True, scratch_rate=1e-3),
 }
 
+HEAD_STD = 0.01
+
 
 def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: bool = False) -> "nn.Module":
     """A classifier: float [N, 3, image_size, image_size] -> logits [N, num_classes].
+
+    Its head is new, and finds every class about as likely as another. timm draws that of EfficientNet for a thousand
+    classes: for four, its logits start so far apart that the first epochs are spent on taking them back.
 
     Args:
         name: a key of `BACKBONES`.
@@ -43,6 +48,7 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
         ConfigError: if there is no such backbone.
     """
     import timm
+    from torch import nn
 
     if name not in BACKBONES:
         raise ConfigError(f"no backbone {name!r}; choose one of {', '.join(BACKBONES)}")
@@ -52,10 +58,28 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
         # timm pads images to whole patches but would learn embeddings only for those that image_size holds whole
         padded = -(-image_size // patch) * patch
         grid = {"img_size": padded, "dynamic_img_size": True, "dynamic_img_pad": True}
-    return timm.create_model(backbone.timm_name, pretrained=pretrained, num_classes=num_classes, **grid)
+    model = timm.create_model(backbone.timm_name, pretrained=pretrained, num_classes=num_classes, **grid)
+    head = classifier_head(model)
+    nn.init.normal_(head.weight, std=HEAD_STD)
+    nn.init.zeros_(head.bias)
+    if not pretrained:
+        _pass_residuals_by(model)
+    return model
 
 
-def classifier_head(model: "nn.Module") -> "nn.Module":
+def _pass_residuals_by(model: "nn.Module") -> None:
+    """Let each residual block of EfficientNet begin as the identity, as timm lets those of ResNet.
+
+    Goyal et al. 2017, arXiv:1706.02677, section 5.1.
+    """
+    from torch import nn
+
+    for block in model.modules():
+        if getattr(block, "has_skip", False):
+            nn.init.zeros_(block.bn3.weight)  # type: ignore[union-attr, arg-type]
+
+
+def classifier_head(model: "nn.Module") -> "nn.Linear":
     """The last layer of a backbone, which alone depends on the labels."""
-    head: nn.Module = model.get_classifier()  # type: ignore[operator]
+    head: nn.Linear = model.get_classifier()  # type: ignore[operator]
     return head

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from cxr_ray.errors import ConfigError
@@ -29,3 +31,22 @@ def test_a_vit_learns_an_embedding_for_every_patch_of_the_padded_image():
 def test_an_unknown_name_is_refused_with_the_choice():
     with pytest.raises(ConfigError, match="no backbone 'vgg16'; choose one of vit_b16, resnet50, "):
         build_backbone("vgg16", num_classes=2, image_size=32)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_at_first_all_classes_are_about_as_likely(name):
+    import torch
+
+    torch.manual_seed(0)
+    model = build_backbone(name, num_classes=4, image_size=64)
+    with torch.inference_mode():
+        loss = torch.nn.functional.cross_entropy(model(torch.randn(8, 3, 64, 64)), torch.arange(8) % 4)
+    assert loss.item() == pytest.approx(math.log(4), abs=0.1)
+
+
+def test_residual_blocks_of_an_efficientnet_begin_as_the_identity():
+    import torch
+
+    block = build_backbone("efficientnet_b0", num_classes=4, image_size=64).blocks[1][1].train()
+    images = torch.randn(2, block.conv_pw.in_channels, 8, 8)
+    assert torch.equal(block(images), images)
