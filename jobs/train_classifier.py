@@ -1,5 +1,7 @@
 """Train a classifier with Ray Train, or several with Ray Tune."""
 
+import sys
+
 from cxr_ray.config import TrainClassifierConfig, run_job
 
 
@@ -8,7 +10,7 @@ def main(config: TrainClassifierConfig) -> None:
     from cxr_ray.training.sweep import sweep_classifiers
     from cxr_ray.training.train_classifier import train_classifier
 
-    sweep_classifiers(config) if config.sweep else train_classifier(config)
+    sweep_classifiers(sys.argv[1:]) if config.sweep else train_classifier(config)
 
 
 if __name__ == "__main__":

@@ -51,12 +51,14 @@ def run_job(config_class: type[Config], job: Callable[[Config], object], argv: S
 def load_config(config_class: type[Config], argv: Sequence[str]) -> Config:
     """Defaults, overridden by the recipe named after `--config`, overridden by the other flags.
 
+    Of several recipes each overrides those before it.
+
     Raises:
         ConfigError: if the recipe is unreadable, has an unknown key or a value of the wrong type.
         SystemExit: code 2 on a bad flag, 0 after `--help`.
     """
-    recipe_path, flags = _take_recipe_flag(list(argv))
-    recipe = read_recipe(recipe_path, config_class) if recipe_path else {}
+    paths, flags = _take_recipe_flags(argv)
+    recipe = {key: value for path in paths for key, value in read_recipe(path, config_class).items()}
     purpose = (config_class.__doc__ or "").strip()
     return tyro.cli(
         config_class,
@@ -94,17 +96,20 @@ def _checked(key: str, value: Any, types: dict[str, Any], names: list[str], path
         raise ConfigError(f"{key} = {value!r} in recipe {path}: {error.errors()[0]['msg'].lower()}") from error
 
 
-def _take_recipe_flag(argv: list[str]) -> tuple[str | None, list[str]]:
-    for position, argument in enumerate(argv):
+def _take_recipe_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Paths of recipes, and the flags that are left."""
+    paths, flags = [], []
+    arguments = iter(argv)
+    for argument in arguments:
         name, equals, value = argument.partition("=")
         if name != "--config":
+            flags.append(argument)
             continue
-        if equals:
-            return value, argv[:position] + argv[position + 1 :]
-        if position + 1 == len(argv):
+        path = value if equals else next(arguments, None)
+        if path is None:
             raise ConfigError("--config needs the path of a recipe; for example --config jobs/recipes/seed.toml")
-        return argv[position + 1], argv[:position] + argv[position + 2 :]
-    return None, argv
+        paths.append(path)
+    return paths, flags
 
 
 def _partial_config(config_class: type[Config], recipe: dict[str, Any]) -> Config:

@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ray.actor import ActorHandle
 
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import absolute_uri, join_uri
-from cxr_ray.config import TrainClassifierConfig, read_recipe
+from cxr_ray.config import TrainClassifierConfig, load_config
 from cxr_ray.errors import ConfigError, CxrRayError, TrainingError
 from cxr_ray.scoring.session import ray_session
 from cxr_ray.training.epoch_lines import print_line, reported_epochs
@@ -26,18 +26,21 @@ log = logging.getLogger("cxr_ray")
 COLUMNS = ("val_accuracy", "val_macro_f1", "val_auroc", "val_loss")
 
 
-def sweep_classifiers(config: TrainClassifierConfig) -> list[dict[str, Any]]:
-    """Train every recipe of `config.sweep` into `OUTPUT/NAME`; print and return the comparison, best first.
+def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
+    """Train every recipe that `--sweep` names into `OUTPUT/NAME`; print and return the comparison, best first.
 
-    What `config` says beyond the defaults overrides the recipes, as flags do elsewhere. Recipes finished by an earlier run are not trained
-    again, others go on from their last epoch.
+    Recipes finished by an earlier run are not trained again, others go on from their last epoch.
+
+    Args:
+        argv: the command line; its flags override every recipe.
 
     Raises:
         ConfigError: if a recipe cannot be read or two have one name.
         TrainingError: after all have ended, naming those that failed.
     """
-    base = replace(config, output_uri=absolute_uri(config.output_uri), sweep=())
-    trials = {name: recipe_config(base, path, name) for name, path in named_recipes(config.sweep).items()}
+    config = load_config(TrainClassifierConfig, argv)
+    output_uri = absolute_uri(config.output_uri)
+    trials = {name: recipe_config(argv, path, name, output_uri) for name, path in named_recipes(config.sweep).items()}
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or Tune prints a folder that is gone after the sweep
     with (
         ray_session(),
@@ -58,7 +61,7 @@ def sweep_classifiers(config: TrainClassifierConfig) -> list[dict[str, Any]]:
         {"recipe": name} | {k: metrics.get(k) for k in ("model_id", "epoch", *COLUMNS)} for name, metrics in results
     ]
     rows.sort(key=lambda row: -(row["val_accuracy"] or 0.0))
-    write_table(pa.Table.from_pylist(rows), join_uri(base.output_uri, "sweep.parquet"))
+    write_table(pa.Table.from_pylist(rows), join_uri(output_uri, "sweep.parquet"))
     print(comparison(rows))
     if problems := [
         f"{name}: {metrics.get('problem', 'lost')}" for name, metrics in results if "model_id" not in metrics
@@ -95,11 +98,10 @@ def named_recipes(paths: Sequence[str]) -> dict[str, str]:
     return dict(zip(names, paths, strict=True))
 
 
-def recipe_config(base: TrainClassifierConfig, path: str, name: str) -> TrainClassifierConfig:
-    """What the recipe at `path` says, unless `base` says other than the defaults; with a folder of its own."""
-    chosen = {f.name: getattr(base, f.name) for f in fields(base) if getattr(base, f.name) != f.default}
-    recipe = read_recipe(path, TrainClassifierConfig)
-    return TrainClassifierConfig(**recipe | chosen | {"output_uri": join_uri(base.output_uri, name)})
+def recipe_config(argv: Sequence[str], path: str, name: str, output_uri: str) -> TrainClassifierConfig:
+    """What the command line would say with the recipe at `path` in place of the sweep, in a folder of its own."""
+    config = load_config(TrainClassifierConfig, [*argv, "--config", path, "--sweep"])
+    return replace(config, output_uri=join_uri(output_uri, name))
 
 
 def trials_at_once(configs: Sequence[TrainClassifierConfig]) -> int:

@@ -49,6 +49,13 @@ def test_defaults_then_recipe_then_flags(recipe):
     assert load_config(Config, ["--input-uri", "x"]) == Config(input_uri="x")
 
 
+def test_of_several_recipes_each_overrides_those_before_it(tmp_path):
+    (tmp_path / "a.toml").write_text('input_uri = "a"\nrows = 3\n')
+    (tmp_path / "b.toml").write_text("rows = 4\n")
+    config = load_config(Config, ["--config", f"{tmp_path}/a.toml", f"--config={tmp_path}/b.toml"])
+    assert (config.input_uri, config.rows) == ("a", 4)
+
+
 def test_a_flag_can_give_what_the_recipe_lacks_and_mend_what_it_has(recipe):
     path = recipe('epochs = 0\noutput_uri = "o"\n')
     assert load_config(TrainClassifierConfig, ["--config", path, "--dataset-uri", "d", "--epochs", "2"]).epochs == 2
