@@ -29,6 +29,7 @@ VIT_NAMES = (
     (r"^heads\.head\.", "head."),
 )
 """torchvision's names of a ViT, and timm's."""
+TENSORS_OF_A_MODULE = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def load_starting_weights(model: nn.Module, uri: str, *, backbone: str) -> None:
@@ -79,9 +80,16 @@ def named_as_timm(state: State, wanted: State, backbone: str) -> State:
     if backbone == "densenet121":  # old files write norm.1 where modules now are called norm1
         return {re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", name): tensor for name, tensor in state.items()}
     if backbone == "efficientnet_b0" and "features.0.0.weight" in state and len(state) == len(wanted):
-        # torchvision lists the same tensors in the same order under other names
-        return dict(zip(wanted, state.values(), strict=True))
+        # torchvision has the same tensors in the same order of modules under other names
+        return dict(zip(wanted, (state[name] for name in sorted(state, key=_module_order)), strict=True))
     return state
+
+
+def _module_order(name: str) -> tuple[bool, list[int | str], int]:
+    """Sorts torchvision's names of an EfficientNet as its modules follow each other, which safetensors files do not."""
+    *modules, tensor = name.split(".")
+    places: list[int | str] = [int(part) if part.isdigit() else part for part in modules]
+    return modules[0] == "classifier", places, TENSORS_OF_A_MODULE.index(tensor)
 
 
 def _renamed(name: str) -> str:

@@ -36,12 +36,17 @@ def disturbed(model):
     return model
 
 
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 @pytest.mark.parametrize("backbone", PEERS)
-def test_weights_of_torchvision_give_its_logits(backbone, tmp_path):
+def test_weights_of_torchvision_give_its_logits(backbone, suffix, tmp_path):
     peer = disturbed(PEERS[backbone](num_classes=4))
-    torch.save({"state_dict": {f"module.{k}": v for k, v in peer.state_dict().items()}}, tmp_path / "peer.pth")
+    file = tmp_path / f"peer.{suffix}"
+    if suffix == "pth":
+        torch.save({"state_dict": {f"module.{k}": v for k, v in peer.state_dict().items()}}, file)
+    else:
+        save_file(peer.state_dict(), file)
     model = build_backbone(backbone, num_classes=4, image_size=32)
-    load_starting_weights(model, str(tmp_path / "peer.pth"), backbone=backbone)
+    load_starting_weights(model, str(file), backbone=backbone)
     torch.testing.assert_close(logits(model), logits(peer), rtol=1e-3, atol=1e-4)
 
 
