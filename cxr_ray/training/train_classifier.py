@@ -15,7 +15,7 @@ from cxr_ray.archive.datasets import dataset_fingerprint, read_dataset, rows_of_
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.config.training import REFERENCE_BATCH
-from cxr_ray.errors import DatasetError
+from cxr_ray.errors import ConfigError, DatasetError
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.schema import probability_column
 from cxr_ray.scoring.session import ray_session
@@ -45,6 +45,7 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
     Raises:
         DatasetError: if a split is too small, fewer than two classes are labelled, or an image cannot be read.
         ClusterError: if the cluster cannot hold the workers.
+        ConfigError: if images that do not fit its memory are to be drawn by class.
         ResumeError: if the output holds another training.
         TrainingError: if the training diverges or its workers are lost too often.
     """
@@ -120,6 +121,11 @@ def _fit(
 ) -> Result:
     images = sum(table.num_rows for table in rows.values())
     is_cached = config.feed == "cache" or (config.feed == "auto" and fits_memory(images, config.image_size))
+    if not is_cached and config.class_balance == "sampling":
+        raise ConfigError(
+            f"class_balance sampling draws from images in memory, and {images:,} of {config.image_size} px would fill more "
+            "than half of a node's object store; use class_balance loss, larger nodes or a smaller --image-size"
+        )
     scaling, threads = scaling_of(config, shares_cpus=not is_cached)
     log.info("%s train and %s val images of %s classes", rows["train"].num_rows, rows["val"].num_rows, len(labels))
     log.info(_rate_line(config))

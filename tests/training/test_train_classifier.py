@@ -18,7 +18,7 @@ from PIL import Image
 
 from cxr_ray.archive.tables import read_table, write_table
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.errors import ClusterError, DatasetError, ResumeError, TrainingError
+from cxr_ray.errors import ClusterError, ConfigError, DatasetError, ResumeError, TrainingError
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import DATASET
@@ -122,6 +122,13 @@ def test_two_workers_learn_from_a_stream(ray_cluster, dataset, tmp_path):
         train(dataset, tmp_path / "elastic", num_workers="1..4", feed="stream")
 
 
+def test_drawing_by_class_from_a_stream_is_refused_also_where_the_stream_was_not_asked_for(
+    ray_cluster, dataset, tmp_path
+):
+    with pytest.raises(ConfigError, match=r"class_balance sampling draws from images in memory, and 80 of 32768 px"):
+        train(dataset, tmp_path, image_size=2**15, class_balance="sampling")
+
+
 def test_a_worker_killed_in_mid_epoch_costs_that_epoch_only(two_workers, dataset, tmp_path):
     """The group starts again by itself, and what comes out is what an undisturbed training gives."""
     killer = threading.Thread(target=kill_worker_after_epoch, args=(tmp_path, 2))
@@ -211,13 +218,12 @@ def test_a_sweep_compares_its_recipes_and_names_one_that_diverged(ray_cluster, d
     (tmp_path / "good.toml").write_text("learning_rate = 1e-3\nepochs = 50\n")
     (tmp_path / "wild.toml").write_text("learning_rate = 1e30\ngradient_clip = 0.0\n")
     recipes = tuple(str(tmp_path / f"{name}.toml") for name in ("wild", "good"))
-    config = TrainClassifierConfig(
-        dataset_uri=dataset, output_uri=str(tmp_path / "out"), sweep=recipes, **OPTIONS | {"epochs": 2}
-    )
+    flags = {"dataset_uri": dataset, "output_uri": str(tmp_path / "out"), **OPTIONS, "epochs": 2}
+    argv = [part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     with pytest.raises(
         TrainingError, match=r"^wild: the loss is no finite number in epoch \d; .* lower --learning-rate"
     ):
-        sweep_classifiers(config)
+        sweep_classifiers([*argv, "--sweep", *recipes])
     good, wild = read_table(str(tmp_path / "out/sweep.parquet")).to_pylist()
     assert (good["recipe"], wild["recipe"], wild["model_id"]) == ("good", "wild", None)
     assert good["model_id"] == read_card(str(tmp_path / "out/good")).model_id
