@@ -1,5 +1,6 @@
 """What every training through Ray Train does on the driver: fit, tell of epochs as they end, take what came out."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem, write_bytes
 from cxr_ray.config.training import TrainingJobConfig
-from cxr_ray.errors import TrainingError
+from cxr_ray.errors import StorageError, TrainingError
 from cxr_ray.models.allocator import KEEPING_FREED_MEMORY
 from cxr_ray.models.bundle import CARD_NAME, Card, read_card
 from cxr_ray.training.epoch_lines import reported_epochs
@@ -25,6 +26,8 @@ from cxr_ray.training.streamed_feed import SharedOut
 from cxr_ray.training.tensorboard_log import TensorBoardLog, import_drawing
 from cxr_ray.training.training_output import TrainingOutput
 from cxr_ray.training.training_state import BEST_NAME, read_state
+
+log = logging.getLogger("cxr_ray")
 
 
 def fit(
@@ -99,11 +102,14 @@ def epochs_reported(
     board: list[TensorBoardLog] = []
 
     def on_epoch(report: EpochReport) -> None:
-        if not board:
-            uri = join_uri(output_uri, "tensorboard")
-            board.append(TensorBoardLog(uri, labels, first_epoch=report.metrics["epoch"]))
         tell(report.metrics)
-        board[0].add(report)
+        try:
+            if not board:
+                uri = join_uri(output_uri, "tensorboard")
+                board.append(TensorBoardLog(uri, labels, first_epoch=report.metrics["epoch"]))
+            board[0].add(report)
+        except StorageError as error:  # the next epoch writes the whole file again
+            log.warning("TensorBoard lacks epoch %s for now: %s", report.metrics["epoch"], error)
 
     threading.Thread(target=import_drawing, daemon=True).start()
     with reported_epochs(on_epoch) as listener:

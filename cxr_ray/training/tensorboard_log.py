@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cxr_ray.archive.uris import join_uri, open_filesystem, write_bytes
+from cxr_ray.archive.uris import delete_tree, join_uri, write_bytes
 from cxr_ray.evaluation.figures import confusion_matrix_png, mistakes_png
 from cxr_ray.training.epoch_report import EpochReport, Mistake
 
@@ -26,15 +26,17 @@ class TensorBoardLog:
         uri: on any storage; the files are put there whole after each epoch.
         labels: class names.
         first_epoch: what an earlier run wrote of this epoch and later ones is hidden; 1 deletes its files.
+
+    Raises:
+        StorageError: here or in `add`, if the storage fails; what it lacks then goes with the next epoch.
     """
 
     def __init__(self, uri: str, labels: Sequence[str], *, first_epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._uri, self._labels = uri, labels
-        fs, path = open_filesystem(uri)
-        if first_epoch == 1 and fs.exists(path):
-            fs.rm(path, recursive=True)  # curves of an earlier training would overlap these
+        if first_epoch == 1:
+            delete_tree(uri)  # curves of an earlier training would overlap these
         self._folder = tempfile.TemporaryDirectory(prefix="cxr_ray_tensorboard_")
         self._writer = SummaryWriter(self._folder.name, purge_step=first_epoch)
 
