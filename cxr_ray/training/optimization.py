@@ -66,6 +66,7 @@ class Optimization:
         """All that a restart needs beside the model."""
         return {
             "optimizer": self._optimizer.state_dict(),
+            "peak": self._peak,
             "plateau": self._plateau.state_dict() if self._plateau else None,
             "average": self._average.module.state_dict() if self._average else None,
             "steps": self._steps,
@@ -74,6 +75,8 @@ class Optimization:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, also by another number of workers."""
         self._optimizer.load_state_dict(state["optimizer"])
+        for group in self._optimizer.param_groups:
+            group["lr"] *= self._peak / state["peak"]  # which grows with the number of workers
         if self._plateau:
             self._plateau.load_state_dict(state["plateau"])
         if self._average:

@@ -71,6 +71,16 @@ def test_the_average_lags_behind_the_weights_and_is_what_is_kept(model):
     assert torch.all(average < before)
 
 
+def test_more_workers_go_on_with_the_rate_of_more(model):
+    few = optimization(model, schedule="plateau")
+    for _ in range(9):
+        few.after_epoch(1.0)
+    many = Optimization(model, config_of(schedule="plateau"), images_per_step=128)
+    many.load_state_dict(few.state_dict())
+    assert few.learning_rate == pytest.approx(5e-4)
+    assert many.learning_rate == pytest.approx(4 * 5e-4)
+
+
 @pytest.mark.parametrize("options", [{"schedule": "plateau"}, {"schedule": "cosine", "ema_decay": 0.5}])
 def test_a_training_that_is_loaded_goes_on_as_if_never_stopped(options):
     def steps(training, model, count):
