@@ -52,11 +52,15 @@ def alive_nodes() -> list[NodeRoom]:
 def cpus_per_worker(nodes: Sequence[NodeRoom], workers: int, *, use_gpu: bool, least: int) -> int:
     """The most whole CPUs with which `workers` workers fit on single nodes, or `least` workers if not all do.
 
+    With GPUs no more than a GPU's share of its node, so that its others stay of use.
+
     Raises:
         ClusterError: if not even `least` workers of one CPU fit.
     """
+    shares = [node.cpus / node.gpus for node in nodes if node.gpus] if use_gpu else [node.cpus for node in nodes]
+    most = max(1, math.floor(max(shares, default=0)))
     for count in range(workers, least - 1, -1):
-        for cpus in range(math.floor(max((node.cpus for node in nodes), default=0)), 0, -1):
+        for cpus in range(most, 0, -1):
             if worker_slots(nodes, cpus, use_gpu=use_gpu) >= count:
                 return cpus
     gpus = sum(node.gpus for node in nodes)
