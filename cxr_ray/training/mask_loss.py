@@ -20,13 +20,13 @@ class DiceCrossEntropy:
         Args:
             logits: float [N, 1, S, S], or [N, L, 1, S, S] with L outputs.
             truth: float32 [N, 1, S, S] of 0 and 1.
-            weights: float [N], by which images count; alike if None.
+            weights: float [N], by which images count; 1 each if None.
         """
         outputs = (logits if logits.ndim == 5 else logits.unsqueeze(1)).float().unbind(1)
         shares = [0.5**level for level in range(len(outputs))]
         by_output = torch.stack([share * self._of(one, truth) for share, one in zip(shares, outputs, strict=True)])
         losses = by_output.sum(0) / sum(shares)
-        return losses.mean() if weights is None else (losses * weights).sum() / weights.sum()
+        return losses.mean() if weights is None else (losses * weights).mean()
 
     def _of(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """[N]."""

@@ -34,10 +34,12 @@ def test_outputs_of_deep_supervision_weigh_half_as_much_each(logits, truth):
     torch.testing.assert_close(DiceCrossEntropy()(outputs, truth), expected)
 
 
-def test_images_count_by_their_weights(logits, truth):
+def test_images_count_by_their_weights_whatever_else_is_in_the_batch(logits, truth):
     weights = torch.tensor([1.0, 0.25, 0.0])
-    expected = (by_hand(logits, truth) * weights).sum() / 1.25
+    expected = (by_hand(logits, truth) * weights).sum() / 3
     torch.testing.assert_close(DiceCrossEntropy()(logits, truth, weights), expected)
+    alone = DiceCrossEntropy()(logits[1:2], truth[1:2], weights[1:2])
+    torch.testing.assert_close(alone, by_hand(logits, truth)[1] * 0.25)
 
 
 def test_the_rate_falls_to_nothing_in_every_cycle():
