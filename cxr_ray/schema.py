@@ -118,3 +118,7 @@ def predictions_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] 
         for field in [*score_fields(labels, prefix), pa.field(f"{prefix}model_id", pa.string())]
     ]
     return pa.schema([*IMAGE_FIELDS, *score_fields(labels), *PROVENANCE_FIELDS, *DICOM_FIELDS, *per_model])
+
+
+NOT_FINITE = {"status": "error", "error_kind": "not_finite", "error": "a model's output is not a finite number"}
+"""Columns of a row that would otherwise pass NaN off as the first class, or as an empty mask."""

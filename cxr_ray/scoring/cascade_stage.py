@@ -1,5 +1,6 @@
 """Second stage of the cascade: pixels to predictions, and to masks where a rule on the prediction asks for one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class CascadeStage:
                 "mask_model_id": mask["model_id"],
                 "mask_preprocessing_id": mask["preprocessing_id"],
             }
+        predictions = _with_verdicts(predictions, places, masks)
         added = pa.Table.from_pylist(rows, schema=pa.schema(self.schema.field(i) for i in self._added()))
         for field, column in zip(added.schema, added.columns, strict=True):
             predictions = predictions.append_column(field, column)
@@ -48,6 +50,20 @@ class CascadeStage:
 
     def _added(self) -> range:
         return range(len(self._score.schema), len(self.schema))
+
+
+def _with_verdicts(predictions: pa.Table, places: np.ndarray, masks: Sequence[dict[str, Any]]) -> pa.Table:
+    """Predictions whose row is an error, and due again with `--retry-errors`, where its mask is one."""
+    for name in ("status", "error_kind", "error"):
+        values = predictions[name].to_pylist()
+        for place, mask in zip(places, masks, strict=True):
+            if mask["status"] == "error":
+                values[place] = mask[name]
+        column = pa.array(values, predictions.schema.field(name).type)
+        predictions = predictions.set_column(
+            predictions.schema.get_field_index(name), predictions.schema.field(name), column
+        )
+    return predictions
 
 
 def cascade_schema(predictions: pa.Schema) -> pa.Schema:

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from cxr_ray.models.classifier import Classifier, entropy
 from cxr_ray.models.precision import Precision
-from cxr_ray.schema import predictions_schema, probability_column
+from cxr_ray.schema import NOT_FINITE, predictions_schema, probability_column
 from cxr_ray.scoring.load_stage import Geometry, pixels_of
 
 
@@ -84,8 +84,7 @@ def refuse_not_finite(
         return batch, scores, present
     refused = np.zeros_like(present)
     refused[np.flatnonzero(present)[~finite]] = True
-    verdict = {"status": "error", "error_kind": "not_finite", "error": "a model's output is not a finite number"}
-    for name, value in verdict.items():
+    for name, value in NOT_FINITE.items():
         column = pc.if_else(pa.array(refused), value, batch[name])
         batch = batch.set_column(batch.column_names.index(name), name, column)
     return batch, [probs[finite] for probs in scores], present & ~refused

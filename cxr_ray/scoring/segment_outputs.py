@@ -8,6 +8,7 @@ import numpy as np
 
 from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
 from cxr_ray.config import SegmentConfig
+from cxr_ray.errors import StorageError
 from cxr_ray.imaging.dicom_seg import dicom_segmentation
 from cxr_ray.imaging.overlay import overlay_png
 from cxr_ray.scoring.load_stage import Geometry
@@ -55,7 +56,8 @@ class SegmentOutputs:
                 ValueError,
                 TypeError,
                 LookupError,
-            ) as error:  # of headers that lack or garble what it needs
+                StorageError,
+            ) as error:  # of headers that lack or garble what it needs, or of a file that is gone by now
                 return f"no DICOM segmentation could be made ({type(error).__name__})"  # messages may quote a patient's data
             self._put("dicom_seg", f"{image_id}.seg.dcm", data)
         return None

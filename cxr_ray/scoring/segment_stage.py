@@ -1,16 +1,20 @@
 """Second stage of segmentation: pixels to masks, in an actor that holds both models."""
 
+import math
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from cxr_ray.config import SegmentConfig
-from cxr_ray.schema import MASKS
+from cxr_ray.schema import MASKS, NOT_FINITE
 from cxr_ray.scoring.load_stage import Geometry, images_of, pixels_of
 from cxr_ray.scoring.mask_columns import mask_columns
 from cxr_ray.scoring.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
+
+if TYPE_CHECKING:
+    from cxr_ray.models.zero_shot_segmenter import Segmentation
 
 CLIP_FRAME = Geometry(image_size=224, interpolation="bicubic")
 """The whole frame, squashed to the square that BiomedCLIP's vision encoder takes."""
@@ -92,7 +96,16 @@ class SegmentStage:
         ids = [row["image_id"] for row in rows]
         found = self.segmenter.segment(frames, images, sizes, ids, labels)
         for row, label, image, one in zip(rows, labels, images, found, strict=True):
+            if not is_finite(one):
+                row.update(NOT_FINITE)
+                continue
             row["error"] = self._outputs.write(row, image, one.mask, saliency=one.saliency)
             row.update(mask_columns(one.mask))
             row["boxes_xyxy"], row["iou_prediction"] = one.boxes_xyxy.tolist(), one.iou_prediction
             row["prompt"] = self._class_prompts.get(label or "", self._prompt)
+
+
+def is_finite(segmentation: "Segmentation") -> bool:
+    """Whether neither model gave anything but numbers; damaged weights would else leave an archive of empty masks."""
+    estimate = segmentation.iou_prediction
+    return bool(np.isfinite(segmentation.saliency).all()) and (estimate is None or math.isfinite(estimate))

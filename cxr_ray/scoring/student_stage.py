@@ -13,7 +13,7 @@ from cxr_ray.imaging.resize import resize_to
 from cxr_ray.models.allocator import keep_freed_memory
 from cxr_ray.models.coarse_mask import largest_components, to_image_scale
 from cxr_ray.models.segmenter import Segmenter, pixel_entropy
-from cxr_ray.schema import MASKS
+from cxr_ray.schema import MASKS, NOT_FINITE
 from cxr_ray.scoring.load_stage import Geometry, images_of, pixels_of
 from cxr_ray.scoring.mask_columns import mask_columns
 from cxr_ray.scoring.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
@@ -90,8 +90,7 @@ class StudentStage:
         finite = probability.isfinite().flatten(1).all(1)
         for row, is_finite in zip(rows, finite.tolist(), strict=True):
             if not is_finite:
-                verdict = {"error_kind": "not_finite", "error": "a model's output is not a finite number"}
-                row.update(verdict, status="error")
+                row.update(NOT_FINITE)
         return torch.where(finite.view(-1, 1, 1), probability, 0.0)
 
 

@@ -38,6 +38,11 @@ def test_every_image_is_segmented_once_and_the_same_command_resumes(ray_cluster,
             assert decode_mask(row["mask_counts"], row["height"], row["width"]).mean() == pytest.approx(
                 row["area_fraction"]
             )
+    dicoms = [row for row in rows.to_pylist() if row["format"] == "dicom" and row["status"] == "ok"]
+    assert all(row["error"] is None for row in dicoms)
+    assert {f"{row['image_id']}.seg.dcm" for row in dicoms} == {
+        str(path.relative_to(tmp_path / "out/dicom_seg")) for path in (tmp_path / "out/dicom_seg").rglob("*.dcm")
+    }
     record = json.loads(Path(tmp_path / "out/run.json").read_text())
     assert record["model_ids"] == rows["model_id"][0].as_py().split("+")
     Image.effect_noise((50, 40), 60).save(tmp_path / "in/COVID/images/new.png")

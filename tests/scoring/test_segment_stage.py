@@ -1,5 +1,7 @@
 """The actor's work without Ray: loaded rows of every kind to masks, with tiny models of random weights."""
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,6 +13,7 @@ from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.schema import MASKS
 from cxr_ray.scoring.load_stage import LoadStage, pixels_of
+from cxr_ray.scoring.segment_outputs import SegmentOutputs
 from cxr_ray.scoring.segment_stage import CLIP_FRAME, SAM_IMAGE, SegmentStage
 
 PROVENANCE = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
@@ -101,6 +104,33 @@ def test_files_beside_the_rows(segmenting_weights, loaded, tmp_path):
     ).to_pylist()
     with_mask = {row["image_id"] for row in rows if row["status"] != "error"}
     assert {path.name for path in (tmp_path / "overlays").iterdir()} == {f"{name}.png" for name in with_mask}
+    (dicom,) = [row for row in rows if row["format"] == "dicom"]
+    assert dicom["error"] is None
+    assert [path.name for path in (tmp_path / "dicom_seg").iterdir()] == ["x.dcm.seg.dcm"] * (dicom["status"] == "ok")
     saliency = np.asarray(Image.open(tmp_path / "saliency/a.png.png"))
     assert (saliency.shape, saliency.min(), saliency.max()) == ((64, 64), 0, 65535)
     assert np.asarray(Image.open(tmp_path / "overlays/a.png.png")).shape == (90, 70, 3)
+
+
+def test_models_that_give_no_number_make_error_rows(segmenting_weights, loaded, tmp_path):
+    for damaged in ("clip", "sam"):
+        stage = stage_of(segmenting_weights, tmp_path)
+        model = stage.segmenter.clip.vision if damaged == "clip" else stage.segmenter.sam.model.mask_decoder
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(math.nan)
+        rows = stage(loaded).to_pylist()
+        assert {row["status"] for row in rows} <= {"error", "empty"}
+        assert any(row["error_kind"] == "not_finite" for row in rows), damaged
+        assert all(row["mask_counts"] is None for row in rows if row["status"] == "error")
+
+
+def test_a_file_that_is_gone_by_the_time_of_its_dicom_segmentation_costs_that_alone(
+    segmenting_weights, loaded, tmp_path
+):
+    (row,) = [row for row in loaded.to_pylist() if row["format"] == "dicom"]
+    config = SegmentConfig(input_uri="i", output_uri=str(tmp_path), **segmenting_weights, save_dicom_seg=True)
+    gone = row | {"uri": str(tmp_path / "gone.dcm")}
+    assert SegmentOutputs(config).write(gone, None, np.ones((90, 70), bool)) == (
+        "no DICOM segmentation could be made (StorageError)"
+    )
