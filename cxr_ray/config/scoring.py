@@ -77,6 +77,14 @@ LUNG_PROMPTS = (
 )
 
 
+OF_STUDENTS_ALONE = ("foreground", "save_uncertainty")
+OF_TEXT_ALONE = (
+    "prompts", "class_prompts", "layer", "beta", "steps", "draws", "threshold", "fixed_threshold", "prompt_kind",
+    "one_box", "points", "background_points", "multimask", "seed", "save_saliency",
+)  # fmt: skip
+"""Options of `SegmentConfig` that change nothing for the other of the two ways to segment."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentConfig(ArchiveJobConfig):
     """Segment every image of an archive, by text or by a student: one Parquet row each, its mask as COCO RLE at the original size."""
@@ -146,10 +154,8 @@ class SegmentConfig(ArchiveJobConfig):
         require(0 < self.foreground < 1, "foreground", self.foreground, "above 0 and below 1")
         require(0 < self.fixed_threshold <= 1, "fixed_threshold", self.fixed_threshold, "above 0 and at most 1")
         require(0 <= self.min_area < 1, "min_area", self.min_area, "in [0, 1)")
-        require(
-            self.precision != "fp16", "precision", self.precision, "auto, bf16 or fp32: fp16 loses M2IB's gradients"
-        )
         self._check_models()
+        self._check_that_nothing_is_ignored()
 
     def _check_models(self) -> None:
         by_text = [uri for uri in (self.clip_uri, self.sam_uri) if uri]
@@ -158,11 +164,16 @@ class SegmentConfig(ArchiveJobConfig):
                 f"name a student by --model-uri, or both --clip-uri and --sam-uri; got {self.model_uri}, "
                 f"{self.clip_uri} and {self.sam_uri}"
             )
-        if self.model_uri and (self.save_saliency or self.class_prompts):
-            raise ConfigError("a student has no saliency and reads no prompts; drop save_saliency and class_prompts")
-        require(
-            bool(self.model_uri) or not self.save_uncertainty, "save_uncertainty", True, "left out without --model-uri"
-        )
+        fits = self.model_uri or self.precision != "fp16"
+        require(bool(fits), "precision", self.precision, "auto, bf16 or fp32: fp16 loses M2IB's gradients")
+
+    def _check_that_nothing_is_ignored(self) -> None:
+        idle = OF_TEXT_ALONE if self.model_uri else OF_STUDENTS_ALONE
+        for option in fields(self):
+            default = option.default_factory() if callable(option.default_factory) else option.default
+            if option.name in idle and getattr(self, option.name) != default:
+                way = "a student (--model-uri)" if self.model_uri else "segmentation by text (--clip-uri, --sam-uri)"
+                raise ConfigError(f"{option.name} changes nothing for {way}; drop it")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

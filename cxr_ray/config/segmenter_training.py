@@ -5,6 +5,7 @@ from typing import Literal
 
 from cxr_ray.config.checks import require
 from cxr_ray.config.training import TrainingJobConfig
+from cxr_ray.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +88,10 @@ class TrainSegmenterConfig(TrainingJobConfig):
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         require(0 < self.momentum < 1, "momentum", self.momentum, "above 0 and below 1")
         require(0 <= self.warmup < 1, "warmup", self.warmup, "in [0, 1)")
+        if not self.masks_uri and (self.uncertainty_quantile < 1 or self.uncertain != "drop"):
+            raise ConfigError(
+                "uncertainty_quantile and uncertain choose among a teacher's masks; name them by --masks-uri"
+            )
         require(0 < self.uncertainty_quantile <= 1, "uncertainty_quantile", self.uncertainty_quantile, "in (0, 1]")
         for name in ("weight_decay", "gradient_clip", "rotate", "brightness", "contrast", "gamma"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")

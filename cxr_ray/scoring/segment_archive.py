@@ -10,6 +10,7 @@ import ray
 
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import ArchiveJobConfig, SegmentConfig
+from cxr_ray.config.scoring import OF_STUDENTS_ALONE, OF_TEXT_ALONE
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.clip_weights import clip_weights_uri
 from cxr_ray.models.student import StudentCard
@@ -19,9 +20,8 @@ from cxr_ray.scoring.load_stage import Geometry
 from cxr_ray.scoring.output_claim import JobSignature
 from cxr_ray.scoring.segment_outputs import OVERLAY_IMAGE
 
-OF_NO_CONSEQUENCE = (
-    "save_overlays", "save_saliency", "save_uncertainty", "save_dicom_seg", "clip_uri", "sam_uri", "model_uri"
-)  # fmt: skip
+FILES_BESIDE = ("save_overlays", "save_saliency", "save_uncertainty", "save_dicom_seg")
+OF_NO_CONSEQUENCE = (*FILES_BESIDE, "clip_uri", "sam_uri", "model_uri")
 """Fields that leave the rows as they are, or that the models' ids stand for."""
 STUDENTS_PER_GROUP = 2
 """Actors that share a group of CPUs: while one cleans its masks up the other computes. Both together are small."""
@@ -49,6 +49,7 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
         model_ids=segmenter.model_id.split("+"),
         pipeline=lambda run: _pipeline(config, segmenter, run),
         carried=("label",) if config.class_prompts else (),
+        beside=[name.removeprefix("save_") for name in FILES_BESIDE if getattr(config, name)],
         actors_per_group=STUDENTS_PER_GROUP if config.model_uri else 1,
     )
 
@@ -152,6 +153,7 @@ def _pipeline(config: SegmentConfig, segmenter: ChosenSegmenter, run: Run) -> "r
 
 def preprocessing_id(config: SegmentConfig) -> str:
     """12 hex digits that change with anything but the models that changes a mask."""
-    shared = {field.name for field in fields(ArchiveJobConfig)}
-    recipe = {k: v for k, v in asdict(config).items() if k not in shared and k not in OF_NO_CONSEQUENCE}
+    idle = OF_TEXT_ALONE if config.model_uri else OF_STUDENTS_ALONE
+    left_out = {field.name for field in fields(ArchiveJobConfig)} | {*OF_NO_CONSEQUENCE, *idle}
+    recipe = {name: value for name, value in asdict(config).items() if name not in left_out}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]

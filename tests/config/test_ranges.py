@@ -2,7 +2,15 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from cxr_ray.config import ClassifyConfig, IndexConfig, PrepareConfig, TrainClassifierConfig
+from cxr_ray.config import (
+    ClassifyConfig,
+    IndexConfig,
+    PrepareConfig,
+    ScoreConfig,
+    SegmentConfig,
+    TrainClassifierConfig,
+    TrainSegmenterConfig,
+)
 from cxr_ray.config.checks import require
 from cxr_ray.config.demo import DemoConfig
 from cxr_ray.errors import ConfigError
@@ -12,7 +20,10 @@ REQUIRED = {
     ClassifyConfig: {"input_uri": "i", "model_uri": ("m",), "output_uri": "o"},
     TrainClassifierConfig: {"dataset_uri": "d", "output_uri": "o"},
     DemoConfig: {},
+    TrainSegmenterConfig: {"dataset_uri": "d", "output_uri": "o"},
 }
+TEXT = {"clip_uri": "c", "sam_uri": "s"}
+STUDENT = {"model_uri": "m"}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +48,8 @@ REQUIRED = {
         (TrainClassifierConfig, {"image_size": 31}, "image_size must be >= 32; got 31"),
         (TrainClassifierConfig, {"learning_rate": 0.0}, "learning_rate must be > 0; got 0.0"),
         (TrainClassifierConfig, {"weight_decay": -0.1}, "weight_decay must be >= 0; got -0.1"),
+        (TrainSegmenterConfig, {"uncertainty_quantile": 0.5}, "uncertainty_quantile and uncertain choose among"),
+        (TrainSegmenterConfig, {"uncertain": "downweight"}, "uncertainty_quantile and uncertain choose among"),
         (DemoConfig, {"epochs": 0}, "epochs must be >= 1; got 0"),
         (DemoConfig, {"batch_size": 0}, "batch_size must be >= 1; got 0"),
         (DemoConfig, {"image_size": 16}, "image_size must be >= 32; got 16"),
@@ -45,6 +58,27 @@ REQUIRED = {
 def test_a_value_out_of_range_is_named_with_its_mend(config_class, choice, message):
     with pytest.raises(ConfigError, match=f"^{message}"):
         config_class(**REQUIRED[config_class] | choice)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (STUDENT | {"prompts": ("heart",)}, r"prompts changes nothing for a student \(--model-uri\); drop it"),
+        (STUDENT | {"class_prompts": {"COVID": ["lungs"]}}, "class_prompts changes nothing for a student"),
+        (STUDENT | {"save_saliency": True}, "save_saliency changes nothing for a student"),
+        (TEXT | {"foreground": 0.4}, r"foreground changes nothing for segmentation by text \(--clip-uri, --sam-uri\)"),
+        (TEXT | {"save_uncertainty": True}, "save_uncertainty changes nothing for segmentation by text"),
+        (TEXT | {"precision": "fp16"}, "precision must be auto, bf16 or fp32: fp16 loses M2IB's gradients; got 'fp16'"),
+    ],
+)
+def test_what_a_way_to_segment_would_ignore_is_refused(choice, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        SegmentConfig(input_uri="i", output_uri="o", **choice)
+
+
+def test_a_student_may_be_told_what_concerns_it():
+    SegmentConfig(input_uri="i", output_uri="o", **STUDENT, foreground=0.4, precision="fp16", save_uncertainty=True)
+    ScoreConfig(input_uri="i", output_uri="o", classifier_uri=("c",), segmenter_uri="m", precision="fp16")
 
 
 @pytest.mark.parametrize("config_class", REQUIRED)
