@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pyarrow as pa
+import pydicom
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from cxr_ray.config import SegmentConfig
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
+from cxr_ray.imaging.phantom_archive import write_phantom_archive
 from cxr_ray.schema import MASKS
 from cxr_ray.scoring.load_stage import LoadStage, pixels_of
 from cxr_ray.scoring.segment_outputs import SegmentOutputs
@@ -105,8 +107,9 @@ def test_files_beside_the_rows(segmenting_weights, loaded, tmp_path):
     with_mask = {row["image_id"] for row in rows if row["status"] != "error"}
     assert {path.name for path in (tmp_path / "overlays").iterdir()} == {f"{name}.png" for name in with_mask}
     (dicom,) = [row for row in rows if row["format"] == "dicom"]
-    assert dicom["error"] is None
-    assert [path.name for path in (tmp_path / "dicom_seg").iterdir()] == ["x.dcm.seg.dcm"] * (dicom["status"] == "ok")
+    assert (dicom["status"], dicom["error"]) == ("ok", "no DICOM segmentation could be made (AttributeError)"), (
+        "no study"
+    )
     saliency = np.asarray(Image.open(tmp_path / "saliency/a.png.png"))
     assert (saliency.shape, saliency.min(), saliency.max()) == ((64, 64), 0, 65535)
     assert np.asarray(Image.open(tmp_path / "overlays/a.png.png")).shape == (90, 70, 3)
@@ -123,6 +126,17 @@ def test_models_that_give_no_number_make_error_rows(segmenting_weights, loaded, 
         assert {row["status"] for row in rows} <= {"error", "empty"}
         assert any(row["error_kind"] == "not_finite" for row in rows), damaged
         assert all(row["mask_counts"] is None for row in rows if row["status"] == "error")
+
+
+def test_a_dicom_image_gets_a_dicom_segmentation(segmenting_weights, tmp_path):
+    write_phantom_archive(str(tmp_path / "in"), images_per_class=1, size=64, dicom_fraction=1.0, jpeg_fraction=0.0)
+    path = next((tmp_path / "in").rglob("*.dcm"))
+    config = SegmentConfig(input_uri="i", output_uri=str(tmp_path), **segmenting_weights, save_dicom_seg=True)
+    row = {"image_id": "a/x.dcm", "uri": str(path), "format": "dicom", "patient_key": "k"}
+    mask = np.zeros((pydicom.dcmread(path).Rows, pydicom.dcmread(path).Columns), bool)
+    mask[9:20, 5:30] = True
+    assert SegmentOutputs(config).write(row, None, mask) is None
+    assert np.array_equal(pydicom.dcmread(tmp_path / "dicom_seg/a/x.dcm.seg.dcm").pixel_array, mask)
 
 
 def test_a_file_that_is_gone_by_the_time_of_its_dicom_segmentation_costs_that_alone(

@@ -111,5 +111,3 @@ def test_a_job_names_a_student_or_both_models_of_text():
     for models in ({}, {"clip_uri": "c"}, {"model_uri": "m", "clip_uri": "c", "sam_uri": "s"}):
         with pytest.raises(ConfigError, match="name a student by --model-uri, or both"):
             SegmentConfig(input_uri="i", output_uri="o", **models)
-    with pytest.raises(ConfigError, match="a student has no saliency"):
-        SegmentConfig(input_uri="i", output_uri="o", model_uri="m", save_saliency=True)
