@@ -107,7 +107,14 @@ def _fit(config: TrainSegmenterConfig, output: TrainingOutput, rows: dict[str, p
             threads=threads,
             listener=listener,
         )
-        return fit(segmenter_loop_per_worker, task, output=output, scaling=scaling, max_failures=config.max_failures)
+        return fit(
+            segmenter_loop_per_worker,
+            task,
+            output=output,
+            scaling=scaling,
+            max_failures=config.max_failures,
+            cached=[part for parts in cached.values() for part in parts],
+        )
 
 
 def _publish(config: TrainSegmenterConfig, output: TrainingOutput, result: Result) -> StudentCard:
