@@ -164,8 +164,8 @@ class SegmentConfig(ArchiveJobConfig):
                 f"name a student by --model-uri, or both --clip-uri and --sam-uri; got {self.model_uri}, "
                 f"{self.clip_uri} and {self.sam_uri}"
             )
-        fits = self.model_uri or self.precision != "fp16"
-        require(bool(fits), "precision", self.precision, "auto, bf16 or fp32: fp16 loses M2IB's gradients")
+        fits = bool(self.model_uri) or self.precision != "fp16"
+        require(fits, "precision", self.precision, "auto, bf16 or fp32: fp16 loses M2IB's gradients")
 
     def _check_that_nothing_is_ignored(self) -> None:
         idle = OF_TEXT_ALONE if self.model_uri else OF_STUDENTS_ALONE

@@ -35,8 +35,9 @@ HEAD_STD = 0.01
 def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: bool = False) -> "nn.Module":
     """A classifier: float [N, 3, image_size, image_size] -> logits [N, num_classes].
 
-    Its head is new, and finds every class about as likely as another. timm draws that of EfficientNet for a thousand
-    classes: for four, its logits start so far apart that the first epochs are spent on taking them back.
+    Its head is new, and finds every class about as likely as another. timm draws EfficientNet's from a range of 1 /
+    sqrt(num_classes), which suits a thousand classes: of four, the logits start so far apart that the first epochs are
+    spent on taking them back.
 
     Args:
         name: a key of `BACKBONES`.
@@ -76,7 +77,8 @@ def _pass_residuals_by(model: "nn.Module") -> None:
 
     for block in model.modules():
         if getattr(block, "has_skip", False):
-            nn.init.zeros_(block.bn3.weight)  # type: ignore[union-attr, arg-type]
+            *_, last = (layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d))
+            nn.init.zeros_(last.weight)
 
 
 def classifier_head(model: "nn.Module") -> "nn.Linear":

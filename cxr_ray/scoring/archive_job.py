@@ -51,7 +51,6 @@ def run_archive_job(
     model_ids: Sequence[str],
     pipeline: Callable[[Run], "ray.data.Dataset"],
     carried: Sequence[str] = (),
-    beside: Sequence[str] = (),
     actors_per_group: int = 1,
 ) -> dict[str, int]:
     """Give every image of `config.input_uri` its row in `OUTPUT/table`, but for those that have one; rows by status.
@@ -63,7 +62,6 @@ def run_archive_job(
         model_ids: for `run.json`.
         pipeline: from the images left to do to their rows.
         carried: columns of strings in the manifest that the pipeline goes by.
-        beside: kinds of files that are written beside the rows.
         actors_per_group: of CPUs, as `plan_pool` has it.
 
     Raises:
@@ -93,12 +91,6 @@ def run_archive_job(
                 carried=carried,
             )
             log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{done:,}")
-            if done and beside:
-                log.warning(
-                    "the %s images done before get no %s now; --overwrite does all anew",
-                    f"{done:,}",
-                    " or ".join(beside),
-                )
             began = time.monotonic()
             if left:
                 with shown_progress(left, config.progress_seconds) as tally:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,7 +19,10 @@ from cxr_ray.models.weights_cache import weights_sha256
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
 from cxr_ray.scoring.load_stage import Geometry
 from cxr_ray.scoring.output_claim import JobSignature
+from cxr_ray.scoring.output_state import OutputState, file_names
 from cxr_ray.scoring.segment_outputs import OVERLAY_IMAGE
+
+log = logging.getLogger("cxr_ray")
 
 FILES_BESIDE = ("save_overlays", "save_saliency", "save_uncertainty", "save_dicom_seg")
 OF_NO_CONSEQUENCE = (*FILES_BESIDE, "clip_uri", "sam_uri", "model_uri")
@@ -36,6 +40,7 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
     """
     config = with_absolute_uris(config)
     segmenter = by_student(config) if config.model_uri else by_text(config)
+    warn_of_files_too_late(config)
     return run_archive_job(
         config,
         table="masks",
@@ -49,7 +54,6 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
         model_ids=segmenter.model_id.split("+"),
         pipeline=lambda run: _pipeline(config, segmenter, run),
         carried=("label",) if config.class_prompts else (),
-        beside=[name.removeprefix("save_") for name in FILES_BESIDE if getattr(config, name)],
         actors_per_group=STUDENTS_PER_GROUP if config.model_uri else 1,
     )
 
@@ -63,6 +67,16 @@ def with_absolute_uris(config: SegmentConfig) -> SegmentConfig:
         clip_uri=absolute_uri(config.clip_uri) if config.clip_uri else None,
         sam_uri=absolute_uri(config.sam_uri) if config.sam_uri else None,
     )
+
+
+def warn_of_files_too_late(config: SegmentConfig) -> None:
+    """Say that images which have their row already get no overlays or the like."""
+    wanted = [name.removeprefix("save_") for name in FILES_BESIDE if getattr(config, name)]
+    rows_uri = OutputState(config.output_uri, "masks").rows_uri
+    if wanted and not config.overwrite and file_names(rows_uri):
+        log.warning(
+            "images with a row in %s get no further %s; --overwrite does all anew", rows_uri, " or ".join(wanted)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -111,13 +111,24 @@ def cache_images(
     starts = range(0, len(uris), IMAGES_PER_PART)
     slices = [slice(start, start + IMAGES_PER_PART) for start in starts]
     loading = [_load_part.remote(image_ids[part], uris[part], image_size, interpolation) for part in slices]
-    contents: list[str] = []
-    for _, found in loading:
+    parts, contents = [], []
+    while loading:  # and let go of each, or all images would stand in memory twice
+        pixels, found = loading.pop(0)
         part_contents, problem = ray.get(found)
         if problem:
             raise DatasetError(problem)
         contents += part_contents
-    return [pixels for pixels, _ in loading], contents
+        parts.append(kept_here(pixels))
+    return parts, contents
+
+
+def kept_here(made: ray.ObjectRef) -> ray.ObjectRef:
+    """What a task made, as an object of this process.
+
+    A node that is lost takes along what was made on it. The task would have to make it anew, and wait for ever for the
+    CPUs that training workers hold, who wait for it.
+    """
+    return ray.put(ray.get(made))
 
 
 @ray.remote(num_cpus=1, num_returns=2, scheduling_strategy="SPREAD")  # also out of the reservation of a trial of Tune

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import ray
 
 from cxr_ray.errors import BundleError
+from cxr_ray.training.cached_feed import kept_here
 from cxr_ray.training.token_table import TokenTable
 
 
@@ -18,7 +19,7 @@ def read_sentences(weights_uri: str, sentences: Sequence[str]) -> "tuple[int, ra
     image_size, problem = ray.get(told)
     if problem:
         raise BundleError(problem)
-    return image_size, tokens
+    return image_size, kept_here(tokens)
 
 
 @ray.remote(num_cpus=1, num_returns=2)

@@ -172,14 +172,7 @@ def _fit(config: FinetuneClipConfig, output: TrainingOutput, pairs: pa.Table) ->
             threads=threads,
             listener=listener,
         )
-        return fit(
-            finetune_loop_per_worker,
-            task,
-            output=output,
-            scaling=scaling,
-            max_failures=config.max_failures,
-            cached=[*prepared.pixels, prepared.tokens],
-        )
+        return fit(finetune_loop_per_worker, task, output=output, scaling=scaling, max_failures=config.max_failures)
 
 
 def _publish(config: FinetuneClipConfig, output: TrainingOutput, result: Result) -> ClipCard:

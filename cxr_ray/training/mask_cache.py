@@ -12,7 +12,7 @@ from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.load import load_images
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.imaging.resize import resize_image
-from cxr_ray.training.cached_feed import IMAGES_PER_PART
+from cxr_ray.training.cached_feed import IMAGES_PER_PART, kept_here
 
 
 def cache_masked_images(rows: pa.Table, *, image_size: int) -> "list[ray.ObjectRef]":
@@ -26,10 +26,13 @@ def cache_masked_images(rows: pa.Table, *, image_size: int) -> "list[ray.ObjectR
     """
     parts = [rows.slice(start, IMAGES_PER_PART) for start in range(0, rows.num_rows, IMAGES_PER_PART)]
     loading = [_load_part.remote(part, image_size) for part in parts]
-    for _, problem in loading:
+    kept = []
+    while loading:
+        planes, problem = loading.pop(0)
         if message := ray.get(problem):
             raise DatasetError(message)
-    return [planes for planes, _ in loading]
+        kept.append(kept_here(planes))
+    return kept
 
 
 @ray.remote(num_cpus=1, num_returns=2)

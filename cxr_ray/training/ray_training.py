@@ -37,7 +37,6 @@ def fit(
     output: TrainingOutput,
     scaling: ScalingConfig,
     max_failures: int,
-    cached: Sequence[ray.ObjectRef] = (),
     streams: "dict[str, ray.data.Dataset] | None" = None,
 ) -> Result:
     """Run `loop` on all workers, from the last checkpoint in `output` on.
@@ -48,14 +47,11 @@ def fit(
         output: keeps the checkpoints.
         scaling: of `scaling_of`.
         max_failures: times that lost workers are replaced.
-        cached: parts of images that the task refers to, of which this node keeps a copy: were those of another lost with
-            it, making them anew would wait for ever for the CPUs that workers hold.
         streams: images by split, where they are no part of the task.
 
     Raises:
         TrainingError: if the training diverges or its workers are lost too often.
     """
-    _copies = ray.get(list(cached))
     fs, state_path = open_filesystem(output.state_uri)
     trainer = TorchTrainer(
         loop,

@@ -129,12 +129,11 @@ def _fit(
     scaling, threads = scaling_of(config, shares_cpus=not is_cached)
     log.info("%s train and %s val images of %s classes", rows["train"].num_rows, rows["val"].num_rows, len(labels))
     log.info(_rate_line(config))
-    cached = _cached(config, rows) if is_cached else None
     task = ClassifierTask(
         config=config,
         labels=labels,
         targets={split: targets_of(table, labels) for split, table in rows.items()},
-        cached=cached,
+        cached=_cached(config, rows) if is_cached else None,
         dataset_fingerprint=fingerprint,
         threads=threads,
         listener=listener,
@@ -145,7 +144,6 @@ def _fit(
         output=output,
         scaling=scaling,
         max_failures=config.max_failures,
-        cached=[part for parts in (cached or {}).values() for part in parts],
         streams=None if is_cached else _streams(config, rows),
     )
 

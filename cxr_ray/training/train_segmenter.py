@@ -107,14 +107,7 @@ def _fit(config: TrainSegmenterConfig, output: TrainingOutput, rows: dict[str, p
             threads=threads,
             listener=listener,
         )
-        return fit(
-            segmenter_loop_per_worker,
-            task,
-            output=output,
-            scaling=scaling,
-            max_failures=config.max_failures,
-            cached=[part for parts in cached.values() for part in parts],
-        )
+        return fit(segmenter_loop_per_worker, task, output=output, scaling=scaling, max_failures=config.max_failures)
 
 
 def _publish(config: TrainSegmenterConfig, output: TrainingOutput, result: Result) -> StudentCard:

@@ -77,8 +77,10 @@ def test_what_a_way_to_segment_would_ignore_is_refused(choice, message):
 
 
 def test_a_student_may_be_told_what_concerns_it():
-    SegmentConfig(input_uri="i", output_uri="o", **STUDENT, foreground=0.4, precision="fp16", save_uncertainty=True)
-    ScoreConfig(input_uri="i", output_uri="o", classifier_uri=("c",), segmenter_uri="m", precision="fp16")
+    options = {"foreground": 0.4, "precision": "fp16"}
+    SegmentConfig(input_uri="i", output_uri="o", **STUDENT, **options, save_uncertainty=True)
+    both = ScoreConfig(input_uri="i", output_uri="o", classifier_uri=("c",), segmenter_uri="m", **options)
+    assert (both.segmenting().foreground, both.segmenting().precision) == (0.4, "fp16")
 
 
 @pytest.mark.parametrize("config_class", REQUIRED)

@@ -12,7 +12,7 @@ from cxr_ray.errors import ResumeError, StorageError
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.imaging.phantom_archive import write_phantom_archive
 from cxr_ray.schema import MASKS
-from cxr_ray.scoring.segment_archive import preprocessing_id, segment_archive
+from cxr_ray.scoring.segment_archive import preprocessing_id, segment_archive, warn_of_files_too_late
 
 OPTIONS = {"layer": 1, "steps": 2, "draws": 2, "precision": "fp32", "max_error_rate": 1.0, "exclude": ("*/masks/*",)}
 
@@ -39,6 +39,7 @@ def test_every_image_is_segmented_once_and_the_same_command_resumes(ray_cluster,
                 row["area_fraction"]
             )
     dicoms = [row for row in rows.to_pylist() if row["format"] == "dicom" and row["status"] == "ok"]
+    assert dicoms
     assert all(row["error"] is None for row in dicoms)
     assert {f"{row['image_id']}.seg.dcm" for row in dicoms} == {
         str(path.relative_to(tmp_path / "out/dicom_seg")) for path in (tmp_path / "out/dicom_seg").rglob("*.dcm")
@@ -51,6 +52,18 @@ def test_every_image_is_segmented_once_and_the_same_command_resumes(ray_cluster,
     assert set(again["run_id"].value_counts().field("counts").to_pylist()) == {1, len(ids)}
     with pytest.raises(ResumeError, match="holds rows of preprocessing"):
         segment_archive(config_of(archive.uri, tmp_path / "out", segmenting_weights, beta=0.5))
+
+
+@pytest.mark.parametrize(("options", "is_said"), [({}, False), ({"save_overlays": True}, True)])
+def test_files_that_come_too_late_for_the_rows_that_stand_are_told_of(options, is_said, tmp_path, caplog):
+    config = config_of(tmp_path, tmp_path / "out", {"model_uri": "m"}, **options)
+    with caplog.at_level("WARNING", "cxr_ray"):
+        warn_of_files_too_late(config)
+        assert not caplog.text, "no row stands yet"
+        (tmp_path / "out/masks").mkdir(parents=True)
+        (tmp_path / "out/masks/0.parquet").touch()
+        warn_of_files_too_late(config)
+    assert ("get no further overlays; --overwrite does all anew" in caplog.text) == is_said
 
 
 def test_missing_weights_are_named_before_anything_starts(segmenting_weights, tmp_path):

@@ -1,8 +1,13 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from cxr_ray.training.cached_feed import IMAGES_PER_PART, CachedFeed, PixelCache, shuffled_positions
 from cxr_ray.training.place import Place
@@ -84,3 +89,33 @@ def test_a_split_may_be_made_of_some_images_and_of_some_twice(cache):
     assert len(some) == 4
     found = np.concatenate([batch.pixels[:, 0, 0] for batch in CachedFeed(some, place(), 3).in_order()])
     np.testing.assert_array_equal(found, chosen % 251)
+
+
+LOSE_EVERY_NODE = """
+import logging, sys
+import pyarrow as pa, ray
+from ray.cluster_utils import Cluster
+from cxr_ray.training.cached_feed import cache_pixels
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=False)
+uris = sys.argv[1:] * 200
+parts = cache_pixels(pa.table({"image_id": uris, "uri": uris}), image_size=256)
+for node in nodes:
+    cluster.remove_node(node, allow_graceful=False)
+print([part.shape for part in ray.get(parts, timeout=60)])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_images_outlive_the_nodes_that_decoded_them(tmp_path):
+    """With no CPU left to decode them again, as where training workers hold all."""
+    names = [str(tmp_path / f"{i}.png") for i in range(2)]
+    for i, name in enumerate(names):
+        Image.new("L", (8, 8), 100 * i).save(name)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    line = [sys.executable, "-c", LOSE_EVERY_NODE, *names]
+    ended = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert "[(256, 256, 256), (144, 256, 256)]" in ended.stdout, ended.stderr
