@@ -1,5 +1,6 @@
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def shared_data() -> Path:
     return shared / "data"
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """An empty folder for a Ray of the test's own: those of pytest are too long for the names of Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
 def ray_cluster(s3: str) -> Iterator[None]:
     """A Ray cluster of 2 CPUs for the whole session, whose workers see the S3 server."""
@@ -50,6 +58,6 @@ def ray_cluster(s3: str) -> Iterator[None]:
 
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()

@@ -77,6 +77,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_deleted(tmp_path, flags, messa
     assert (tmp_path / "precious.txt").exists()
 
 
+@pytest.mark.cluster
 def test_a_failing_step_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     line = [sys.executable, str(REPOSITORY / "jobs/demo.py"), "--archive", str(tmp_path / "empty")]

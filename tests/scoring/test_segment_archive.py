@@ -56,7 +56,7 @@ def test_every_image_is_segmented_once_and_the_same_command_resumes(ray_cluster,
 
 @pytest.mark.parametrize(("options", "is_said"), [({}, False), ({"save_overlays": True}, True)])
 def test_files_that_come_too_late_for_the_rows_that_stand_are_told_of(options, is_said, tmp_path, caplog):
-    config = config_of(tmp_path, tmp_path / "out", {"model_uri": "m"}, **options)
+    config = config_of(tmp_path, tmp_path / "out", {"clip_uri": "c", "sam_uri": "s"}, **options)
     with caplog.at_level("WARNING", "cxr_ray"):
         warn_of_files_too_late(config)
         assert not caplog.text, "no row stands yet"

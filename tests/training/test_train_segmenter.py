@@ -89,6 +89,7 @@ def test_its_masks_are_judged_and_teach_another_student(student, archive, datase
     assert card.metrics["val_dsc"] > 0.85
 
 
+@pytest.mark.cluster
 def test_a_dataset_without_masks_is_refused_before_anything_starts(dataset, tmp_path):
     bare = read_table(dataset)
     position = bare.column_names.index("mask_uri")
