@@ -23,7 +23,7 @@ def ray_session() -> Iterator[None]:
     cluster started here ends with the job, and its workers keep the job's priority: Ray would lower it by 15, and
     training on a small machine wait for whatever else runs there.
 
-    Raises ClusterError if nothing answers at `RAY_ADDRESS`.
+    Raises ClusterError if the cluster at `RAY_ADDRESS` does not answer, or not without a token.
     """
     import ray
     import ray.data  # configures its logger when imported, so it must be imported before that is set
@@ -32,7 +32,18 @@ def ray_session() -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_worker_niceness", "0")
-    ray.init(address=_address(), logging_level=logging.ERROR, log_to_driver=False, **_of_its_own())
+    named = os.environ.get("RAY_ADDRESS")
+    if named and not _may_answer(named):
+        raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={named}; start it, or unset RAY_ADDRESS")
+    # No address that Ray finds by itself is handed to it: with one, it leaves this machine's token out.
+    address = None if named or not _last_is_gone() else "local"
+    dashboard = None if named else False
+    try:
+        ray.init(address=address, include_dashboard=dashboard, logging_level=logging.ERROR, log_to_driver=False)
+    except ConnectionError as failure:
+        raise ClusterError(
+            f"{failure}; if it asks for a token, let RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH name it"
+        ) from failure
     for name in ("ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
@@ -41,29 +52,14 @@ def ray_session() -> Iterator[None]:
         ray.shutdown()
 
 
-def _of_its_own() -> dict[str, bool]:
-    return {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
-
-
-def _address() -> str | None:
-    """What `ray.init` is to join; it would try a cluster that is gone for a quarter of an hour."""
-    named = os.environ.get("RAY_ADDRESS")
-    if named:
-        if not _may_answer(named):
-            raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={named}; start it, or unset RAY_ADDRESS")
-        return named
-    latest = _address_of_ray_start()
-    if latest and not _may_answer(latest):
-        log.warning("the Ray cluster started here before, at %s, is gone; this job starts one of its own", latest)
-        return "local"
-    return latest
-
-
-def _address_of_ray_start() -> str | None:
-    """Of the cluster last started by `ray start` on this machine, where Ray notes it; the note outlives a crash."""
-    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    note = Path(folder, "ray", "ray_current_cluster")
-    return note.read_text().strip() or None if note.exists() else None
+def _last_is_gone() -> bool:
+    """Whether nothing answers where `ray start` last began a cluster here; Ray would call it for a quarter of an hour."""
+    note = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray", "ray_current_cluster")
+    last = note.read_text().strip() if note.exists() else ""  # Ray's note outlives a crash
+    if not last or _may_answer(last):
+        return False
+    log.warning("the Ray cluster started here before, at %s, is gone; this job starts one of its own", last)
+    return True
 
 
 def _may_answer(address: str) -> bool:
