@@ -8,18 +8,20 @@ from torch.nn import functional
 class DiceCrossEntropy:
     """Dice loss plus binary cross-entropy, image by image, over an output and those of deep supervision.
 
-    The outputs weigh 1, 1/2, 1/4 ... of their sum, as nnU-Net's do; all are of full resolution already.
+    The outputs weigh 1, 1/2, 1/4 ... of their sum, as nnU-Net's do; all are of full resolution already. A pixel that the
+    mask's rim crosses is learned as the share of it that is covered, so that outlines are finer than pixels. The Dice loss
+    is the semimetric that is least where the probability equals that share (Wang et al., arXiv 2303.16296).
     """
 
     def __init__(self) -> None:
-        self._dice = DiceLoss(sigmoid=True, reduction="none", smooth_nr=1.0, smooth_dr=1.0)
+        self._dice = DiceLoss(sigmoid=True, reduction="none", smooth_nr=1.0, smooth_dr=1.0, soft_label=True)
 
     def __call__(self, logits: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         """Mean over images, [].
 
         Args:
             logits: float [N, 1, S, S], or [N, L, 1, S, S] with L outputs.
-            truth: float32 [N, 1, S, S] of 0 and 1.
+            truth: float32 [N, 1, S, S], share of each pixel that the mask covers, 0-1.
             weights: float [N], by which images count; 1 each if None.
         """
         outputs = (logits if logits.ndim == 5 else logits.unsqueeze(1)).float().unbind(1)

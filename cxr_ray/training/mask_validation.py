@@ -42,11 +42,11 @@ def segment_share(
     positions, losses, dsc = [np.empty(0, np.int64)], [], []
     for batch in batches:
         planes = torch.from_numpy(batch.pixels).to(place.device)
-        truth = (planes[:, 1:] > 127).float()
+        truth = planes[:, 1:].float() / 255
         with autocast():
             logits = network(standardised(planes[:, :1])).float()
         losses += [float(criterion(one[None], mask[None])) for one, mask in zip(logits, truth, strict=True)]
-        dsc += dice_coefficients(logits > 0, truth > 0).tolist()
+        dsc += dice_coefficients(logits > 0, truth > 0.5).tolist()
         positions.append(batch.positions)
     return MaskShare(positions=np.concatenate(positions), losses=np.array(losses), dsc=np.array(dsc))
 

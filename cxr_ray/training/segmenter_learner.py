@@ -19,7 +19,7 @@ class MaskTargets(NamedTuple):
     """What the images of a batch are to become."""
 
     masks: torch.Tensor
-    """float32 [B, 1, S, S] of 0 and 1."""
+    """float32 [B, 1, S, S], share of each pixel that the mask covers, 0-1."""
     weights: torch.Tensor
     """float32 [B], how much each is trusted."""
 

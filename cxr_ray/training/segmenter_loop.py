@@ -97,7 +97,7 @@ class MaskedViews:
             toned = self._augmentation.toned(moved[:, :1], self._generator)
             grey = self._augmentation.erased(toned, self._generator)
             weights = torch.from_numpy(self._weights[batch.positions]).float().to(self._device)
-            targets = MaskTargets(masks=(moved[:, 1:] > 127).float(), weights=weights)
+            targets = MaskTargets(masks=moved[:, 1:] / 255, weights=weights)
             yield standardised(grey), targets
 
 

@@ -42,6 +42,18 @@ def test_images_count_by_their_weights_whatever_else_is_in_the_batch(logits, tru
     torch.testing.assert_close(alone, by_hand(logits, truth)[1] * 0.25)
 
 
+def test_half_covered_pixels_are_learned_as_halves():
+    covered = torch.tensor([0.0, 0.5, 1.0, 1.0]).view(1, 1, 2, 2)
+
+    def loss(rim):
+        probability = torch.tensor([1e-4, rim, 1 - 1e-4, 1 - 1e-4]).view(1, 1, 2, 2)
+        return float(DiceCrossEntropy()(probability.logit(), covered))
+
+    rims = [0.05, 0.3, 0.5, 0.7, 0.95]
+    assert min(rims, key=loss) == 0.5
+    assert loss(0.3) == pytest.approx(loss(0.7), rel=0.1), "leaning to neither side"
+
+
 def test_the_rate_falls_to_nothing_in_every_cycle():
     shares = [cyclic_share(step / 300, 3, 0.1) for step in range(300)]
     assert shares[0] < 0.05, "the first cycle warms up"
