@@ -7,6 +7,9 @@ from cxr_ray.config.checks import require
 from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import ConfigError
 
+MOST_BEND = 0.1
+"""Share of the side; by twice as much places would overtake one another."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSegmenterConfig(TrainingJobConfig):
@@ -38,8 +41,9 @@ class TrainSegmenterConfig(TrainingJobConfig):
     """Times that the learning rate falls from its peak to nothing; what each cycle ends with joins the ensemble."""
     keep: int = 1
     """Epochs at the end of each cycle whose weights join the ensemble."""
-    mirrored: bool = False
-    """Let the bundle segment the mirror image of each radiograph as well: a steadier mean at twice the work."""
+    mirrored: float = 0.0
+    """Size at which the bundle segments the mirror image of each radiograph as well, in a black margin if below 1: a
+    steadier mean at twice the work; 0 for not at all."""
     batch_size: int = 8
     """Images on each worker at once."""
     learning_rate: float = 0.1
@@ -63,12 +67,18 @@ class TrainSegmenterConfig(TrainingJobConfig):
     """Share of the side, along each axis."""
     scale: float = 0.2
     """Share by which an image grows or shrinks."""
+    stretch: float = 0.0
+    """Share by which the width grows or shrinks while the height does the reverse."""
+    bend: float = 0.0
+    """Share of the side by which places stray, smoothly, as shapes of bodies do."""
     brightness: float = 0.15
     """Share of the full range that is added or taken."""
     contrast: float = 0.3
     """Share by which distances from the mean grow or shrink."""
     gamma: float = 0.4
     """Range of the logarithm (base 2) of the exponent."""
+    shade: float = 0.0
+    """Share of the full range by which parts brighten or darken, smoothly, as opacities do."""
     erase: float = 0.0
     """Probability that a rectangle of an image is erased; its mask stays, so that shapes are learned as well."""
 
@@ -93,9 +103,11 @@ class TrainSegmenterConfig(TrainingJobConfig):
                 "uncertainty_quantile and uncertain choose among a teacher's masks; name them by --masks-uri"
             )
         require(0 < self.uncertainty_quantile <= 1, "uncertainty_quantile", self.uncertainty_quantile, "in (0, 1]")
-        for name in ("weight_decay", "gradient_clip", "rotate", "brightness", "contrast", "gamma"):
+        for name in ("weight_decay", "gradient_clip", "rotate", "stretch", "brightness", "contrast", "gamma", "shade"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         for name in ("flip", "erase"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
+        require(self.mirrored == 0 or 0.5 <= self.mirrored <= 1, "mirrored", self.mirrored, "0, or in [0.5, 1]")
+        require(0 <= self.bend <= MOST_BEND, "bend", self.bend, f"in [0, {MOST_BEND}], so that nothing folds")
         for name in ("translate", "scale"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")

@@ -45,10 +45,10 @@ class Segmenter:
 
         with torch.inference_mode():
             grey = torch.from_numpy(pixels).to(self.device, non_blocking=True).unsqueeze(1).float()
-            inputs = standardised(grey)
-            total = self._sum_over_members(inputs)
-            if self.card.mirrored:
-                total = (total + self._sum_over_members(inputs.flip(3)).flip(3)) / 2
+            total = self._sum_over_members(standardised(grey))
+            if size := self.card.mirrored:
+                mirrored = self._sum_over_members(standardised(zoomed(grey.flip(3), size)))
+                total = (total + zoomed(mirrored, 1 / size).flip(3)) / 2
             return (total / len(self.members)).squeeze(1)
 
     def _sum_over_members(self, inputs: "torch.Tensor") -> "torch.Tensor":
@@ -61,6 +61,18 @@ class Segmenter:
                 logits = member(inputs)
             total += logits.float().sigmoid()
         return total
+
+
+def zoomed(planes: "torch.Tensor", size: float) -> "torch.Tensor":
+    """Float [N, C, H, W] drawn `size` times as large about the middle, of the same shape; a margin is 0."""
+    import torch
+    from torch.nn import functional
+
+    if size == 1:
+        return planes
+    theta = torch.tensor([[1 / size, 0, 0], [0, 1 / size, 0]], device=planes.device).expand(len(planes), 2, 3)
+    grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
+    return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 def pixel_entropy(probability: "torch.Tensor") -> "torch.Tensor":

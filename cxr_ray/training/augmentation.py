@@ -16,9 +16,12 @@ class Augmentation:
         rotate: degrees to either side.
         translate: share of the side, along each axis.
         scale: share by which it grows or shrinks.
+        stretch: share by which the width grows or shrinks while the height does the reverse.
+        bend: share of the side by which places stray, smoothly, as shapes of bodies do.
         brightness: share of the full range that is added or taken.
         contrast: share by which distances from the mean grow or shrink.
         gamma: range of the logarithm (base 2) of the exponent.
+        shade: share of the full range by which parts brighten or darken, smoothly, as opacities and scatter do.
         erase: probability that a rectangle of 2 to 20 % of the area turns to the mean grey.
     """
 
@@ -26,9 +29,12 @@ class Augmentation:
     rotate: float = 0.0
     translate: float = 0.0
     scale: float = 0.0
+    stretch: float = 0.0
+    bend: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
     gamma: float = 0.0
+    shade: float = 0.0
     erase: float = 0.0
 
     def __call__(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -43,24 +49,28 @@ class Augmentation:
         return self.erased(views, generator)
 
     def moved(self, planes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Mirrored, turned, scaled and shifted, all planes of an image alike; float32 [N, C, H, W]."""
+        """Mirrored, turned, scaled, stretched, shifted and bent, all planes of an image alike; float32 [N, C, H, W]."""
         count = len(planes)
         mirror = torch.where(torch.rand(count, generator=generator) < self.flip, -1.0, 1.0)
-        if not (self.rotate or self.translate or self.scale):
+        if not (self.rotate or self.translate or self.scale or self.stretch or self.bend):
             return torch.where(mirror.view(-1, 1, 1, 1).to(planes.device) < 0, planes.flip(3), planes)
         angle = self.rotate * math.pi / 180 * _symmetric(count, generator)
         size = 1 + self.scale * _symmetric(count, generator)
         shift = 2 * self.translate * torch.stack([_symmetric(count, generator) for _ in range(2)], 1)
+        wider = (1 + self.stretch) ** _symmetric(count, generator) if self.stretch else torch.ones(count)
         cos, sin = angle.cos() / size, angle.sin() / size
         # rows of the matrix that takes a place of the view to one of the radiograph (both in -1 to 1, x before y)
-        matrix = torch.stack([torch.stack([mirror * cos, -mirror * sin], 1), torch.stack([sin, cos], 1)], 1)
-        theta = torch.cat([matrix, shift.unsqueeze(2)], 2).to(planes.device)
+        across = torch.stack([mirror * cos, -mirror * sin], 1) / wider.unsqueeze(1)
+        down = torch.stack([sin, cos], 1) * wider.unsqueeze(1)
+        theta = torch.cat([torch.stack([across, down], 1), shift.unsqueeze(2)], 2).to(planes.device)
         grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
+        if self.bend:
+            grid += _smooth_field(2 * self.bend, planes, 2, generator).permute(0, 2, 3, 1)
         return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def toned(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Brighter or darker, of more or less contrast; float32 [N, 1, H, W] in 0-255."""
-        if not (self.brightness or self.contrast or self.gamma):
+        """Brighter or darker, as a whole and in parts, of more or less contrast; float32 [N, 1, H, W] in 0-255."""
+        if not (self.brightness or self.contrast or self.gamma or self.shade):
             return grey
 
         def draw(reach: float) -> torch.Tensor:
@@ -69,7 +79,10 @@ class Augmentation:
         exponent, gain, offset = 2 ** draw(self.gamma), 1 + draw(self.contrast), draw(self.brightness)
         bent = (grey / 255).clamp(0, 1) ** exponent
         mean = bent.mean((2, 3), keepdim=True)
-        return (((bent - mean) * gain + mean + offset) * 255).clamp(0, 255)
+        toned = (bent - mean) * gain + mean + offset
+        if self.shade:
+            toned += _smooth_field(self.shade, grey, 1, generator)
+        return (toned * 255).clamp(0, 255)
 
     def erased(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Of some a rectangle turned to the mean grey; float32 [N, 1, H, W]."""
@@ -108,6 +121,13 @@ class RandomResizedCrop:
         theta = torch.cat([torch.diag_embed(size), shift.unsqueeze(2)], 2).to(grey.device)
         grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
         return functional.grid_sample(grey, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _smooth_field(reach: float, like: torch.Tensor, channels: int, generator: torch.Generator) -> torch.Tensor:
+    """Random planes that change slowly, -reach to reach at their 4 x 4 knots; float32 [N, channels, H, W] as `like`."""
+    knots = reach * (2 * torch.rand(len(like), channels, 4, 4, generator=generator) - 1)
+    size = list(like.shape[2:])
+    return functional.interpolate(knots.to(like.device), size, mode="bicubic", align_corners=True)
 
 
 def _symmetric(count: int, generator: torch.Generator) -> torch.Tensor:

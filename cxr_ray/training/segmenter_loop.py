@@ -86,7 +86,8 @@ class MaskedViews:
     def __init__(self, task: SegmenterTask, device: torch.device, generator: torch.Generator) -> None:
         config = task.config
         self._weights, self._device, self._generator = task.weights, device, generator
-        names = ("flip", "rotate", "translate", "scale", "brightness", "contrast", "gamma", "erase")
+        names = ("flip", "rotate", "translate", "scale", "stretch", "bend")
+        names += ("brightness", "contrast", "gamma", "shade", "erase")
         self._augmentation = Augmentation(**{name: getattr(config, name) for name in names})
 
     def __call__(self, batches: Iterator[Batch]) -> Iterator[tuple[torch.Tensor, MaskTargets]]:

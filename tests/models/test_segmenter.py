@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cxr_ray.errors import BundleError
+from cxr_ray.imaging.resize import resize_image
 from cxr_ray.models.bundle import read_card, save_bundle
 from cxr_ray.models.segmenter import Segmenter, pixel_entropy
 from cxr_ray.models.student import (
@@ -96,7 +97,7 @@ def test_a_mirrored_ensemble_sees_both_views(saved, pixels, tmp_path):
     uri, networks = saved
     members = [member_weights(network) for network in networks]
     card = save_bundle(
-        str(tmp_path), ensemble_weights(members), StudentCard, filters=FILTERS, members=2, image_size=32, mirrored=True
+        str(tmp_path), ensemble_weights(members), StudentCard, filters=FILTERS, members=2, image_size=32, mirrored=1.0
     )
     plain = Segmenter(uri, device="cpu", precision="fp32")
     both = Segmenter(str(tmp_path), device="cpu", precision="fp32").predict(pixels)
@@ -104,3 +105,22 @@ def test_a_mirrored_ensemble_sees_both_views(saved, pixels, tmp_path):
     torch.testing.assert_close(both, (plain.predict(pixels) + turned) / 2, atol=1e-5, rtol=0)
     assert card.model_id == plain.card.model_id
     assert card.preprocessing_id != plain.card.preprocessing_id, "its rows are no continuation of the others"
+
+
+def test_a_mirror_image_with_a_margin_is_seen_smaller_and_put_back_in_its_place(saved, tmp_path):
+    uri, networks = saved
+    members = [member_weights(network) for network in networks]
+    save_bundle(
+        str(tmp_path), ensemble_weights(members), StudentCard, filters=FILTERS, members=2, image_size=32, mirrored=0.75
+    )
+    rows, columns = np.mgrid[:32, :32]
+    disc = (200 * np.exp(-((rows - 20) ** 2 + (columns - 9) ** 2) / 50)).astype(np.uint8)[None]
+    plain = Segmenter(uri, device="cpu", precision="fp32")
+    both = Segmenter(str(tmp_path), device="cpu", precision="fp32").predict(disc)
+    small = np.zeros((1, 32, 32), np.uint8)
+    small[0, 4:28, 4:28] = resize_image(np.ascontiguousarray(disc[0, :, ::-1]), 24)
+    small_map = plain.predict(small)[0, 4:28, 4:28].numpy()
+    back = resize_image((255 * small_map).round().astype(np.uint8), 32)[:, ::-1] / 255
+    seen_again = (2 * both - plain.predict(disc))[0].numpy()
+    assert np.corrcoef(seen_again.ravel(), back.ravel())[0, 1] > 0.98
+    assert np.abs(seen_again - back).mean() < 0.02

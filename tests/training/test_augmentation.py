@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxr_ray.config.segmenter_training import MOST_BEND
 from cxr_ray.training.augmentation import Augmentation, RandomResizedCrop
 
 STILL = {"flip": 0.0}
@@ -70,9 +71,43 @@ def test_scale_changes_the_area_within_its_bounds(square):
     assert areas.max() - areas.min() > 0.4
 
 
+def test_a_stretched_view_is_wider_by_what_it_is_lower(square):
+    mass = Augmentation(stretch=0.25, **STILL)(square, seeded())[:, 0]
+    across, down = spread(mass.sum(1)) / spread(square[:, 0].sum(1)), spread(mass.sum(2)) / spread(square[:, 0].sum(2))
+    assert 1.2 < across.max() < 1.27
+    assert 1 / 1.27 < across.min() < 1 / 1.2
+    torch.testing.assert_close(across * down, torch.ones(64), rtol=0.06, atol=0)
+
+
+def spread(mass):
+    """Standard deviation of the places of brightness [N, 64], in pixels."""
+    share, places = mass / mass.sum(1, keepdim=True), torch.arange(64.0)
+    middle = (share * places).sum(1, keepdim=True)
+    return (share * (places - middle) ** 2).sum(1).sqrt()
+
+
+def test_a_bent_view_moves_every_part_by_its_own_way_and_folds_nowhere():
+    ramp = torch.arange(64.0).expand(64, 64)
+    planes = torch.stack([ramp, ramp.T]).expand(100, 2, 64, 64)  # what a place of the view shows: its x and y
+    x, y = Augmentation(bend=MOST_BEND, **STILL).moved(planes, seeded())[:, :, 16:48, 16:48].unbind(1)
+    assert (x.diff(dim=2) > 0).all()
+    assert (y.diff(dim=1) > 0).all()
+    strays = x - ramp[16:48, 16:48]
+    assert strays.abs().max() < 1.5 * MOST_BEND * 64
+    assert (strays.amax((1, 2)) - strays.amin((1, 2))).median() > 3, "pixels, within one view"
+
+
+def test_shade_differs_from_part_to_part_but_slowly():
+    grey = torch.full((50, 1, 64, 64), 120.0)
+    shades = Augmentation(shade=0.2, **STILL)(grey, seeded())[:, 0] - 120
+    assert 20 < (shades.amax((1, 2)) - shades.amin((1, 2))).median() < 2 * 1.3 * 0.2 * 255
+    assert shades.diff(dim=2).abs().max() < 10, "grey values from a pixel to the next"
+
+
 @given(
     brightness=st.floats(0, 0.5), contrast=st.floats(0, 1), gamma=st.floats(0, 2), erase=st.floats(0, 1),
-    rotate=st.floats(0, 90), scale=st.floats(0, 0.9), seed=st.integers(0, 2**31),
+    rotate=st.floats(0, 90), scale=st.floats(0, 0.9), stretch=st.floats(0, 1),
+    bend=st.floats(0, MOST_BEND), shade=st.floats(0, 0.5), seed=st.integers(0, 2**31),
 )  # fmt: skip
 @settings(deadline=None, max_examples=40)
 def test_views_keep_shape_and_range_whatever_is_asked_for(seed, **options):

@@ -106,6 +106,8 @@ def test_a_dataset_without_masks_is_refused_before_anything_starts(dataset, tmp_
         ({"keep": 4}, "keep must be <= the epochs of a cycle"),
         ({"deep_supervision": 3}, "deep_supervision must be 0 to 2"),
         ({"filters": (8, 8)}, "filters must be three levels or more"),
+        ({"mirrored": 0.3}, r"mirrored must be 0, or in \[0.5, 1\]"),
+        ({"bend": 0.2}, r"bend must be in \[0, 0.1\], so that nothing folds"),
     ],
 )
 def test_settings_that_contradict_each_other(options, message):
