@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,7 @@ class MaskedViews:
     def __init__(self, task: SegmenterTask, device: torch.device, generator: torch.Generator) -> None:
         config = task.config
         self._weights, self._device, self._generator = task.weights, device, generator
-        names = ("flip", "rotate", "translate", "scale", "stretch", "bend")
-        names += ("brightness", "contrast", "gamma", "shade", "erase")
+        names = [field.name for field in fields(Augmentation)]
         self._augmentation = Augmentation(**{name: getattr(config, name) for name in names})
 
     def __call__(self, batches: Iterator[Batch]) -> Iterator[tuple[torch.Tensor, MaskTargets]]:
