@@ -35,8 +35,9 @@ class TrainSegmenterConfig(TrainingJobConfig):
 
     epochs: int = 60
     """Epochs, a multiple of --cycles."""
-    passes: int = 1
-    """Passes over the train images in an epoch; more for small datasets, since every epoch is validated and checkpointed."""
+    steps: int = 0
+    """Of an epoch, which goes over the train images as often as that takes, so that a training takes the same time however
+    many there are; 0 for one pass over them."""
     cycles: int = 3
     """Times that the learning rate falls from its peak to nothing; what each cycle ends with joins the ensemble."""
     keep: int = 1
@@ -85,7 +86,7 @@ class TrainSegmenterConfig(TrainingJobConfig):
     def __post_init__(self) -> None:
         """Check ranges."""
         TrainingJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
-        for name in ("epochs", "passes", "cycles", "keep", "batch_size"):
+        for name in ("epochs", "cycles", "keep", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         require(self.epochs % self.cycles == 0, "epochs", self.epochs, f"a multiple of --cycles {self.cycles}")
         require(self.keep <= self.epochs // self.cycles, "keep", self.keep, "<= the epochs of a cycle")
@@ -103,6 +104,7 @@ class TrainSegmenterConfig(TrainingJobConfig):
                 "uncertainty_quantile and uncertain choose among a teacher's masks; name them by --masks-uri"
             )
         require(0 < self.uncertainty_quantile <= 1, "uncertainty_quantile", self.uncertainty_quantile, "in (0, 1]")
+        require(self.steps >= 0, "steps", self.steps, ">= 0")
         for name in ("weight_decay", "gradient_clip", "rotate", "stretch", "brightness", "contrast", "gamma", "shade"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         for name in ("flip", "erase"):

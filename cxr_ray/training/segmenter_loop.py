@@ -1,5 +1,6 @@
 """What each worker of a student's training does."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import fields
@@ -53,9 +54,10 @@ def _run_epoch(
     config, place = task.config, learner.place
     torch.manual_seed(seed_of(config.seed, epoch, place.rank))
     views = MaskedViews(task, place.device, torch.Generator().manual_seed(seed_of(config.seed, epoch, place.rank, 1)))
-    steps = config.passes * max(1, counts["train"] // (config.batch_size * place.world_size))
+    steps = config.steps or max(1, counts["train"] // (config.batch_size * place.world_size))
+    batches = drawn_batches(feeds["train"], steps, config.seed, epoch)
     began = time.monotonic()
-    loss, seen = learner.train_epoch(views(_passes(config, feeds["train"], epoch)), epoch=epoch, steps=steps)
+    loss, seen = learner.train_epoch(views(batches), epoch=epoch, steps=steps)
     seconds = time.monotonic() - began
     share = segment_share(learner.network, feeds["val"].in_order(), place=place, autocast=learner.autocast)
     losses, seens, shares = zip(*place.gather((loss, seen, share)), strict=True)
@@ -70,9 +72,10 @@ def _run_epoch(
     return FinishedEpoch(report=EpochReport(metrics=metrics), save_bundle=partial(_save_bundle, task, learner, metrics))
 
 
-def _passes(config: Any, feed: CachedFeed, epoch: int) -> Iterator[Batch]:
-    for number in range(config.passes):
-        yield from feed.shuffled(seed_of(config.seed, epoch, number))
+def drawn_batches(feed: CachedFeed, steps: int, *seed: int) -> Iterator[Batch]:
+    """The batches of `steps` steps: passes over the images, each in an order of its own, the last one cut short."""
+    passes = (feed.shuffled(seed_of(*seed, number)) for number in itertools.count())
+    return itertools.islice(itertools.chain.from_iterable(passes), steps)
 
 
 class MaskedViews:

@@ -17,7 +17,7 @@ from cxr_ray.training.prepare_dataset import prepare_dataset
 from cxr_ray.training.train_segmenter import train_segmenter
 
 OPTIONS = {
-    "image_size": 64, "filters": (8, 16, 32, 32), "epochs": 6, "passes": 4, "cycles": 2, "momentum": 0.9,
+    "image_size": 64, "filters": (8, 16, 32, 32), "epochs": 6, "steps": 20, "cycles": 2, "momentum": 0.9,
     "learning_rate": 0.05, "precision": "fp32",
 }  # fmt: skip
 
@@ -106,6 +106,7 @@ def test_a_dataset_without_masks_is_refused_before_anything_starts(dataset, tmp_
         ({"keep": 4}, "keep must be <= the epochs of a cycle"),
         ({"deep_supervision": 3}, "deep_supervision must be 0 to 2"),
         ({"filters": (8, 8)}, "filters must be three levels or more"),
+        ({"steps": -1}, "steps must be >= 0"),
         ({"mirrored": 0.3}, r"mirrored must be 0, or in \[0.5, 1\]"),
         ({"bend": 0.2}, r"bend must be in \[0, 0.1\], so that nothing folds"),
     ],

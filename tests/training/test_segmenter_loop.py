@@ -1,0 +1,29 @@
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxr_ray.training.cached_feed import CachedFeed, PixelCache
+from cxr_ray.training.place import Place
+from cxr_ray.training.segmenter_loop import drawn_batches
+
+
+def feed_of(count, batch_size):
+    place = Place(rank=0, world_size=1, device=torch.device("cpu"))
+    return CachedFeed(PixelCache([np.zeros((count, 2, 8, 8), np.uint8)]), place, batch_size)
+
+
+@given(images=st.integers(8, 60), steps=st.integers(1, 40))
+def test_an_epoch_has_its_steps_however_many_images_there_are(images, steps):
+    batches = list(drawn_batches(feed_of(images, 8), steps, 0, 1))
+    assert [len(batch.positions) for batch in batches] == [8] * steps
+    times_seen = np.bincount(np.concatenate([batch.positions for batch in batches]), minlength=images)
+    assert times_seen.max() <= -(-steps // (images // 8))  # once a pass
+
+
+def test_every_pass_and_every_epoch_has_an_order_of_its_own():
+    first, again, other = (list(drawn_batches(feed_of(16, 8), 4, 0, epoch)) for epoch in (1, 1, 2))
+    orders = [np.concatenate([b.positions for b in half]).tolist() for half in (first[:2], first[2:], other[:2])]
+    assert all(sorted(order) == list(range(16)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    assert all((a.positions == b.positions).all() for a, b in zip(first, again, strict=True))
