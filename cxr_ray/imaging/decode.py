@@ -1,5 +1,6 @@
 """Any bytes to grey pixels or to an error kind: the one fence around an image's decoding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.imaging.dicom import DicomTags, decode_dicom, read_dataset, read_tags
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
-from cxr_ray.imaging.raster import RASTER_PLUGINS, decode_raster
+from cxr_ray.imaging.raster import RASTER_PLUGINS, decode_raster, jpeg_reduction
 
 DEFAULT_LIMITS = DecodeLimits()
 
@@ -42,8 +43,8 @@ def decode_image(data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_s
         data: a whole file; PNG, JPEG and DICOM are read.
         limits: on size, checked against headers before pixels are decoded.
         wanted_size: the caller will resize to `wanted_size` x `wanted_size`. JPEGs are then decoded at 1/2,
-            1/4 or 1/8 scale as long as both sides stay at least twice as large, so that the antialiased
-            resize that follows still has its say.
+            1/4 or 1/8 scale as long as both sides stay at least twice as large (and 448 pixels), so that the
+            antialiased resize that follows still has its say.
     """
     format_name = recognise_format(data[:HEAD_BYTES])
     try:
@@ -56,6 +57,30 @@ def decode_image(data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_s
         # The exception's own message is left out: pydicom's quote values, and values may be a patient's.
         message = f"{format_name} cannot be decoded ({type(error).__name__})"
         return _refused(format_name, ImageRefused(ErrorKind.UNREADABLE, message))
+
+
+def decode_for_sizes(
+    data: bytes, wanted_sizes: Sequence[int], *, limits: DecodeLimits = DEFAULT_LIMITS
+) -> tuple[DecodedImage, ...]:
+    """`decode_image` for each of several sizes, decoded once for all those that want the same scale.
+
+    No size's pixels depend on which others are wanted beside it. Where one decoding fails, all are its failure.
+
+    Args:
+        data: a whole file.
+        wanted_sizes: see `decode_image`.
+        limits: likewise.
+    """
+    first = decode_image(data, limits=limits, wanted_size=wanted_sizes[0])
+    if first.format != "jpeg" or first.width is None or first.height is None:
+        return (first,) * len(wanted_sizes)
+    reductions = [jpeg_reduction(first.width, first.height, size) for size in wanted_sizes]
+    found = {reductions[0]: first}
+    for size, reduction in zip(wanted_sizes, reductions, strict=True):
+        if reduction not in found:
+            found[reduction] = decode_image(data, limits=limits, wanted_size=size)
+    failures = [image for image in found.values() if image.pixels is None]
+    return (failures[0],) * len(wanted_sizes) if failures else tuple(found[reduction] for reduction in reductions)
 
 
 def _decode(data: bytes, format_name: str | None, limits: DecodeLimits, wanted_size: int | None) -> DecodedImage:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cxr_ray.archive.fetch import Fetched, fetch_objects
-from cxr_ray.imaging.decode import DecodedImage, DecodeLimits, decode_image
+from cxr_ray.imaging.decode import DecodedImage, DecodeLimits, decode_for_sizes, decode_image
 
 OBJECTS_AT_ONCE = 64
 BYTES_AT_ONCE = 256 * 2**20
@@ -18,9 +18,15 @@ BYTES_OF_UNKNOWN = 16 * 2**20
 class LoadedImage:
     """An object of the archive, decoded or with the reason why not."""
 
-    decoded: DecodedImage
+    decodings: tuple[DecodedImage, ...]
+    """One for each size that was wanted, or one at full scale."""
     content_sha256: str | None
     """None where nothing could be downloaded."""
+
+    @property
+    def decoded(self) -> DecodedImage:
+        """The first of them; what is said beside the pixels is the same of all."""
+        return self.decodings[0]
 
 
 def load_images(
@@ -28,7 +34,7 @@ def load_images(
     sizes_bytes: Sequence[int | None],
     *,
     limits: DecodeLimits,
-    wanted_size: int | None = None,
+    wanted_sizes: Sequence[int] = (),
 ) -> Iterator[LoadedImage]:
     """Download and decode every object, in order; one result each, whatever befalls it.
 
@@ -36,7 +42,7 @@ def load_images(
         uris: objects of any scheme.
         sizes_bytes: their sizes where the listing knows them; what exceeds the limit is not downloaded.
         limits: see `decode_image`.
-        wanted_size: see `decode_image`.
+        wanted_sizes: see `decode_for_sizes`; full scale if none is named.
     """
     chunks = list(_chunks(sizes_bytes))
     with ThreadPoolExecutor(1, thread_name_prefix="download") as ahead:
@@ -45,7 +51,7 @@ def load_images(
         while pending is not None:
             fetched, pending = pending.result(), next(jobs, None)
             for one in fetched:
-                yield _decode(one, limits, wanted_size)
+                yield _decode(one, limits, wanted_sizes)
 
 
 def _chunks(sizes_bytes: Sequence[int | None]) -> Iterator[range]:
@@ -74,7 +80,7 @@ def _too_large(size: int | None, limits: DecodeLimits) -> Fetched:
     )
 
 
-def _decode(fetched: Fetched, limits: DecodeLimits, wanted_size: int | None) -> LoadedImage:
+def _decode(fetched: Fetched, limits: DecodeLimits, wanted_sizes: Sequence[int]) -> LoadedImage:
     if fetched.data is None:
         failed = DecodedImage(
             pixels=None,
@@ -84,8 +90,12 @@ def _decode(fetched: Fetched, limits: DecodeLimits, wanted_size: int | None) -> 
             error_kind=fetched.error_kind,
             error=fetched.error,
         )
-        return LoadedImage(decoded=failed, content_sha256=None)
+        return LoadedImage(decodings=(failed,) * max(1, len(wanted_sizes)), content_sha256=None)
+    if wanted_sizes:
+        decodings = decode_for_sizes(fetched.data, wanted_sizes, limits=limits)
+    else:
+        decodings = (decode_image(fetched.data, limits=limits),)
     return LoadedImage(
-        decoded=decode_image(fetched.data, limits=limits, wanted_size=wanted_size),
+        decodings=decodings,
         content_sha256=hashlib.sha256(fetched.data).hexdigest(),
     )

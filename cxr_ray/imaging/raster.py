@@ -17,6 +17,8 @@ RASTER_PLUGINS: dict[str, type[PngImageFile] | type[JpegImageFile]] = {
     "png": PngImageFile,
     "jpeg": JpegImageFile,
 }
+LEAST_WANTED = 224
+"""Pixels a side; smaller images are made of a JPEG decoded for this size, so that most models share one decoding."""
 _END_MARKERS = {"png": b"IEND", "jpeg": b"\xff\xd9"}
 
 _EXIF_ORIENTATION = 0x0112
@@ -62,7 +64,7 @@ def decode_raster(
         width, height = image.size
         if wanted_size is not None:
             # Luma at 1/2, 1/4 or 1/8 scale straight from the DCT; for a PNG this does nothing.
-            image.draft("L", (2 * wanted_size, 2 * wanted_size))
+            image.draft("L", _least_sides(wanted_size))
         pixels = _grey(image)
         orientation = _orientation(image)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
@@ -70,6 +72,17 @@ def decode_raster(
     if orientation in _UPRIGHT:
         pixels = np.ascontiguousarray(_UPRIGHT[orientation](pixels))
     return (pixels, height, width) if orientation in (5, 6, 7, 8) else (pixels, width, height)
+
+
+def jpeg_reduction(width: int, height: int, wanted_size: int) -> int:
+    """By how much `decode_raster` reduces a JPEG of this many pixels: 1, 2, 4 or 8, as Pillow's `draft` has it."""
+    least, _ = _least_sides(wanted_size)
+    return next((reduction for reduction in (8, 4, 2) if min(width, height) // least >= reduction), 1)
+
+
+def _least_sides(wanted_size: int) -> tuple[int, int]:
+    least = 2 * max(wanted_size, LEAST_WANTED)
+    return least, least
 
 
 def scale_occupied_bits(samples: np.ndarray) -> np.ndarray:

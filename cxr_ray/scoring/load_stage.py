@@ -64,8 +64,8 @@ class LoadStage:
         """Tables of up to 256 rows: the result columns that loading fills, one of pixels per geometry, other columns."""
         ids, uris = block["image_id"].to_pylist(), block["uri"].to_pylist()
         carried, start = block.drop_columns(["image_id", "uri", "size_bytes"]), 0
-        wanted = max(g.image_size for g in self.geometries)
-        images = load_images(uris, block["size_bytes"].to_pylist(), limits=self.limits, wanted_size=wanted)
+        wanted = [geometry.image_size for geometry in self.geometries]
+        images = load_images(uris, block["size_bytes"].to_pylist(), limits=self.limits, wanted_sizes=wanted)
         rows = ((i, u, image, self._resized(image)) for i, u, image in zip(ids, uris, images, strict=True))
         while batch := list(islice(rows, ROWS_AT_ONCE)):
             table = self._table(batch)
@@ -77,7 +77,10 @@ class LoadStage:
     def _resized(self, image: LoadedImage) -> list[bytes | None]:
         if image.decoded.pixels is None:
             return [None] * len(self.geometries)
-        return [geometry.resized(image.decoded).tobytes() for geometry in self.geometries]
+        return [
+            geometry.resized(decoded).tobytes()
+            for geometry, decoded in zip(self.geometries, image.decodings, strict=True)
+        ]
 
     def _table(self, batch: list[tuple[str, str, LoadedImage, list[bytes | None]]]) -> pa.Table:
         table = pa.Table.from_pylist([self._row(i, u, image) for i, u, image, _ in batch], schema=LOADED_SCHEMA)

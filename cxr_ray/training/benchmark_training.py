@@ -29,7 +29,7 @@ def benchmark_training(config: BenchmarkTrainingConfig) -> dict[str, Any]:
     rows, labels = rows_of_split(dataset, "train"), class_labels(dataset)
     targets = targets_of(rows, labels)
     uris = rows["uri"].to_pylist()
-    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_size=config.image_size)
+    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_sizes=(config.image_size,))
     pixels = np.stack(
         [resize_image(i.decoded.pixels, config.image_size) for i in images if i.decoded.pixels is not None]
     )

@@ -138,7 +138,7 @@ def _load_part(
     """Pixels uint8 [n, image_size, image_size]; sha256 of each, and what is wrong with the first unreadable image."""
     pixels = np.empty((len(uris), image_size, image_size), np.uint8)
     contents: list[str] = []
-    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_size=image_size)
+    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_sizes=(image_size,))
     for position, image in enumerate(images):
         if image.decoded.pixels is None or image.content_sha256 is None:
             problem = f"cannot train on {image_ids[position]}: {image.decoded.error}; prepare the dataset again"

@@ -48,7 +48,7 @@ def _fingerprint_batch(batch: pa.Table, *, limits: DecodeLimits) -> pa.Table:
 
     rows = []
     uris = batch["uri"].to_pylist()
-    for image in load_images(uris, [None] * len(uris), limits=limits, wanted_size=HASH_SOURCE_SIZE):
+    for image in load_images(uris, [None] * len(uris), limits=limits, wanted_sizes=(HASH_SOURCE_SIZE,)):
         decoded = image.decoded
         phash = None if decoded.pixels is None else np.packbits(perceptual_hash(decoded.pixels)).tobytes()
         row = {"content_sha256": image.content_sha256, "phash": phash}

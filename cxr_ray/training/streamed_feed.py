@@ -86,7 +86,7 @@ def streamed_images(rows: pa.Table, *, image_size: int, shuffle_seed: int | None
 def _load(batch: dict[str, np.ndarray], *, image_size: int) -> dict[str, np.ndarray]:
     uris = batch["uri"].tolist()
     pixels = np.empty((len(uris), image_size, image_size), np.uint8)
-    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_size=image_size)
+    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_sizes=(image_size,))
     for position, image in enumerate(images):
         if image.decoded.pixels is None:
             image_id = batch["image_id"][position]

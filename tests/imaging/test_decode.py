@@ -2,11 +2,11 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cxr_ray.imaging.decode import DecodedImage, DecodeLimits, decode_image
+from cxr_ray.imaging.decode import DecodedImage, DecodeLimits, decode_for_sizes, decode_image
 
 SIGNATURES = [
     b"",
@@ -64,3 +64,31 @@ def test_any_bytes_give_a_result(signature, tail):
     result = decode_image(signature + tail)
     assert (result.pixels is None) == (result.error_kind is not None) == (result.error is not None)
     assert result.error is None or "\n" not in result.error
+
+
+@given(
+    sides=st.tuples(st.integers(300, 2000), st.integers(300, 2000)),
+    sizes=st.lists(st.sampled_from([32, 224, 256, 384, 1024]), min_size=1, max_size=4),
+)
+@settings(max_examples=15, deadline=None)
+def test_what_one_size_gets_does_not_depend_on_the_others(sides, sizes):
+    noise = np.random.default_rng(0).integers(0, 256, sides[::-1], np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "JPEG")
+    together = decode_for_sizes(buffer.getvalue(), sizes)
+    for size, image in zip(sizes, together, strict=True):
+        np.testing.assert_array_equal(image.pixels, decode_image(buffer.getvalue(), wanted_size=size).pixels)
+
+
+def test_sizes_that_want_one_scale_share_a_decoding():
+    buffer = io.BytesIO()
+    Image.new("L", (2048, 2048)).save(buffer, "JPEG")
+    classifier, student, overlay = decode_for_sizes(buffer.getvalue(), [128, 256, 1024])
+    assert classifier is student
+    assert (student.pixels.shape, overlay.pixels.shape) == ((512, 512), (2048, 2048))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", encoded("PNG"), encoded("JPEG")[:-20]])
+def test_anything_else_is_decoded_once(data):
+    first, second = decode_for_sizes(data, [32, 1024])
+    assert first is second

@@ -4,10 +4,12 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps, JpegImagePlugin
 
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
-from cxr_ray.imaging.raster import scale_occupied_bits
+from cxr_ray.imaging.raster import LEAST_WANTED, jpeg_reduction, scale_occupied_bits
 
 
 def encode(image, pillow_name="PNG", **options):
@@ -149,10 +151,11 @@ def test_damaged_exif_leaves_the_picture(radiograph):
 @pytest.mark.parametrize(
     ("size", "wanted", "reduced"),
     [
-        ((1000, 800), 100, (250, 200)),
-        ((1000, 400), 100, (500, 200)),
-        ((390, 800), 100, (390, 800)),
-        ((64, 64), 1, (8, 8)),
+        ((2000, 1600), 400, (1000, 800)),
+        ((2000, 1000), 250, (1000, 500)),
+        ((790, 1600), 400, (790, 1600)),
+        ((3600, 3600), 224, (450, 450)),
+        ((3600, 3600), 32, (450, 450)),  # no further than for 224
     ],
 )
 def test_a_jpeg_is_reduced_while_both_sides_stay_twice_as_large(size, wanted, reduced):
@@ -164,6 +167,16 @@ def test_a_jpeg_is_reduced_while_both_sides_stay_twice_as_large(size, wanted, re
     full = Image.fromarray(gradient).resize((wanted, wanted), Image.Resampling.BILINEAR)
     ours = Image.fromarray(result.pixels).resize((wanted, wanted), Image.Resampling.BILINEAR)
     assert abs(np.asarray(full).astype(int) - np.asarray(ours)).max() <= 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 600))
+def test_the_reduction_is_foretold(width, height, wanted):
+    with Image.open(io.BytesIO(encode(Image.new("L", (width, height)), "JPEG"))) as image:
+        least = 2 * max(wanted, LEAST_WANTED)
+        image.draft("L", (least, least))
+        reduction = jpeg_reduction(width, height, wanted)
+        assert image.size == (-(-width // reduction), -(-height // reduction))
 
 
 def test_draft_gives_luma_within_a_level(radiograph):

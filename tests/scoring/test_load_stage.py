@@ -181,3 +181,12 @@ def test_whole_columns_are_not_copied():
     table = pixel_table(1, 2, 3)
     pixels, _ = pixels_of(table, Geometry(image_size=2, interpolation="bilinear"))
     assert pixels.ctypes.data == table[0].chunk(0).buffers()[1].address
+
+
+def test_pixels_do_not_depend_on_what_else_is_wanted(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (900, 1000), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.jpg")
+    block = pa.table({"image_id": ["a.jpg"], "uri": [str(tmp_path / "a.jpg")], "size_bytes": pa.nulls(1, pa.int64())})
+    frame, larger = SMALL, Geometry(image_size=400, interpolation="bilinear")
+    (together,), (alone,) = load(block, larger, frame), load(block, frame)
+    assert together[frame.column].to_pylist() == alone[frame.column].to_pylist()
