@@ -24,7 +24,7 @@ from cxr_ray.training.epoch_lines import reported_epochs
 from cxr_ray.training.epoch_report import EpochReport
 from cxr_ray.training.streamed_feed import SharedOut
 from cxr_ray.training.tensorboard_log import TensorBoardLog, import_drawing
-from cxr_ray.training.training_output import TrainingOutput
+from cxr_ray.training.training_output import RUN_NAME, TrainingOutput
 from cxr_ray.training.training_state import BEST_NAME, read_state
 
 log = logging.getLogger("cxr_ray")
@@ -60,7 +60,7 @@ def fit(
         datasets=streams,
         dataset_config=SharedOut(),
         run_config=RunConfig(
-            name="train",
+            name=RUN_NAME,
             storage_path=state_path,
             storage_filesystem=arrow_filesystem(fs),
             checkpoint_config=CheckpointConfig(num_to_keep=1),

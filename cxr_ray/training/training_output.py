@@ -13,7 +13,7 @@ from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card
 log = logging.getLogger("cxr_ray")
 
 SIGNATURE_NAME = "training.json"
-STATE_NAME = "_state"
+STATE_NAME, RUN_NAME = "_state", "train"
 OF_NO_CONSEQUENCE = (
     "output_uri", "overwrite", "sweep", "num_workers", "use_gpu", "feed", "max_failures", "compile", "debug"
 )  # fmt: skip
@@ -51,8 +51,13 @@ class TrainingOutput:
 
     @property
     def state_uri(self) -> str:
-        """Where Ray Train keeps its checkpoints."""
+        """Folder of the states of all jobs that write to this output; Ray Train's run is `RUN_NAME` in it."""
         return join_uri(self.uri, STATE_NAME)
+
+    @property
+    def checkpoints_uri(self) -> str:
+        """Where Ray Train keeps its checkpoints."""
+        return join_uri(self.state_uri, RUN_NAME)
 
     def claim(self, *, overwrite: bool) -> ModelCard | None:
         """Make the folder this training's; the card of the classifier if it is finished there already.
@@ -67,7 +72,7 @@ class TrainingOutput:
         if overwrite:
             self._clear()
         signature_uri = join_uri(self.uri, SIGNATURE_NAME)
-        is_done, is_begun = exists(join_uri(self.uri, CARD_NAME)), exists(self.state_uri)
+        is_done, is_begun = exists(join_uri(self.uri, CARD_NAME)), exists(self.checkpoints_uri)
         found = json.loads(read_bytes(signature_uri)) if exists(signature_uri) else {}
         if is_done or is_begun:
             if difference := self.signature.difference(found):
@@ -81,9 +86,10 @@ class TrainingOutput:
         return False
 
     def _clear(self) -> None:
-        for name in (CARD_NAME, WEIGHTS_NAME, SIGNATURE_NAME, STATE_NAME, "tensorboard", "history.parquet"):
+        delete_tree(self.checkpoints_uri)
+        for name in (CARD_NAME, WEIGHTS_NAME, SIGNATURE_NAME, "tensorboard", "history.parquet"):
             delete_tree(join_uri(self.uri, name))
 
     def conclude(self) -> None:
         """Delete the checkpoints: the bundle stands."""
-        delete_tree(self.state_uri)
+        delete_tree(self.checkpoints_uri)

@@ -95,7 +95,7 @@ def test_kinds_are_learned_by_two_workers_everything_is_written_and_nothing_is_d
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     assert history[card.metrics["epoch"] - 1]["val_recall_at_1"] == max(e["val_recall_at_1"] for e in history)
     assert list((output / "tensorboard").iterdir())
-    assert not (output / "_state").exists()
+    assert not (output / "_state" / "train").exists()
     assert json.loads((output / "run.json").read_text())["model_id"] == card.model_id
     assert_the_bundle_knows_new_pictures(str(output))
 

@@ -92,7 +92,7 @@ def test_a_learnable_task_is_learned_and_everything_is_written(one_worker, datas
     assert history[card.metrics["epoch"] - 1]["val_accuracy"] == max(e["val_accuracy"] for e in history)
     assert {"val_recall_COVID", "val_auroc", "seconds"} <= history[0].keys()
     assert list((one_worker / "tensorboard").iterdir())
-    assert not (one_worker / "_state").exists()
+    assert not (one_worker / "_state" / "train").exists()
     assert json.loads((one_worker / "run.json").read_text())["model_id"] == card.model_id
     test_rows = [row for row in read_table(dataset).to_pylist() if row["split"] == "test"]
     pixels = np.stack([np.asarray(Image.open(row["uri"])) for row in test_rows])

@@ -31,7 +31,7 @@ def test_an_empty_folder_is_claimed_and_the_same_command_goes_on(uri):
     assert output(uri).claim(overwrite=False) is None
     leave_checkpoint(uri)
     assert output(uri, num_workers=2, feed="stream", debug=True).claim(overwrite=False) is None
-    assert exists(join_uri(uri, "_state"))
+    assert exists(join_uri(uri, "_state", "train"))
 
 
 def test_a_command_that_left_nothing_stands_in_nobodys_way(uri):
@@ -49,7 +49,7 @@ def test_another_training_is_refused_until_it_is_overwritten(uri, options, diffe
     with pytest.raises(ResumeError, match=f"holds a training with {difference}; --overwrite starts over"):
         output(uri, **options).claim(overwrite=False)
     assert output(uri, **options).claim(overwrite=True) is None
-    assert not exists(join_uri(uri, "_state"))
+    assert not exists(join_uri(uri, "_state", "train"))
 
 
 def test_a_finished_training_gives_its_card_and_keeps_no_state(uri):
@@ -58,8 +58,19 @@ def test_a_finished_training_gives_its_card_and_keeps_no_state(uri):
     leave_checkpoint(uri)
     card = leave_bundle(uri)
     mine.conclude()
-    assert not exists(join_uri(uri, "_state"))
+    assert not exists(join_uri(uri, "_state", "train"))
     assert mine.claim(overwrite=False).model_id == card.model_id
+
+
+def test_the_state_of_a_scoring_job_in_the_same_folder_stays(uri):
+    marks = join_uri(uri, "_state", "masks", "job.json")
+    write_bytes(marks, b"{}")
+    mine = output(uri)
+    assert mine.claim(overwrite=False) is None
+    leave_checkpoint(uri)
+    assert mine.claim(overwrite=True) is None
+    mine.conclude()
+    assert exists(marks)
 
 
 def test_a_bundle_that_no_training_left_is_not_written_over(uri):
