@@ -104,6 +104,8 @@ class TrainSegmenterConfig(TrainingJobConfig):
                 "uncertainty_quantile and uncertain choose among a teacher's masks; name them by --masks-uri"
             )
         require(0 < self.uncertainty_quantile <= 1, "uncertainty_quantile", self.uncertainty_quantile, "in (0, 1]")
+        if self.uncertain != "drop" and self.uncertainty_quantile == 1:
+            raise ConfigError(f"uncertain {self.uncertain} changes nothing without --uncertainty-quantile below 1")
         require(self.steps >= 0, "steps", self.steps, ">= 0")
         for name in ("weight_decay", "gradient_clip", "rotate", "stretch", "brightness", "contrast", "gamma", "shade"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")

@@ -57,7 +57,7 @@ def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
     refuse_duplicates(dataset, config.dataset_uri, "prepare the dataset again")
     of_split = dataset if config.split == "all" else dataset.filter(pc.equal(dataset["split"], config.split))
     with_truth = of_split.filter(pc.is_valid(of_split["mask_uri"]))
-    masks = read_masks(config.predictions_uri, with_truth["image_id"])
+    masks = read_masks(config.predictions_uri, with_truth)
     images = asked_for(with_truth, masks)
     joined = join_masks(images, masks)
     require_segmented(joined, config)
@@ -97,18 +97,7 @@ def join_masks(images: pa.Table, masks: pa.Table) -> pa.Table:
     Args:
         images: rows of `schema.DATASET` with a `mask_uri`, each `image_id` once.
         masks: rows of `read_masks`, each `image_id` once.
-
-    Raises:
-        DatasetError: if a row with status `ok` has no mask.
     """
-    parts = ("mask_height", "mask_width", "mask_counts")
-    whole = pc.and_(pc.and_(*(pc.is_valid(masks[name]) for name in parts[:2])), pc.is_valid(masks[parts[2]]))
-    hollow = masks.filter(pc.and_(pc.equal(masks["status"], "ok"), pc.invert(whole)))
-    if hollow.num_rows:
-        raise DatasetError(
-            f"{hollow.num_rows} rows of masks have status ok but no mask, first {hollow['image_id'][0].as_py()!r};"
-            " segment these images again"
-        )
     truth = images.select(["image_id", "uri", "label", "mask_uri"])
     joined = truth.join(masks, keys="image_id", join_type="left outer").sort_by("image_id")
     position = joined.column_names.index("status")
@@ -159,7 +148,7 @@ def _judgement(row: dict[str, Any], truth: DecodedImage | None, config: Evaluate
         return {"status": row["status"], "error_kind": row["error_kind"]}
     if truth.pixels is None:
         return {"status": TRUTH_UNREADABLE, "error_kind": truth.error_kind}
-    predicted, true = masks_of(row, truth.pixels)
+    predicted, true = masks_of(row, truth)
     spacing = None if config.pixel_spacing_mm is None else (config.pixel_spacing_mm, config.pixel_spacing_mm)
     agreement = mask_agreement(predicted, true, tolerance=config.tolerance, spacing=spacing)
     return {
@@ -215,7 +204,7 @@ def compare(images: pa.Table, rows: pa.Table, config: EvaluateSegmenterConfig) -
     others = []
     for uri in config.compare_uris:
         one = replace(config, predictions_uri=uri, compare_uris=())
-        joined = join_masks(images, read_masks(uri, images["image_id"]))
+        joined = join_masks(images, read_masks(uri, images))
         require_segmented(joined, one)
         others.append(judge(joined, one))
     tables = [rows, *others]

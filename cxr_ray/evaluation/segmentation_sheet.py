@@ -67,7 +67,7 @@ def draw_panels(joined: pa.Table, rows: pa.Table) -> list[Panel]:
         for row, figure, radiograph, truth in zip(chosen.to_pylist(), figures, radiographs, truths, strict=True):
             if truth.pixels is None:
                 continue
-            pixels = overlay(radiograph.pixels, *masks_of(row, truth.pixels))
+            pixels = overlay(radiograph.pixels, *masks_of(row, truth))
             panels.append(Panel(kind=kind, pixels=pixels, error_kind=radiograph.error_kind, **figure))
     return panels
 

@@ -19,7 +19,7 @@ from cxr_ray.scoring.mask_columns import mask_columns
 from cxr_ray.scoring.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 
 FORWARD_BATCH = {"cpu": 8, "cuda": 64}
-"""Images that the networks see at once: what suits the caches of a CPU, or fills a GPU."""
+"""Images that the networks see at once where no batch size is asked for: what suits the caches of a CPU, or fills a GPU."""
 
 
 class StudentStage:
@@ -52,7 +52,7 @@ class StudentStage:
             images: list[np.ndarray | None] = [None] * len(with_pixels)
             if self._config.save_overlays:
                 images = list(images_of(batch, OVERLAY_IMAGE))
-            size = FORWARD_BATCH[self.segmenter.device.type]
+            size = self._config.batch_size or FORWARD_BATCH[self.segmenter.device.type]
             for part in (slice(start, start + size) for start in range(0, len(with_pixels), size)):
                 self._segment(with_pixels[part], pixels[part], images[part])
         provenance = self._provenance | {"scored_at": datetime.now(UTC)}

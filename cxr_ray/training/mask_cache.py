@@ -8,8 +8,9 @@ import ray
 from PIL import Image
 
 from cxr_ray.errors import DatasetError, StorageError
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.decode import DecodedImage, DecodeLimits
 from cxr_ray.imaging.load import load_images
+from cxr_ray.imaging.mask_picture import mask_of_picture
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.imaging.resize import resize_image
 from cxr_ray.training.cached_feed import IMAGES_PER_PART, kept_here
@@ -51,8 +52,9 @@ def load_masked_images(rows: pa.Table, image_size: int) -> np.ndarray:
     """
     planes = np.empty((rows.num_rows, 2, image_size, image_size), np.uint8)
     ids = rows["image_id"].to_pylist()
-    for position, pixels in enumerate(_pictures(rows["uri"].to_pylist(), ids, "image", image_size)):
-        planes[position, 0] = resize_image(pixels, image_size)
+    for position, image in enumerate(_pictures(rows["uri"].to_pylist(), ids, "image", image_size)):
+        assert image.pixels is not None  # noqa: S101 - for the type checker
+        planes[position, 0] = resize_image(image.pixels, image_size)
     for position, mask in enumerate(_masks(rows, ids)):
         planes[position, 1] = np.asarray(
             Image.fromarray(mask).resize(
@@ -65,8 +67,8 @@ def load_masked_images(rows: pa.Table, image_size: int) -> np.ndarray:
 def _masks(rows: pa.Table, ids: list[str]) -> Iterator[np.ndarray]:
     """Masks uint8 [h, w] of 0 and 255, each of its own size."""
     if rows["mask_uri"].null_count == 0:
-        pictures = _pictures(rows["mask_uri"].to_pylist(), ids, "mask", None)
-        yield from (np.where(pixels > 0, 255, 0).astype(np.uint8) for pixels in pictures)
+        pictures = _pictures(rows["mask_uri"].to_pylist(), ids, "mask")
+        yield from (mask_of_picture(picture).astype(np.uint8) * 255 for picture in pictures)
         return
     columns = (rows[name].to_pylist() for name in ("mask_counts", "mask_height", "mask_width"))
     for image_id, *stored in zip(ids, *columns, strict=True):
@@ -76,10 +78,10 @@ def _masks(rows: pa.Table, ids: list[str]) -> Iterator[np.ndarray]:
             raise DatasetError(f"cannot train on {image_id}: its mask: {error}; segment it again") from error
 
 
-def _pictures(uris: list[str], ids: list[str], what: str, wanted_size: int | None) -> Iterator[np.ndarray]:
-    """Pixels uint8 [h, w] at these URIs, one after the other: all at once they might not fit."""
-    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_size=wanted_size)
+def _pictures(uris: list[str], ids: list[str], what: str, *wanted_sizes: int) -> Iterator[DecodedImage]:
+    """What is at these URIs, one after the other: all at once they might not fit. All have pixels."""
+    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_sizes=wanted_sizes)
     for image_id, image in zip(ids, images, strict=True):
         if image.decoded.pixels is None:
             raise DatasetError(f"cannot train on {image_id}: its {what}: {image.decoded.error}; mend or drop it")
-        yield image.decoded.pixels
+        yield image.decoded

@@ -6,8 +6,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxr_ray.archive.datasets import dataset_fingerprint
+from cxr_ray.archive.fetch import fetch_objects
 from cxr_ray.errors import DatasetError
 from cxr_ray.evaluation.masks_table import read_masks
+from cxr_ray.imaging.load import OBJECTS_AT_ONCE
 
 UNCERTAIN_WEIGHT = 0.25
 """Of the loss of a mask above the quantile that is weighed down."""
@@ -45,7 +47,7 @@ def teacher_masks(dataset: pa.Table, masks_uri: str, *, quantile: float, uncerta
         DatasetError: if there is no mask for any image, or a quantile is asked for and the teacher does not say how
             sure it is.
     """
-    masks = read_masks(masks_uri, dataset["image_id"])
+    masks = read_masks(masks_uri, dataset)
     masks = masks.filter(pc.equal(masks["status"], "ok"))  # where a teacher found nothing it most often failed
     unsure = pc.coalesce(masks["uncertainty"], pc.subtract(1.0, masks["iou_prediction"])).cast(pa.float64())
     names = ["image_id", "mask_counts", "mask_height", "mask_width"]
@@ -67,7 +69,26 @@ def teacher_masks(dataset: pa.Table, masks_uri: str, *, quantile: float, uncerta
 
 
 def masks_fingerprint(rows: pa.Table) -> str:
-    """16 hex digits that depend on content, split and mask of every row; a picture of a mask is known by its name."""
-    columns = (rows[name].to_pylist() for name in ("image_id", *MASK_COLUMNS))
-    lines = sorted("\x1f".join(map(str, row)) for row in zip(*columns, strict=True))
+    """16 hex digits that depend on content, split and mask of every row. Reads every picture of a mask.
+
+    Raises:
+        DatasetError: if one cannot be read.
+    """
+    columns = [rows[name].to_pylist() for name in ("image_id", *MASK_COLUMNS[1:])]
+    lines = sorted("\x1f".join(map(str, row)) for row in zip(_picture_hashes(rows), *columns, strict=True))
     return hashlib.sha256("\n".join([dataset_fingerprint(rows), *lines]).encode()).hexdigest()[:16]
+
+
+def _picture_hashes(rows: pa.Table) -> list[str | None]:
+    """SHA-256 of each row's picture of a mask, wherever it lies; None where it has none."""
+    if rows["mask_uri"].null_count:
+        return [None] * rows.num_rows
+    uris, ids = rows["mask_uri"].to_pylist(), rows["image_id"].to_pylist()
+    hashes: list[str | None] = []
+    for start in range(0, len(uris), OBJECTS_AT_ONCE):
+        fetched = fetch_objects(uris[start : start + OBJECTS_AT_ONCE])
+        for image_id, one in zip(ids[start : start + OBJECTS_AT_ONCE], fetched, strict=True):
+            if one.data is None:
+                raise DatasetError(f"cannot train on {image_id}: its mask: {one.error}; mend or drop it")
+            hashes.append(hashlib.sha256(one.data).hexdigest())
+    return hashes

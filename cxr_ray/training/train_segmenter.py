@@ -47,7 +47,7 @@ def train_segmenter(config: TrainSegmenterConfig) -> StudentCard:
         masks_uri=absolute_uri(config.masks_uri) if config.masks_uri else None,
     )
     masked = masked_rows(config)
-    rows = {split: rows_of_split(masked, split) for split in ("train", "val")}
+    rows = {split: masked_rows_of(masked, split) for split in ("train", "val")}
     check_sizes(rows, config)
     fingerprint = masks_fingerprint(masked)
     output = TrainingOutput(config.output_uri, TrainingSignature.of(config, fingerprint))
@@ -69,8 +69,22 @@ def masked_rows(config: TrainSegmenterConfig) -> pa.Table:
     return teacher_masks(dataset, config.masks_uri, quantile=quantile, uncertain=uncertain)
 
 
+def masked_rows_of(masked: pa.Table, split: str) -> pa.Table:
+    """Those of one split.
+
+    Raises:
+        DatasetError: if there are none.
+    """
+    if split not in masked["split"].to_pylist():
+        raise DatasetError(
+            f"no {split} image of the dataset has a mask to learn; mask more of them, or draw the splits again by "
+            "prepare_dataset.py --split"
+        )
+    return rows_of_split(masked, split)
+
+
 def check_sizes(rows: dict[str, pa.Table], config: TrainSegmenterConfig) -> None:
-    """Every step needs a full batch on each worker, the validation an image.
+    """Every step needs a full batch on each worker.
 
     Raises:
         DatasetError: naming the split.

@@ -389,7 +389,8 @@ def as_scores(config, tmp_path, statuses):
         mask_status = statuses.get(row["image_id"], None if row["status"] == "error" else row["status"])
         if mask_status == "skipped":
             row |= {"mask_height": None, "mask_width": None, "mask_counts": None}
-        row |= {"mask_status": mask_status, "mask_model_id": "dynunet-1", "mask_preprocessing_id": "p"}
+        of_mask = {"mask_model_id": "dynunet-1", "mask_preprocessing_id": "p"}
+        row.update({"mask_status": mask_status}, **(of_mask if mask_status in ("ok", "empty") else {}))
         row["status"] = "error" if row["status"] == "error" else "ok"
     schema = pa.schema([*MASKS, *CASCADE_FIELDS])
     write_table(pa.Table.from_pylist(rows, schema=schema), str(tmp_path / "cascade/scores/0.parquet"))

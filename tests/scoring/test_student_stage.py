@@ -88,9 +88,18 @@ def test_files_beside_the_rows(student, loaded, tmp_path):
     names = {f"{row['image_id']}.png" for row in rows if row["status"] != "error"}
     for folder in ("overlays", "uncertainty"):
         assert {path.name for path in (tmp_path / folder).iterdir()} == names
-    with Image.open(tmp_path / "uncertainty" / "a.png.png") as picture:
-        assert picture.size == (32, 32)
-        assert np.asarray(picture).max() <= 65535
+    entropy = pixel_entropy(Segmenter(student, device="cpu", precision="fp32").predict(pixels_of(loaded, FRAME)[0]))
+    with Image.open(tmp_path / "uncertainty" / f"{rows[0]['image_id']}.png") as picture:
+        shades = np.asarray(picture).astype(float) / 65535
+    np.testing.assert_allclose(shades, entropy[0] / math.log(2), atol=1e-4)
+
+
+def test_the_networks_see_as_many_images_at_once_as_is_asked_for(student, loaded, tmp_path, monkeypatch):
+    stage, seen = stage_of(student, tmp_path, batch_size=3), []
+    predict = stage.segmenter.predict
+    monkeypatch.setattr(stage.segmenter, "predict", lambda pixels: (seen.append(len(pixels)), predict(pixels))[1])
+    stage(loaded)
+    assert seen == [3, 1]
 
 
 def test_figures_of_each_lung():

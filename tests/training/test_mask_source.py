@@ -1,5 +1,7 @@
 """Which masks are learned: those of the dataset, or a teacher's that are sure enough."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -103,6 +105,38 @@ def test_another_mask_is_another_training(dataset, tmp_path):
     )
     assert masks_fingerprint(rows) == masks_fingerprint(rows.take(list(range(COUNT))[::-1]))
     assert masks_fingerprint(rows) != masks_fingerprint(changed) != masks_fingerprint(true_masks(dataset))
+
+
+def test_a_picture_of_a_mask_is_known_by_its_content(dataset, tmp_path):
+    before = masks_fingerprint(true_masks(dataset))
+    (tmp_path / "elsewhere").mkdir()
+    for path in tmp_path.glob("mask-*"):
+        shutil.copy(path, tmp_path / "elsewhere")
+    moved = [uri and uri.replace("mask-", "elsewhere/mask-") for uri in dataset["mask_uri"].to_pylist()]
+    at = dataset.column_names.index("mask_uri")
+    assert masks_fingerprint(true_masks(dataset.set_column(at, "mask_uri", pa.array(moved)))) == before
+    Image.fromarray(square(7)).save(tmp_path / "mask-0.png")
+    assert masks_fingerprint(true_masks(dataset)) != before
+    (tmp_path / "mask-0.png").unlink()
+    with pytest.raises(DatasetError, match=r"cannot train on 0\.png: its mask"):
+        masks_fingerprint(true_masks(dataset))
+
+
+def test_masks_of_files_that_were_replaced_since_are_refused(dataset, tmp_path):
+    contents = [f"{i}" for i in range(COUNT)]
+    at = dataset.column_names.index("content_sha256")
+    dataset = dataset.set_column(at, "content_sha256", pa.array(contents))
+    same = teacher(tmp_path / "same", content_sha256=contents)
+    assert teacher_masks(dataset, same, quantile=1.0, uncertain="drop").num_rows == COUNT
+    replaced = teacher(tmp_path / "replaced", content_sha256=[*contents[:5], "x", "y", None])
+    with pytest.raises(DatasetError, match=r"segmented other files than 2 of the dataset's images, first '5\.png'"):
+        teacher_masks(dataset, replaced, quantile=1.0, uncertain="drop")
+
+
+def test_a_row_without_its_mask_is_refused(dataset, tmp_path):
+    uri = teacher(tmp_path, mask_counts=[None, *(encode_mask(square(i)) for i in range(1, COUNT))])
+    with pytest.raises(DatasetError, match=r"1 rows of masks have status ok but no mask, first '0\.png'"):
+        teacher_masks(dataset, uri, quantile=1.0, uncertain="drop")
 
 
 def test_an_image_or_mask_that_cannot_be_read_is_named(dataset, tmp_path):

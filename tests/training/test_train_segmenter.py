@@ -56,7 +56,7 @@ def test_lungs_are_learned_and_everything_is_written(student, dataset, capsys):
     card = read_card(str(student), StudentCard)
     assert (card.members, card.image_size, card.metrics["epoch"]) == (2, 64, 6)
     assert {path.name for path in student.iterdir()} >= {"model.safetensors", "model.json", "run.json", "tensorboard"}
-    assert not (student / "_state").exists()
+    assert not (student / "_state" / "train").exists()
     train_segmenter(config_of(dataset, student))
     assert "was trained by this command before" in capsys.readouterr().out
     with pytest.raises(ResumeError, match="holds a training with cycles 2, not 3"):
@@ -96,6 +96,11 @@ def test_a_dataset_without_masks_is_refused_before_anything_starts(dataset, tmp_
     pq.write_table(bare.set_column(position, "mask_uri", pa.nulls(bare.num_rows, pa.string())), tmp_path / "d.parquet")
     with pytest.raises(DatasetError, match="names no mask"):
         train_segmenter(config_of(str(tmp_path / "d.parquet"), tmp_path / "out"))
+    is_val = pc.equal(bare["split"], "val")
+    none_to_watch = pc.if_else(is_val, pa.scalar(None, pa.string()), bare["mask_uri"])
+    pq.write_table(bare.set_column(position, "mask_uri", none_to_watch), tmp_path / "d.parquet")
+    with pytest.raises(DatasetError, match="no val image of the dataset has a mask to learn; mask more of them"):
+        train_segmenter(config_of(str(tmp_path / "d.parquet"), tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +112,7 @@ def test_a_dataset_without_masks_is_refused_before_anything_starts(dataset, tmp_
         ({"deep_supervision": 3}, "deep_supervision must be 0 to 2"),
         ({"filters": (8, 8)}, "filters must be three levels or more"),
         ({"steps": -1}, "steps must be >= 0"),
+        ({"masks_uri": "m", "uncertain": "downweight"}, "uncertain downweight changes nothing without"),
         ({"mirrored": 0.3}, r"mirrored must be 0, or in \[0.5, 1\]"),
         ({"bend": 0.2}, r"bend must be in \[0, 0.1\], so that nothing folds"),
     ],
