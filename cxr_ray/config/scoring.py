@@ -58,7 +58,7 @@ class ClassifyConfig(ArchiveJobConfig):
     """Score every image of an archive: one Parquet row each, broken files included."""
 
     model_uri: tuple[str, ...]
-    """One or more model bundles; several share download, decoding and transfer, and are averaged."""
+    """One or more model bundles; several share download and decoding, and are averaged."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -75,7 +75,8 @@ def _refuse_hollow_rows(masks: pa.Table) -> None:
 
 def _refuse_other_content(masks: pa.Table, images: pa.Table, folder: str) -> None:
     """Masks of files that have been replaced since, or of another archive whose names are the same."""
-    segmented = masks.select(["image_id", CONTENT]).rename_columns({CONTENT: "segmented"})
+    masks = masks.filter(pc.is_in(masks["status"], pa.array(["ok", "empty"])))
+    segmented = pa.table({"image_id": masks["image_id"], "segmented": masks[CONTENT].cast(pa.string())})
     both = images.select(["image_id", CONTENT]).join(segmented, keys="image_id", join_type="inner")
     others = both.filter(pc.not_equal(both[CONTENT], both["segmented"])).sort_by("image_id")
     if others.num_rows:

@@ -19,6 +19,8 @@ RASTER_PLUGINS: dict[str, type[PngImageFile] | type[JpegImageFile]] = {
 }
 LEAST_WANTED = 224
 """Pixels a side; smaller images are made of a JPEG decoded for this size, so that most models share one decoding."""
+DECODING = f"grey, of a JPEG's {2 * LEAST_WANTED} pixels or more"
+"""What the ids of preprocessings know of decoding: it changes with the pixels."""
 _END_MARKERS = {"png": b"IEND", "jpeg": b"\xff\xd9"}
 
 _EXIF_ORIENTATION = 0x0112

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, Validation
 from cxr_ray import __version__
 from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
 from cxr_ray.errors import BundleError, StorageError
+from cxr_ray.imaging.raster import DECODING
 from cxr_ray.imaging.resize import INTERPOLATIONS
 from cxr_ray.models.state_file import safetensors_of
 from cxr_ray.models.weights_cache import OtherWeightsError, fetch_weights
@@ -73,7 +74,7 @@ class ModelCard:
     @property
     def preprocessing_id(self) -> str:
         """12 hex digits that change with anything that changes the model's input pixels."""
-        recipe = json.dumps([self.image_size, self.mean, self.std, self.interpolation, "squash", "grey"])
+        recipe = json.dumps([self.image_size, self.mean, self.std, self.interpolation, "squash", DECODING])
         return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 

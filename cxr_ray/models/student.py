@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from cxr_ray.errors import BundleError
+from cxr_ray.imaging.raster import DECODING
 from cxr_ray.models.bundle import ModelCard
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class StudentCard(ModelCard):
     def preprocessing_id(self) -> str:
         """12 hex digits that change with anything that changes the model's input pixels."""
         views = [f"mirrored at {self.mirrored}"] if self.mirrored else []
-        recipe = json.dumps([self.image_size, self.interpolation, "squash", "grey", "standardised", *views])
+        recipe = json.dumps([self.image_size, self.interpolation, "squash", DECODING, "standardised", *views])
         return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 

@@ -55,7 +55,7 @@ def _preprocessing_id(config: ScoreConfig, cards: list[ModelCard], segmenter: Ch
 
 
 def _pipeline(config: ScoreConfig, cards: list[ModelCard], segmenter: ChosenSegmenter, run: Run) -> "ray.data.Dataset":
-    """The whole job, top to bottom: one download, one decoding, one actor for all models."""
+    """The whole job, top to bottom: one download, and one actor for all models."""
     from cxr_ray.scoring.cascade_stage import CascadeStage
 
     wanted = tuple(dict.fromkeys([*geometries(cards), *segmenter.geometries]))

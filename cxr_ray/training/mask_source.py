@@ -44,8 +44,8 @@ def teacher_masks(dataset: pa.Table, masks_uri: str, *, quantile: float, uncerta
         uncertain: `drop` or `downweight` them.
 
     Raises:
-        DatasetError: if there is no mask for any image, or a quantile is asked for and the teacher does not say how
-            sure it is.
+        DatasetError: if there is no mask for any image, a quantile is asked for and the teacher does not say how sure
+            it is, or its rows are not as `read_masks` wants them.
     """
     masks = read_masks(masks_uri, dataset)
     masks = masks.filter(pc.equal(masks["status"], "ok"))  # where a teacher found nothing it most often failed

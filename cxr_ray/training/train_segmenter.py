@@ -49,7 +49,7 @@ def train_segmenter(config: TrainSegmenterConfig) -> StudentCard:
     masked = masked_rows(config)
     rows = {split: masked_rows_of(masked, split) for split in ("train", "val")}
     check_sizes(rows, config)
-    fingerprint = masks_fingerprint(masked)
+    fingerprint = masks_fingerprint(pa.concat_tables(rows.values()))
     output = TrainingOutput(config.output_uri, TrainingSignature.of(config, fingerprint))
     if output.is_finished(overwrite=config.overwrite):
         card = read_card(config.output_uri, StudentCard)

@@ -12,6 +12,7 @@ from collections import Counter
 import numpy as np
 from PIL import Image
 
+from cxr_ray.imaging import raster
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
 from cxr_ray.imaging.limits import ErrorKind
 
@@ -91,6 +92,7 @@ def dicom_files(make_dicom, transcode, radiograph, ramp12):
 
 
 def decode_mutants(originals, seed, connection):
+    raster.LEAST_WANTED = 1  # of this process, so that small JPEGs are reduced as large ones are
     rng = random.Random(seed)
     outcomes = Counter()
     for data in originals:

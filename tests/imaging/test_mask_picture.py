@@ -31,6 +31,12 @@ def test_what_rings_around_a_jpeg_is_not(quality):
     assert (mask_of_picture(image) != disc()).sum() <= 5
 
 
+def test_lungs_of_two_shades_are_both_covered():
+    lungs = np.zeros((96, 96), np.uint8)
+    lungs[20:80, 10:40], lungs[20:80, 56:86] = 100, 255
+    assert (mask_of_picture(picture(lungs, "JPEG", quality=90)) != (lungs > 0)).sum() <= 10
+
+
 def test_a_black_jpeg_covers_nothing():
     assert not mask_of_picture(picture(np.zeros((16, 16), np.uint8), "JPEG")).any()
 

@@ -113,10 +113,11 @@ def test_tags_stay_where_the_pixels_of_a_dicom_file_are_refused(archive):
 
 
 def test_a_large_jpeg_reports_its_full_size(tmp_path):
-    Image.fromarray(np.full((700, 900), 90, np.uint8)).save(tmp_path / "large.jpg")
-    (table,) = load(pa.table({"image_id": ["j"], "uri": [str(tmp_path / "large.jpg")], "size_bytes": [None]}))
+    Image.fromarray(np.full((1400, 1800), 90, np.uint8)).save(tmp_path / "large.jpg")
+    block = pa.table({"image_id": ["j"], "uri": [str(tmp_path / "large.jpg")], "size_bytes": [None]})
+    (table,) = load(block, max_megapixels=3.0)
     (row,) = table.to_pylist()
-    assert (row["width"], row["height"], len(row["pixels_32_bilinear"])) == (900, 700, 32 * 32)
+    assert (row["width"], row["height"], len(row["pixels_32_bilinear"])) == (1800, 1400, 32 * 32)
 
 
 def test_many_images_come_in_tables_of_bounded_size(tmp_path):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from cxr_ray.archive.tables import write_table
+from cxr_ray.archive.tables import read_table, write_table
 from cxr_ray.errors import DatasetError
 from cxr_ray.imaging.mask_rle import encode_mask
 from cxr_ray.schema import DATASET, MASKS
@@ -131,6 +131,21 @@ def test_masks_of_files_that_were_replaced_since_are_refused(dataset, tmp_path):
     replaced = teacher(tmp_path / "replaced", content_sha256=[*contents[:5], "x", "y", None])
     with pytest.raises(DatasetError, match=r"segmented other files than 2 of the dataset's images, first '5\.png'"):
         teacher_masks(dataset, replaced, quantile=1.0, uncertain="drop")
+
+
+def test_what_was_broken_when_it_was_segmented_is_an_error_and_no_other_file(dataset, tmp_path):
+    contents = [f"{i}" for i in range(COUNT)]
+    dataset = dataset.set_column(dataset.column_names.index("content_sha256"), "content_sha256", pa.array(contents))
+    statuses = ["error", *["ok"] * (COUNT - 1)]
+    uri = teacher(tmp_path, content_sha256=["cut", *contents[1:]], status=statuses)
+    assert teacher_masks(dataset, uri, quantile=1.0, uncertain="drop").num_rows == COUNT - 1
+
+
+def test_masks_that_do_not_say_of_which_files_they_are(dataset, tmp_path):
+    masks = read_table(f"{teacher(tmp_path)}/masks")
+    at = masks.column_names.index("content_sha256")
+    write_table(masks.set_column(at, "content_sha256", pa.nulls(COUNT)), str(tmp_path / "other.parquet"))
+    assert teacher_masks(dataset, str(tmp_path / "other.parquet"), quantile=1.0, uncertain="drop").num_rows == COUNT
 
 
 def test_a_row_without_its_mask_is_refused(dataset, tmp_path):
