@@ -72,7 +72,7 @@ def decode_for_sizes(
         limits: likewise.
     """
     first = decode_image(data, limits=limits, wanted_size=wanted_sizes[0])
-    if first.format != "jpeg" or first.width is None or first.height is None:
+    if first.format != "jpeg" or first.pixels is None or first.width is None or first.height is None:
         return (first,) * len(wanted_sizes)
     reductions = [jpeg_reduction(first.width, first.height, size) for size in wanted_sizes]
     found = {reductions[0]: first}

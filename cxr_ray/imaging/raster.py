@@ -66,7 +66,7 @@ def decode_raster(
         width, height = image.size
         if wanted_size is not None:
             # Luma at 1/2, 1/4 or 1/8 scale straight from the DCT; for a PNG this does nothing.
-            image.draft("L", _least_sides(wanted_size))
+            image.draft("L", (least_side(wanted_size), least_side(wanted_size)))
         pixels = _grey(image)
         orientation = _orientation(image)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
@@ -78,13 +78,13 @@ def decode_raster(
 
 def jpeg_reduction(width: int, height: int, wanted_size: int) -> int:
     """By how much `decode_raster` reduces a JPEG of this many pixels: 1, 2, 4 or 8, as Pillow's `draft` has it."""
-    least, _ = _least_sides(wanted_size)
-    return next((reduction for reduction in (8, 4, 2) if min(width, height) // least >= reduction), 1)
+    most = min(width, height) // least_side(wanted_size)
+    return next((reduction for reduction in (8, 4, 2) if most >= reduction), 1)
 
 
-def _least_sides(wanted_size: int) -> tuple[int, int]:
-    least = 2 * max(wanted_size, LEAST_WANTED)
-    return least, least
+def least_side(wanted_size: int) -> int:
+    """Pixels that both sides of a reduced JPEG keep, where the image is to become `wanted_size` a side."""
+    return 2 * max(wanted_size, LEAST_WANTED)
 
 
 def scale_occupied_bits(samples: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, JpegImagePlugin
 
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
-from cxr_ray.imaging.raster import LEAST_WANTED, jpeg_reduction, scale_occupied_bits
+from cxr_ray.imaging.raster import jpeg_reduction, least_side, scale_occupied_bits
 
 
 def encode(image, pillow_name="PNG", **options):
@@ -173,8 +173,7 @@ def test_a_jpeg_is_reduced_while_both_sides_stay_twice_as_large(size, wanted, re
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 600))
 def test_the_reduction_is_foretold(width, height, wanted):
     with Image.open(io.BytesIO(encode(Image.new("L", (width, height)), "JPEG"))) as image:
-        least = 2 * max(wanted, LEAST_WANTED)
-        image.draft("L", (least, least))
+        image.draft("L", (least_side(wanted), least_side(wanted)))
         reduction = jpeg_reduction(width, height, wanted)
         assert image.size == (-(-width // reduction), -(-height // reduction))
 
