@@ -5,7 +5,7 @@ from cxr_ray.config import BenchmarkCascadeConfig, run_job
 
 def main(config: BenchmarkCascadeConfig) -> None:
     """Import late: Ray and torch take seconds, `--help` should not."""
-    from cxr_ray.scoring.benchmark_cascade import benchmark_cascade
+    from cxr_ray.benchmarks.benchmark_cascade import benchmark_cascade
 
     benchmark_cascade(config)
 

@@ -5,7 +5,7 @@ from cxr_ray.config import BenchmarkConfig, run_job
 
 def main(config: BenchmarkConfig) -> None:
     """Import late: Ray and torch take seconds, `--help` should not."""
-    from cxr_ray.scoring.benchmark_scoring import benchmark_scoring
+    from cxr_ray.benchmarks.benchmark_scoring import benchmark_scoring
 
     benchmark_scoring(config)
 

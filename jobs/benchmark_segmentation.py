@@ -5,7 +5,7 @@ from cxr_ray.config import BenchmarkSegmentationConfig, run_job
 
 def main(config: BenchmarkSegmentationConfig) -> None:
     """Import late: torch takes seconds, `--help` should not."""
-    from cxr_ray.scoring.benchmark_segmentation import benchmark_segmentation
+    from cxr_ray.benchmarks.benchmark_segmentation import benchmark_segmentation
 
     benchmark_segmentation(config)
 

@@ -5,7 +5,7 @@ from cxr_ray.config import BenchmarkTrainingConfig, run_job
 
 def main(config: BenchmarkTrainingConfig) -> None:
     """Import late: Ray and torch take seconds, `--help` should not."""
-    from cxr_ray.training.benchmark_training import benchmark_training
+    from cxr_ray.benchmarks.benchmark_training import benchmark_training
 
     benchmark_training(config)
 

@@ -2,7 +2,7 @@
 
 from cxr_ray.config.command_line import run_job
 from cxr_ray.config.demo import DemoConfig
-from cxr_ray.demo import run_demo
+from cxr_ray.phantoms.demo import run_demo
 
 if __name__ == "__main__":
     run_job(DemoConfig, run_demo)

@@ -5,7 +5,7 @@ from cxr_ray.config import FinetuneClipConfig, run_job
 
 def main(config: FinetuneClipConfig) -> None:
     """Import late: Ray and torch take seconds, `--help` should not."""
-    from cxr_ray.training.finetune_clip import finetune_clip
+    from cxr_ray.training.clip.finetune_clip import finetune_clip
 
     finetune_clip(config)
 

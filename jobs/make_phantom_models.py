@@ -5,7 +5,7 @@ from cxr_ray.config import PhantomModelsConfig, run_job
 
 def main(config: PhantomModelsConfig) -> None:
     """Import late: torch takes seconds, `--help` should not."""
-    from cxr_ray.training.make_phantom_models import make_phantom_models
+    from cxr_ray.phantoms.make_phantom_models import make_phantom_models
 
     make_phantom_models(config)
 

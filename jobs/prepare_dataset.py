@@ -5,7 +5,7 @@ from cxr_ray.config import PrepareConfig, run_job
 
 def main(config: PrepareConfig) -> None:
     """Import late: Ray takes a second, `--help` should not."""
-    from cxr_ray.training.prepare_dataset import prepare_dataset
+    from cxr_ray.preparation.prepare_dataset import prepare_dataset
 
     prepare_dataset(config)
 

@@ -7,8 +7,8 @@ from cxr_ray.config import TrainClassifierConfig, run_job
 
 def main(config: TrainClassifierConfig) -> None:
     """Import late: Ray and torch take seconds, `--help` should not."""
-    from cxr_ray.training.sweep import sweep_classifiers
-    from cxr_ray.training.train_classifier import train_classifier
+    from cxr_ray.training.classifier.sweep import sweep_classifiers
+    from cxr_ray.training.classifier.train_classifier import train_classifier
 
     sweep_classifiers(sys.argv[1:]) if config.sweep else train_classifier(config)
 

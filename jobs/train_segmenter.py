@@ -5,7 +5,7 @@ from cxr_ray.config import TrainSegmenterConfig, run_job
 
 def main(config: TrainSegmenterConfig) -> None:
     """Import late: Ray takes seconds, `--help` should not."""
-    from cxr_ray.training.train_segmenter import train_segmenter
+    from cxr_ray.training.segmenter.train_segmenter import train_segmenter
 
     train_segmenter(config)
 

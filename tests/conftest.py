@@ -8,6 +8,8 @@ import pytest
 
 from cxr_ray.archive.uris import open_filesystem
 
+pytest_plugins = ["tests.tiny_models"]
+
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:

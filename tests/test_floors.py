@@ -9,19 +9,27 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 FLOORS = {
     "cxr_ray": 0,
-    "cxr_ray.config": 0,
-    "cxr_ray.schema": 0,
     "cxr_ray.errors": 0,
-    "cxr_ray.archive": 1,
-    "cxr_ray.imaging": 2,
-    "cxr_ray.models": 3,
-    "cxr_ray.scoring": 4,
-    "cxr_ray.training": 4,
+    "cxr_ray.metrics": 0,
+    "cxr_ray.schema": 0,
+    "cxr_ray.cluster": 1,
+    "cxr_ray.config": 1,
+    "cxr_ray.archive": 2,
+    "cxr_ray.imaging": 3,
     "cxr_ray.evaluation": 4,
-    "cxr_ray.demo": 5,
-    "jobs": 5,
+    "cxr_ray.models": 4,
+    "cxr_ray.preparation": 4,
+    "cxr_ray.scoring": 5,
+    "cxr_ray.training": 5,
+    "cxr_ray.benchmarks": 6,
+    "cxr_ray.phantoms": 6,
+    "jobs": 7,
 }
-HOMES_OF_RAY = ("cxr_ray.scoring", "cxr_ray.training")
+HOMES_OF_RAY = tuple(
+    f"cxr_ray.{name}" for name in ("benchmarks", "cluster", "phantoms", "preparation", "scoring", "training")
+)
+APART = ("cxr_ray.scoring", "cxr_ray.training")
+"""Packages of one floor that do not know each other."""
 
 
 def module_name(path: Path) -> str:
@@ -59,6 +67,12 @@ def floor_of(module: str) -> int:
 def test_imports_point_down(module):
     ours = {name for name in IMPORTS[module] if name.split(".")[0] in ("cxr_ray", "jobs")}
     assert {name for name in ours if floor_of(name) > floor_of(module)} == set()
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith(APART)])
+def test_scoring_and_training_do_not_know_each_other(module):
+    others = tuple(package for package in APART if not module.startswith(package))
+    assert {name for name in IMPORTS[module] if name.startswith(others)} == set()
 
 
 def test_there_is_no_cycle():

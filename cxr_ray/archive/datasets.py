@@ -44,6 +44,18 @@ def rows_of_split(table: pa.Table, split: str) -> pa.Table:
     return rows
 
 
+def refuse_duplicates(table: pa.Table, uri: str, mend: str) -> None:
+    """Raise a DatasetError if an `image_id` stands in more than one row: it would be counted twice."""
+    counts = pc.value_counts(table["image_id"].combine_chunks())
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        first = repeated[0].as_py()
+        raise DatasetError(
+            f"image_id {first['values']!r} stands {first['counts']} times in {uri}"
+            f" ({len(repeated)} such images); {mend}"
+        )
+
+
 def dataset_fingerprint(table: pa.Table) -> str:
     """16 hex digits that depend on the content, label and split of every image, and on nothing else."""
     columns = (table[name].to_pylist() for name in ("content_sha256", "label", "split"))

@@ -7,13 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxr_ray.archive.datasets import read_dataset
+from cxr_ray.archive.datasets import read_dataset, refuse_duplicates
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_schema, read_table, write_table
 from cxr_ray.archive.uris import exists, join_uri, write_bytes
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.errors import DatasetError
-from cxr_ray.evaluation.classification_metrics import classification_metrics, report_text
 from cxr_ray.evaluation.figures import THEMES, confusion_matrix_png
 from cxr_ray.evaluation.provenance import describe
 from cxr_ray.evaluation.report import classifier_report_html
@@ -23,8 +22,8 @@ from cxr_ray.evaluation.truth_join import (
     class_names,
     join_truth,
     labelled_images,
-    refuse_duplicates,
 )
+from cxr_ray.metrics.classification import classification_metrics, report_text
 from cxr_ray.schema import PROVENANCE_FIELDS
 
 

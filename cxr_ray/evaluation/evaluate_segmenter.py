@@ -8,21 +8,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxr_ray.archive.datasets import read_dataset
+from cxr_ray.archive.datasets import read_dataset, refuse_duplicates
+from cxr_ray.archive.masks_table import SKIPPED, read_masks
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import join_uri, write_bytes
 from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.evaluation.evaluate_classifier import count_errors
-from cxr_ray.evaluation.masks_table import SKIPPED, read_masks
 from cxr_ray.evaluation.provenance import describe
-from cxr_ray.evaluation.risk_coverage import uncertainty_metrics
-from cxr_ray.evaluation.segmentation_metrics import METRICS, mask_agreement, report_text, summarise
 from cxr_ray.evaluation.segmentation_sheet import draw_panels, segmentation_report_html, sheet_png
 from cxr_ray.evaluation.true_masks import load_pictures, masks_of
-from cxr_ray.evaluation.truth_join import MISSING, refuse_duplicates
+from cxr_ray.evaluation.truth_join import MISSING
 from cxr_ray.imaging.decode import DecodedImage
+from cxr_ray.metrics.risk_coverage import uncertainty_metrics
+from cxr_ray.metrics.segmentation import METRICS, mask_agreement, report_text, summarise
 from cxr_ray.schema import PROVENANCE_FIELDS
 
 SEGMENTED = ("ok", "empty")  # the statuses of an image that has a mask, be it one of no pixel

@@ -11,10 +11,10 @@ from PIL import Image
 
 from cxr_ray.evaluation.figures import DOTS_PER_INCH, LIGHT, THEMES, Palette, risk_coverage_png
 from cxr_ray.evaluation.report import render_page
-from cxr_ray.evaluation.segmentation_metrics import METRICS, Mask
 from cxr_ray.evaluation.thumbnails import data_uri
 from cxr_ray.evaluation.true_masks import load_pictures, masks_of
 from cxr_ray.imaging.overlay import draw_contours
+from cxr_ray.metrics.segmentation import METRICS, Mask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

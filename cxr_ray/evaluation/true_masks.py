@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 
 from cxr_ray.errors import StorageError
-from cxr_ray.evaluation.segmentation_metrics import Mask
 from cxr_ray.imaging.decode import DecodedImage
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.load import load_images
 from cxr_ray.imaging.mask_picture import mask_of_picture
 from cxr_ray.imaging.mask_rle import decode_mask
+from cxr_ray.metrics.segmentation import Mask
 
 
 def masks_of(row: dict[str, Any], truth: DecodedImage) -> tuple[Mask, Mask]:

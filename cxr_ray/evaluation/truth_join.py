@@ -5,6 +5,7 @@ import functools
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cxr_ray.archive.datasets import refuse_duplicates
 from cxr_ray.errors import DatasetError
 from cxr_ray.schema import LABELS, PROVENANCE_FIELDS, probability_column
 
@@ -28,18 +29,6 @@ def labelled_images(dataset: pa.Table, split: str, uri: str) -> pa.Table:
         splits = ", ".join(_distinct(dataset["split"])) or "none"
         raise DatasetError(f"split {split!r} of {uri} has no labelled image; choose all or one of: {splits}")
     return labelled
-
-
-def refuse_duplicates(table: pa.Table, uri: str, mend: str) -> None:
-    """Raise a DatasetError if an `image_id` stands in more than one row: it would be counted twice."""
-    counts = pc.value_counts(table["image_id"].combine_chunks())
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(repeated):
-        first = repeated[0].as_py()
-        raise DatasetError(
-            f"image_id {first['values']!r} stands {first['counts']} times in {uri}"
-            f" ({len(repeated)} such images); {mend}"
-        )
 
 
 def class_names(predictions: pa.Table, images: pa.Table) -> dict[str, str]:

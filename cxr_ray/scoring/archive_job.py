@@ -14,20 +14,20 @@ from ray.actor import ActorHandle
 
 from cxr_ray.archive.run_record import new_run_id
 from cxr_ray.archive.uris import absolute_uri
+from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import ArchiveJobConfig
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.scoring.blocks import PlannedBlocks
-from cxr_ray.scoring.commit import write_committed
 from cxr_ray.scoring.input_manifest import manifest_of
-from cxr_ray.scoring.load_stage import Geometry, LoadStage
-from cxr_ray.scoring.outcome import conclude
-from cxr_ray.scoring.output_claim import JobSignature, check_claim, claim_output
-from cxr_ray.scoring.output_lock import output_lock
-from cxr_ray.scoring.output_state import OutputState, plan_blocks
+from cxr_ray.scoring.output.claim import JobSignature, check_claim, claim_output
+from cxr_ray.scoring.output.commit import write_committed
+from cxr_ray.scoring.output.lock import output_lock
+from cxr_ray.scoring.output.outcome import conclude
+from cxr_ray.scoring.output.state import OutputState, plan_blocks
 from cxr_ray.scoring.patient_secret import patient_secret
 from cxr_ray.scoring.pool import ScoringPool, plan_pool
 from cxr_ray.scoring.progress import shown_progress
-from cxr_ray.scoring.session import ray_session
+from cxr_ray.scoring.stages.load import Geometry, LoadStage
 
 log = logging.getLogger("cxr_ray")
 

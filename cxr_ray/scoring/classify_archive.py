@@ -10,9 +10,9 @@ from cxr_ray.config import ClassifyConfig
 from cxr_ray.errors import BundleError
 from cxr_ray.models.bundle import ModelCard, read_card
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
-from cxr_ray.scoring.load_stage import Geometry
-from cxr_ray.scoring.output_claim import JobSignature
-from cxr_ray.scoring.score_stage import ScoreStage, joint_model_id
+from cxr_ray.scoring.output.claim import JobSignature
+from cxr_ray.scoring.stages.classify import ScoreStage, joint_model_id
+from cxr_ray.scoring.stages.load import Geometry
 
 
 def classify_archive(config: ClassifyConfig) -> dict[str, int]:

@@ -8,7 +8,7 @@ from cxr_ray.archive.manifest import write_manifest
 from cxr_ray.archive.tables import iter_batches, read_schema
 from cxr_ray.archive.uris import open_filesystem
 from cxr_ray.errors import ConfigError, StorageError
-from cxr_ray.scoring.output_state import check_unique
+from cxr_ray.scoring.output.state import check_unique
 
 log = logging.getLogger("cxr_ray")
 

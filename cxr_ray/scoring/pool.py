@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cxr_ray.cluster.nodes import NodeRoom, alive_nodes
 from cxr_ray.errors import ClusterError
 
 THREADS_PER_CPU_ACTOR = 8
@@ -37,22 +38,7 @@ def plan_pool(device: str, num_actors: int | None, actors_per_group: int = 1) ->
     Raises:
         ClusterError: if what is asked for exceeds the cluster, which would otherwise wait for ever.
     """
-    import ray
-
-    nodes = [
-        NodeRoom(cpus=node["Resources"].get("CPU", 0.0), gpus=int(node["Resources"].get("GPU", 0)))
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
-    return fit_pool(nodes, device, num_actors, actors_per_group)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NodeRoom:
-    """What one node offers. A task or actor must fit on one node, whatever the cluster's sum is."""
-
-    cpus: float
-    gpus: int = 0
+    return fit_pool(alive_nodes(), device, num_actors, actors_per_group)
 
 
 def fit_pool(nodes: Sequence[NodeRoom], device: str, num_actors: int | None, actors_per_group: int = 1) -> ScoringPool:

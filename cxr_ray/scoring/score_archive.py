@@ -13,9 +13,9 @@ from cxr_ray.errors import ConfigError
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
 from cxr_ray.scoring.classify_archive import classifier_arguments, geometries, read_cards
-from cxr_ray.scoring.output_claim import JobSignature
-from cxr_ray.scoring.score_stage import joint_model_id
+from cxr_ray.scoring.output.claim import JobSignature
 from cxr_ray.scoring.segment_archive import STUDENTS_PER_GROUP, ChosenSegmenter, by_student, with_absolute_uris
+from cxr_ray.scoring.stages.classify import joint_model_id
 
 
 def score_archive(config: ScoreConfig) -> dict[str, int]:
@@ -56,7 +56,7 @@ def _preprocessing_id(config: ScoreConfig, cards: list[ModelCard], segmenter: Ch
 
 def _pipeline(config: ScoreConfig, cards: list[ModelCard], segmenter: ChosenSegmenter, run: Run) -> "ray.data.Dataset":
     """The whole job, top to bottom: one download, and one actor for all models."""
-    from cxr_ray.scoring.cascade_stage import CascadeStage
+    from cxr_ray.scoring.stages.cascade import CascadeStage
 
     wanted = tuple(dict.fromkeys([*geometries(cards), *segmenter.geometries]))
     _, segment = segmenter.stage(run)

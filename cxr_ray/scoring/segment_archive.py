@@ -17,10 +17,10 @@ from cxr_ray.models.clip_weights import clip_weights_uri
 from cxr_ray.models.student import StudentCard
 from cxr_ray.models.weights_cache import weights_sha256
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
-from cxr_ray.scoring.load_stage import Geometry
-from cxr_ray.scoring.output_claim import JobSignature
-from cxr_ray.scoring.output_state import OutputState, file_names
-from cxr_ray.scoring.segment_outputs import OVERLAY_IMAGE
+from cxr_ray.scoring.output.claim import JobSignature
+from cxr_ray.scoring.output.state import OutputState, file_names
+from cxr_ray.scoring.stages.load import Geometry
+from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE
 
 log = logging.getLogger("cxr_ray")
 
@@ -112,11 +112,11 @@ def by_text(config: SegmentConfig) -> ChosenSegmenter:
     }
 
     def stage(run: Run) -> tuple[type, dict[str, object]]:
-        from cxr_ray.scoring.segment_stage import SegmentStage
+        from cxr_ray.scoring.stages.segment_by_text import SegmentStage
 
         return SegmentStage, {"hashes": hashes} | stage_arguments(config, run, provenance)
 
-    from cxr_ray.scoring.segment_stage import CLIP_FRAME, SAM_IMAGE
+    from cxr_ray.scoring.stages.segment_by_text import CLIP_FRAME, SAM_IMAGE
 
     return ChosenSegmenter(
         **provenance, geometries=(CLIP_FRAME, SAM_IMAGE), batch_size=16, batch_size_on_cpu=2, stage=stage
@@ -138,7 +138,7 @@ def by_student(config: SegmentConfig) -> ChosenSegmenter:
     }
 
     def stage(run: Run) -> tuple[type, dict[str, object]]:
-        from cxr_ray.scoring.student_stage import StudentStage
+        from cxr_ray.scoring.stages.segment_by_student import StudentStage
 
         return StudentStage, stage_arguments(config, run, provenance)
 

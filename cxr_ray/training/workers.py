@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 
-import ray
 from ray.train import ScalingConfig
 
+from cxr_ray.cluster.nodes import NodeRoom, alive_nodes
 from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import ClusterError
-from cxr_ray.scoring.pool import NodeRoom
 
 
 def scaling_of(config: TrainingJobConfig, *, shares_cpus: bool) -> tuple[ScalingConfig, int]:
@@ -38,15 +37,6 @@ def scaling_of(config: TrainingJobConfig, *, shares_cpus: bool) -> tuple[Scaling
         ),
         cpus,
     )
-
-
-def alive_nodes() -> list[NodeRoom]:
-    """What each node of the cluster offers."""
-    return [
-        NodeRoom(cpus=node["Resources"].get("CPU", 0.0), gpus=int(node["Resources"].get("GPU", 0)))
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
 
 
 def cpus_per_worker(nodes: Sequence[NodeRoom], workers: int, *, use_gpu: bool, least: int) -> int:

@@ -15,7 +15,6 @@ from cxr_ray.archive.tables import write_table
 from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
 from cxr_ray.errors import ConfigError, DatasetError, StorageError
 from cxr_ray.evaluation.evaluate_segmenter import evaluate_segmenter
-from cxr_ray.evaluation.segmentation_metrics import METRICS
 from cxr_ray.evaluation.segmentation_sheet import (
     PANEL_SIDE,
     PREDICTED_COLOUR,
@@ -26,6 +25,7 @@ from cxr_ray.evaluation.segmentation_sheet import (
     sheet_png,
 )
 from cxr_ray.imaging.mask_rle import encode_mask
+from cxr_ray.metrics.segmentation import METRICS
 from cxr_ray.schema import CASCADE_FIELDS, DATASET, DICOM_FIELDS, IMAGE_FIELDS, PROVENANCE_FIELDS
 
 MASKS = pa.schema(

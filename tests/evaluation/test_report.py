@@ -3,9 +3,9 @@ import re
 import numpy as np
 import pytest
 
-from cxr_ray.evaluation.classification_metrics import classification_metrics
 from cxr_ray.evaluation.report import classifier_report_html
 from cxr_ray.evaluation.thumbnails import ScoredImage
+from cxr_ray.metrics.classification import classification_metrics
 
 FIGURES = {"light": b"light", "dark": b"dark"}
 PROVENANCE = {

@@ -1,7 +1,8 @@
 import pytest
 
+from cxr_ray.archive.datasets import refuse_duplicates
 from cxr_ray.errors import DatasetError
-from cxr_ray.evaluation.truth_join import class_names, join_truth, labelled_images, refuse_duplicates
+from cxr_ray.evaluation.truth_join import class_names, join_truth, labelled_images
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cxr_ray.imaging.fingerprint import perceptual_hash
-from cxr_ray.imaging.phantom import PHANTOM_LABELS, draw_phantom
+from cxr_ray.phantoms.phantom import PHANTOM_LABELS, draw_phantom
 
 COPIES_WITHIN, STRANGERS_BEYOND = 18, 36
 

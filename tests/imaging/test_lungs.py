@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cxr_ray.imaging.lungs import centroid_xy, lung_pair, rim_length
-from cxr_ray.imaging.phantom import draw_phantom
 from cxr_ray.models.coarse_mask import largest_components
+from cxr_ray.phantoms.phantom import draw_phantom
 
 
 def components_of(mask, keep=2):

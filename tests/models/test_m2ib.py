@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from cxr_ray.benchmarks.plain_saliency import plain_saliency
 from cxr_ray.errors import ConfigError
 from cxr_ray.models.biomedclip import BiomedClip, BiomedClipConfig
 from cxr_ray.models.m2ib import M2ib, noise_generator
-from cxr_ray.models.plain_m2ib import plain_saliency
 
 TINY = BiomedClipConfig(
     vision_hidden=64,

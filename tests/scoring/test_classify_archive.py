@@ -20,9 +20,9 @@ from cxr_ray.archive.manifest import index_archive
 from cxr_ray.archive.tables import read_table
 from cxr_ray.config import ClassifyConfig, IndexConfig
 from cxr_ray.errors import BundleError, ClusterError, GateError, ResumeError, StorageError
-from cxr_ray.imaging.phantom_archive import write_phantom_archive
 from cxr_ray.models.backbones import build_backbone
 from cxr_ray.models.bundle import save_bundle
+from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import LABELS
 from cxr_ray.scoring.archive_job import default_block_rows
 from cxr_ray.scoring.classify_archive import classify_archive

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxr_ray.cluster.nodes import NodeRoom
 from cxr_ray.errors import ClusterError
-from cxr_ray.scoring.pool import NodeRoom, fit_pool
+from cxr_ray.scoring.pool import fit_pool
 
 NODES = st.lists(
     st.builds(NodeRoom, cpus=st.integers(0, 96).map(float), gpus=st.integers(0, 8)), min_size=1, max_size=6

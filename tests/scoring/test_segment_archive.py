@@ -10,7 +10,7 @@ from PIL import Image
 from cxr_ray.config import SegmentConfig
 from cxr_ray.errors import ResumeError, StorageError
 from cxr_ray.imaging.mask_rle import decode_mask
-from cxr_ray.imaging.phantom_archive import write_phantom_archive
+from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import MASKS
 from cxr_ray.scoring.segment_archive import preprocessing_id, segment_archive, warn_of_files_too_late
 

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxr_ray.cluster.nodes import NodeRoom
 from cxr_ray.errors import ClusterError
-from cxr_ray.scoring.pool import NodeRoom
 from cxr_ray.training.workers import cpus_per_worker, worker_slots
 
 NODES = st.lists(

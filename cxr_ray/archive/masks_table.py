@@ -1,0 +1,86 @@
+"""The masks of some images out of what a segmentation wrote, of whatever size that is."""
+
+import functools
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cxr_ray.archive.datasets import refuse_duplicates
+from cxr_ray.archive.tables import iter_batches, read_schema
+from cxr_ray.archive.uris import exists, join_uri
+from cxr_ray.errors import DatasetError
+from cxr_ray.schema import MASKS, PROVENANCE_FIELDS
+
+MASK_COLUMNS = ["image_id", "status", "error_kind", "mask_height", "mask_width", "mask_counts"]
+OPTIONAL_FIELDS = pa.schema([MASKS.field("uncertainty"), MASKS.field("iou_prediction"), *PROVENANCE_FIELDS])
+CONTENT = "content_sha256"
+"""Column by which a mask is known to be of the file that the dataset names, where it says so."""
+SKIPPED = "skipped"
+"""Status of an image that the cascade's rule left without a mask."""
+CASCADE_NAMES = {"status": "mask_status", "model_id": "mask_model_id", "preprocessing_id": "mask_preprocessing_id"}
+"""What the cascade calls columns whose plain names are those of its predictions."""
+
+
+def read_masks(uri: str, images: pa.Table) -> pa.Table:
+    """Rows of `images` in the masks at `uri`, or in the folder `masks` or `scores` of a job's output; with `OPTIONAL_FIELDS`, which may be null.
+
+    The table is streamed: what an archive holds beside these images never is in memory together.
+
+    Args:
+        uri: a table, or the output of a job.
+        images: rows of `schema.DATASET`.
+
+    Raises:
+        DatasetError: if one of the images has more than one row, a row `ok` without a mask, or one of other content.
+        StorageError: if there is no table, or it lacks a column.
+    """
+    inner = (join_uri(uri, name) for name in ("masks", "scores"))
+    folder = next(filter(exists, inner), uri)
+    present = read_schema(folder).names
+    names = [*MASK_COLUMNS, *(name for name in (*OPTIONAL_FIELDS.names, CONTENT) if name in present)]
+    stored = {name: CASCADE_NAMES[name] for name in names if CASCADE_NAMES.get(name) in present}
+    columns = [*names, *stored.values()]
+    wanted = pc.unique(images["image_id"])
+    found = [
+        batch.filter(pc.is_in(batch["image_id"], value_set=wanted))
+        for batch in iter_batches(folder, columns, batch_rows=8192)
+    ]
+    masks = pa.Table.from_batches(found) if found else read_schema(folder).empty_table().select(columns)
+    for name, in_cascade in stored.items():
+        of_mask = masks[in_cascade]
+        if name == "status":  # null where the image could not be read, of which the prediction's is an error
+            of_mask = pc.coalesce(of_mask, masks[name])
+        masks = masks.set_column(masks.column_names.index(name), name, of_mask)
+    masks = masks.select(names)
+    for field in OPTIONAL_FIELDS:  # masks of other tools may not say where they come from, or how sure they are
+        if field.name not in names:
+            masks = masks.append_column(field.name, pa.nulls(masks.num_rows, field.type))
+    refuse_duplicates(masks, folder, "segment into an empty output, or with --overwrite")
+    _refuse_hollow_rows(masks)
+    if CONTENT in names:
+        _refuse_other_content(masks, images, folder)
+        masks = masks.drop_columns([CONTENT])
+    return masks
+
+
+def _refuse_hollow_rows(masks: pa.Table) -> None:
+    lacks = [pc.is_null(masks[name]) for name in ("mask_height", "mask_width", "mask_counts")]
+    hollow = masks.filter(pc.and_(pc.equal(masks["status"], "ok"), functools.reduce(pc.or_, lacks)))
+    if hollow.num_rows:
+        raise DatasetError(
+            f"{hollow.num_rows} rows of masks have status ok but no mask, first {hollow['image_id'][0].as_py()!r};"
+            " segment these images again"
+        )
+
+
+def _refuse_other_content(masks: pa.Table, images: pa.Table, folder: str) -> None:
+    """Masks of files that have been replaced since, or of another archive whose names are the same."""
+    masks = masks.filter(pc.is_in(masks["status"], pa.array(["ok", "empty"])))
+    segmented = pa.table({"image_id": masks["image_id"], "segmented": masks[CONTENT].cast(pa.string())})
+    both = images.select(["image_id", CONTENT]).join(segmented, keys="image_id", join_type="inner")
+    others = both.filter(pc.not_equal(both[CONTENT], both["segmented"])).sort_by("image_id")
+    if others.num_rows:
+        raise DatasetError(
+            f"{folder} segmented other files than {others.num_rows} of the dataset's images, first"
+            f" {others['image_id'][0].as_py()!r}; segment them again into an empty output, or prepare the dataset again"
+        )

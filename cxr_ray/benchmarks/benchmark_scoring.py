@@ -1,0 +1,107 @@
+"""What scoring reaches, beside its limit (the forward pass alone) and its peer (a DataLoader loop), in one run."""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from cxr_ray.archive.tables import read_table
+from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
+from cxr_ray.benchmarks.plain_scoring import plain_loop_rate
+from cxr_ray.benchmarks.rates import check_single_machine, forward_rate, load_pixels, rate_lines, steady_rate
+from cxr_ray.config import BenchmarkConfig, ClassifyConfig
+from cxr_ray.errors import DatasetError
+from cxr_ray.models.bundle import ModelCard, read_card
+from cxr_ray.models.classifier import Classifier
+from cxr_ray.scoring.classify_archive import classify_archive
+
+
+def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
+    """Measure each stage, the job and its peer in turn, `config.repeats` times; print and return the medians.
+
+    Raises:
+        DatasetError: if no PNG or JPEG of the input can be decoded, or a single batch holds them all.
+        ClusterError: if the cluster is more than one machine with one GPU, where the limit cannot be measured.
+    """
+    card = read_card(config.model_uri)
+    check_single_machine()
+    with tempfile.TemporaryDirectory() as folder:
+        output = absolute_uri(config.output_uri or folder)
+        rounds = [_round(config, card, join_uri(output, f"round-{i}")) for i in range(config.repeats)]
+        rates = {name: [r[name] for r in rounds] for name in rounds[0]}
+        result = _result(config, card, rates)
+        write_bytes(join_uri(output, "benchmark.json"), json.dumps(result, indent=2).encode())
+    print(report(result))
+    return result
+
+
+def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[str, float]:
+    """Images a second: the job first, so that what it read tells which images are whole."""
+    device = None if config.device == "auto" else config.device
+    began = time.monotonic()
+    classify_archive(
+        ClassifyConfig(
+            input_uri=config.input_uri,
+            model_uri=(config.model_uri,),
+            output_uri=output_uri,
+            overwrite=True,
+            max_error_rate=1.0,
+            batch_size=config.batch_size,
+            device=config.device,
+        )
+    )
+    seconds = time.monotonic() - began
+    rows = read_table(join_uri(output_uri, "predictions"), ["image_id", "uri", "format", "status", "scored_at"])
+    is_plain = pc.is_in(rows["format"], pa.array(["png", "jpeg"]))  # the peer cannot read DICOM
+    whole = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), is_plain)).slice(0, config.peer_images)
+    if not whole.num_rows:
+        raise DatasetError(f"no PNG or JPEG of {config.input_uri} can be decoded; there is nothing to measure")
+    pixels, load_rate = load_pixels(whole, card)
+    torch.set_num_threads(os.cpu_count() or 1)
+    classifier = Classifier(config.model_uri, device=device)
+    batch_size = config.batch_size or (256 if classifier.device.type == "cuda" else 32)
+    return {
+        "load_one_core": load_rate,
+        "forward_only": forward_rate(classifier.predict, pixels, batch_size),
+        "job_steady": steady_rate(rows["scored_at"]),
+        "job_whole": rows.num_rows / seconds,
+        "dataloader_fp32": plain_loop_rate(
+            whole["uri"].to_pylist(), config.model_uri, device=device, batch_size=batch_size
+        ),
+    }
+
+
+def _result(config: BenchmarkConfig, card: ModelCard, rates: dict[str, list[float]]) -> dict[str, Any]:
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    result: dict[str, Any] = {
+        "model_id": card.model_id,
+        "cpus": os.cpu_count(),
+        "images_per_second": medians,
+        "spread": {name: [min(values), max(values)] for name, values in rates.items()},
+        "job_steady_to_forward_only": statistics.median(_ratios(rates, "job_steady", "forward_only")),
+        "job_steady_to_dataloader_fp32": statistics.median(_ratios(rates, "job_steady", "dataloader_fp32")),
+    }
+    if config.dollars_per_hour is not None:
+        result["dollars_per_million_images"] = config.dollars_per_hour / 3600 / medians["job_steady"] * 1e6
+    return result
+
+
+def _ratios(rates: dict[str, list[float]], above: str, below: str) -> Iterator[float]:
+    return (a / b for a, b in zip(rates[above], rates[below], strict=True))
+
+
+def report(result: dict[str, Any]) -> str:
+    """The result as a table."""
+    lines = [f"{result['model_id']} on {result['cpus']} CPUs: median images/s (least - most)", *rate_lines(result)]
+    lines.append(f"  job_steady / forward_only     {result['job_steady_to_forward_only']:.2f}")
+    lines.append(f"  job_steady / dataloader_fp32  {result['job_steady_to_dataloader_fp32']:.2f}")
+    if "dollars_per_million_images" in result:
+        lines.append(f"  a million images cost {result['dollars_per_million_images']:,.2f} dollars")
+    return "\n".join(lines)

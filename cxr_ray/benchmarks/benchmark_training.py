@@ -1,0 +1,86 @@
+"""What one worker reaches through Ray Train, beside its peer, a plain loop in one process, in one run."""
+
+import json
+import os
+import statistics
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from cxr_ray.archive.datasets import read_dataset, rows_of_split
+from cxr_ray.archive.tables import read_table
+from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
+from cxr_ray.benchmarks.plain_training import plain_training_rate
+from cxr_ray.config import BenchmarkTrainingConfig, TrainClassifierConfig
+from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.load import load_images
+from cxr_ray.imaging.resize import resize_image
+from cxr_ray.training.classifier.train_classifier import class_labels, targets_of, train_classifier
+
+
+def benchmark_training(config: BenchmarkTrainingConfig) -> dict[str, Any]:
+    """Measure both in turn, `config.repeats` times for each backbone; print and return medians and spread.
+
+    Raises:
+        DatasetError: if the dataset cannot be trained on.
+    """
+    dataset = read_dataset(config.dataset_uri)
+    rows, labels = rows_of_split(dataset, "train"), class_labels(dataset)
+    targets = targets_of(rows, labels)
+    uris = rows["uri"].to_pylist()
+    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_sizes=(config.image_size,))
+    pixels = np.stack(
+        [resize_image(i.decoded.pixels, config.image_size) for i in images if i.decoded.pixels is not None]
+    )
+    result: dict[str, Any] = {"cpus": os.cpu_count(), "batch_size": config.batch_size, "backbones": {}}
+    for backbone in config.backbone:
+        rounds = []
+        for _ in range(config.repeats):
+            plain = plain_training_rate(config, backbone, pixels, targets[: len(pixels)])
+            rounds.append({"ray_train": ray_train_rate(config, backbone), "plain_loop": plain})
+        result["backbones"][backbone] = summary(rounds)
+        print(line(backbone, result["backbones"][backbone]), flush=True)
+    if config.output_uri:
+        write_bytes(join_uri(absolute_uri(config.output_uri), "benchmark.json"), json.dumps(result, indent=2).encode())
+    return result
+
+
+def ray_train_rate(config: BenchmarkTrainingConfig, backbone: str) -> float:
+    """Images a second of a real training, median of the epochs after the first; validation is not counted."""
+    with tempfile.TemporaryDirectory(prefix="cxr_ray_benchmark_") as folder:
+        train_classifier(
+            TrainClassifierConfig(
+                dataset_uri=config.dataset_uri,
+                output_uri=folder,
+                backbone=backbone,  # type: ignore[arg-type]
+                image_size=config.image_size,
+                batch_size=config.batch_size,
+                epochs=config.epochs,
+                precision=config.precision,
+                compile=config.compile,
+                use_gpu=config.use_gpu,
+            )
+        )
+        history = read_table(join_uri(folder, "history.parquet"), ["images_per_second"])
+    return statistics.median(history["images_per_second"].to_pylist()[1:])
+
+
+def summary(rounds: list[dict[str, float]]) -> dict[str, Any]:
+    """Medians, spread, and the median of the ratios within each round."""
+    ratios = [r["ray_train"] / r["plain_loop"] for r in rounds]
+    return {
+        "images_per_second": {name: statistics.median(r[name] for r in rounds) for name in rounds[0]},
+        "spread": {name: [min(r[name] for r in rounds), max(r[name] for r in rounds)] for name in rounds[0]},
+        "ray_train_to_plain_loop": statistics.median(ratios),
+        "ratio_spread": [min(ratios), max(ratios)],
+    }
+
+
+def line(backbone: str, figures: dict[str, Any]) -> str:
+    """One backbone's result."""
+    rates, (low, high) = figures["images_per_second"], figures["ratio_spread"]
+    return (
+        f"{backbone}: {rates['ray_train']:,.1f} images/s through Ray Train, {rates['plain_loop']:,.1f} in a plain loop, "
+        f"ratio {figures['ray_train_to_plain_loop']:.2f} ({low:.2f} - {high:.2f})"
+    )

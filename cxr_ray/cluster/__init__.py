@@ -1,0 +1,1 @@
+"""Joining a Ray cluster and measuring what its nodes hold."""

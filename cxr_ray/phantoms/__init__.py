@@ -1,0 +1,1 @@
+"""Drawn chest radiographs, small models for them, and the demo."""

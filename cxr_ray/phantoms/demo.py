@@ -1,0 +1,192 @@
+"""The whole product on an archive that it draws itself, or on a real one: every step is a job that a user can type."""
+
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cxr_ray.archive.tables import read_table
+from cxr_ray.config.demo import DemoConfig
+from cxr_ray.errors import CxrRayError
+
+ARCHIVE_URI = "s3://hospital/chest x-rays"
+MARKER = ".cxr_ray_demo"
+JOBS = Path(__file__).parents[2] / "jobs"
+
+
+class DemoError(CxrRayError):
+    """A step of the demo failed."""
+
+
+def run_demo(config: DemoConfig) -> None:
+    """Index, prepare, train, classify, segment, evaluate; the paths of the reports are the last lines printed.
+
+    Raises:
+        DemoError: naming the job that failed.
+    """
+    if config.archive and not Path(config.archive).is_dir():
+        raise DemoError(f"no folder at {config.archive}; name the folder that holds COVID/images and so on")
+    output = _fresh_folder(Path(config.output).absolute())
+    began = time.monotonic()
+    if config.archive:
+        with ray_cluster():
+            _run_jobs(str(Path(config.archive).absolute()), output, config)
+    else:
+        with s3_server(), ray_cluster():  # in this order: Ray's workers inherit the server's address
+            _fill_archive(ARCHIVE_URI, config.images_per_class)
+            _run_jobs(ARCHIVE_URI, output, config)
+    print(f"\ndone in {time.monotonic() - began:.0f} s; predictions: {output}/scored/predictions/*.parquet")
+    for report in ("lung_report", "report"):
+        if (page := output / report / "report.html").exists():
+            print(page)
+
+
+def _fresh_folder(output: Path) -> Path:
+    """An empty folder; only what an earlier demo made is deleted."""
+    if output.exists() and any(output.iterdir()) and not (output / MARKER).exists():
+        raise DemoError(f"{output} holds what no demo made; choose another --output")
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    (output / MARKER).touch()
+    return output
+
+
+def _fill_archive(uri: str, images_per_class: int) -> None:
+    from cxr_ray.phantoms.phantom_archive import write_phantom_archive
+
+    print(f"drawing {4 * images_per_class} chest phantoms into {uri}", flush=True)
+    archive = write_phantom_archive(uri, images_per_class=images_per_class)
+    print(f"{archive.images} images and {len(archive.broken)} broken files", flush=True)
+
+
+def _run_jobs(archive_uri: str, output: Path, config: DemoConfig) -> None:
+    dataset, model, scored = (str(output / name) for name in ("dataset.parquet", "model", "scored"))
+    manifest = str(output / "manifest.parquet")
+    _job("index_archive", input_uri=archive_uri, output_uri=manifest, exclude="*/masks/*")
+    _job("prepare_dataset", input_uri=archive_uri, output_uri=dataset)
+    _job(
+        "train_classifier",
+        dataset_uri=dataset,
+        output_uri=model,
+        backbone="densenet121",
+        image_size=config.image_size,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=2e-3,
+        ema_decay=0.9,
+    )
+    _job("classify_archive", input_uri=manifest, model_uri=model, output_uri=scored, progress_seconds=10)
+    _job("evaluate_classifier", predictions_uri=scored, dataset_uri=dataset, output_uri=str(output / "report"))
+    if read_table(dataset, ["mask_uri"])["mask_uri"].null_count:
+        print("\nnot every image has a lung mask: segmentation is left out")
+    else:
+        _segment_lungs(dataset, manifest, output, config)
+
+
+def _segment_lungs(dataset: str, manifest: str, output: Path, config: DemoConfig) -> None:
+    """Train a student on the masks, segment the archive with it, and judge it by the masks of the test split."""
+    student, segmented = str(output / "student"), str(output / "segmented")
+    _job(
+        "train_segmenter",
+        dataset_uri=dataset,
+        output_uri=student,
+        image_size=2 * config.image_size,
+        filters=(8, 16, 32, 64),
+        epochs=config.segmenter_epochs,
+        cycles=2,
+        momentum=0.95,
+        learning_rate=0.03,
+    )
+    _job("segment_archive", input_uri=manifest, model_uri=student, output_uri=segmented, progress_seconds=10)
+    judging = {"predictions_uri": segmented, "dataset_uri": dataset, "output_uri": str(output / "lung_report")}
+    if config.by_text and not config.archive:
+        judging["compare_uris"] = _segment_by_text(manifest, output)
+    _job("evaluate_segmenter", **judging)
+
+
+def _segment_by_text(manifest: str, output: Path) -> str:
+    """Train small models for phantoms and segment the archive by text with them; where the masks are."""
+    models, segmented = str(output / "phantom_models"), str(output / "segmented_by_text")
+    _job("make_phantom_models", output_uri=models)
+    _job(
+        "segment_archive",
+        input_uri=manifest,
+        clip_uri=f"{models}/clip",
+        sam_uri=f"{models}/sam.safetensors",
+        output_uri=segmented,
+        layer=0,
+        beta=0.01,
+        progress_seconds=10,
+    )
+    return segmented
+
+
+def _job(name: str, **flags: object) -> None:
+    """Run a job as a user would, and show the line they would type."""
+    arguments: list[str] = []
+    for flag, value in flags.items():
+        values = value if isinstance(value, tuple) else (value,)
+        arguments += [f"--{flag.replace('_', '-')}", *map(str, values)]
+    print(f"\n$ python jobs/{name}.py {shlex.join(arguments)}", flush=True)
+    # The program is this interpreter and the arguments are ours: nothing a user could inject.
+    code = subprocess.run([sys.executable, str(JOBS / f"{name}.py"), *arguments], check=False).returncode  # noqa: S603
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise DemoError(f"{name} ended with exit code {code}; its own line above says why")
+
+
+@contextmanager
+def ray_cluster() -> Iterator[None]:
+    """One cluster for all jobs, which would each start their own; `RAY_ADDRESS` names it inside the block."""
+    from cxr_ray.cluster.session import cluster_address, ray_session
+
+    with ray_session(), _environment({"RAY_ADDRESS": cluster_address()}):
+        yield
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """An S3 server (moto) on loopback with a bucket `hospital`; the AWS variables point to it inside the block."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or every request is a line on the terminal
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    ours = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "demo",
+        "AWS_SECRET_ACCESS_KEY": "demo",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    try:
+        with _environment(ours):
+            from cxr_ray.archive.uris import open_filesystem
+
+            open_filesystem("s3://hospital")[0].mkdir("hospital")
+            yield endpoint
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set these variables inside the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

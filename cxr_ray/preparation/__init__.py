@@ -1,0 +1,1 @@
+"""From folders and label tables to datasets with splits."""

@@ -1,0 +1,156 @@
+"""A folder of radiographs to a dataset: labels, patients, masks, duplicates and splits in one table."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from cxr_ray.archive.datasets import dataset_fingerprint
+from cxr_ray.archive.listing import list_objects
+from cxr_ray.archive.run_record import write_table_record
+from cxr_ray.archive.tables import table_uri, write_table
+from cxr_ray.archive.uris import absolute_uri, exists, join_uri, read_bytes
+from cxr_ray.config import PrepareConfig
+from cxr_ray.errors import DatasetError
+from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.preparation.fingerprint_images import Fingerprint, fingerprint_images
+from cxr_ray.preparation.groups import equal_pairs, group_by_pairs, near_duplicate_pairs
+from cxr_ray.preparation.layout import METADATA_NAME, LabelledImage, add_metadata, read_layout
+from cxr_ray.preparation.splits import assign_splits
+from cxr_ray.schema import DATASET, SPLITS
+
+log = logging.getLogger("cxr_ray")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupedImages:
+    """Readable images with what may not be parted."""
+
+    images: list[LabelledImage]
+    contents: list[str]
+    """sha256 of each file."""
+    duplicate_groups: np.ndarray
+    """int [N]: copies share a number."""
+    split_groups: np.ndarray
+    """int [N]: copies and images of one patient share a number."""
+
+
+def prepare_dataset(config: PrepareConfig) -> pa.Table:
+    """Write the dataset table of `config.input_uri` to `config.output_uri`, print a summary, and return the table.
+
+    Raises:
+        DatasetError: if the folder has no layout that is known, or none of its images is readable.
+    """
+    input_uri = absolute_uri(config.input_uri)
+    images = read_images(input_uri)
+    limits = DecodeLimits(max_megapixels=config.max_megapixels, max_bytes=config.max_megabytes * 2**20)
+    prints = fingerprint_images([image.uri for image in images], limits)
+    grouped = group_images(*_readable(images, prints), config.near_duplicate_distance)
+    table = dataset_table(grouped, choose_splits(grouped, config.split, config.seed))
+    target = table_uri(config.output_uri, "dataset")
+    write_table(table, target)
+    write_table_record(
+        absolute_uri(target), config, dataset_fingerprint=dataset_fingerprint(table), images=table.num_rows
+    )
+    print(f"{table.num_rows:,} images in {target}")
+    print(summary(table, grouped))
+    return table
+
+
+def read_images(input_uri: str) -> list[LabelledImage]:
+    """Images below `input_uri` with labels, masks and patients."""
+    images = read_layout(list_objects(input_uri))
+    metadata_uri = join_uri(input_uri, METADATA_NAME)
+    return add_metadata(images, read_bytes(metadata_uri)) if exists(metadata_uri) else images
+
+
+def _readable(images: list[LabelledImage], prints: list[Fingerprint]) -> tuple[list[LabelledImage], list[Fingerprint]]:
+    kept = [(i, p) for i, p in zip(images, prints, strict=True) if p.phash is not None]
+    for image, fingerprint in zip(images, prints, strict=True):
+        if fingerprint.phash is None:
+            log.warning("left out %s: %s: %s", image.image_id, fingerprint.error_kind, fingerprint.error)
+    if not kept:
+        raise DatasetError(
+            f"none of the {len(images)} images is readable; the first is {images[0].uri}: {prints[0].error}"
+        )
+    return [i for i, _ in kept], [p for _, p in kept]
+
+
+def group_images(images: list[LabelledImage], prints: list[Fingerprint], max_distance: int) -> GroupedImages:
+    """Join copies (equal content, or perceptual hashes within `max_distance` bits) and images of one patient."""
+    contents = [p.content_sha256 or "" for p in prints]
+    hashes = np.stack([np.unpackbits(np.frombuffer(p.phash or b"", np.uint8)).astype(bool) for p in prints])
+    copies = (equal_pairs(contents), near_duplicate_pairs(hashes, max_distance))
+    patients = equal_pairs([image.patient_id for image in images])
+    return GroupedImages(
+        images=images,
+        contents=contents,
+        duplicate_groups=group_by_pairs(len(images), *copies),
+        split_groups=group_by_pairs(len(images), *copies, patients),
+    )
+
+
+def choose_splits(grouped: GroupedImages, shares: tuple[float, float, float], seed: int) -> list[str]:
+    """The split that a folder names; else one that keeps groups whole and classes in proportion."""
+    given = [image.split for image in grouped.images]
+    if all(given):
+        return [split for split in given if split]
+    if any(given):
+        raise DatasetError(
+            "some folders name a split (train_images, ...) and others do not; name it for all or for none"
+        )
+    labels = [image.label or "" for image in grouped.images]
+    return assign_splits(labels, grouped.split_groups.tolist(), grouped.contents, shares=shares, seed=seed)
+
+
+def dataset_table(grouped: GroupedImages, splits: list[str]) -> pa.Table:
+    """One row per image, sorted by image_id; a duplicate group is named after the least content hash in it."""
+    names: dict[int, str] = {}
+    for group, content in sorted(zip(grouped.duplicate_groups.tolist(), grouped.contents, strict=True), reverse=True):
+        names[group] = content[:16]
+    rows = [
+        {
+            "image_id": image.image_id,
+            "uri": image.uri,
+            "label": image.label,
+            "patient_id": image.patient_id,
+            "split": split,
+            "mask_uri": image.mask_uri,
+            "content_sha256": content,
+            "duplicate_group": names[group],
+        }
+        for image, content, group, split in zip(
+            grouped.images, grouped.contents, grouped.duplicate_groups.tolist(), splits, strict=True
+        )
+    ]
+    return pa.Table.from_pylist(rows, schema=DATASET)
+
+
+def summary(table: pa.Table, grouped: GroupedImages) -> str:
+    """Counts by class and split, and what was found to belong together."""
+    labels = table["label"].to_pylist()
+    splits = table["split"].to_pylist()
+    counts = Counter(zip(labels, splits, strict=True))
+    lines = [f"{'':<18}" + "".join(f"{split:>8}" for split in SPLITS) + f"{'all':>8}"]
+    for label in sorted(set(labels), key=str):
+        per_split = [counts[label, split] for split in SPLITS]
+        lines.append(f"{label or '(no label)':<18}" + "".join(f"{n:>8,}" for n in [*per_split, sum(per_split)]))
+    patients = table["patient_id"].drop_null()
+    copies = table.num_rows - len(set(grouped.duplicate_groups.tolist()))
+    exact = table.num_rows - len(set(grouped.contents))
+    masks = table.num_rows - table["mask_uri"].null_count
+    lines.append(f"{len(set(patients.to_pylist())):,} patients known for {len(patients):,} images, {masks:,} masks")
+    lines.append(
+        f"{copies:,} images are copies of another ({exact:,} byte for byte); groups are never parted by the split"
+    )
+    parted = _parted_groups(grouped.split_groups, splits)
+    if parted:
+        lines.append(f"warning: {parted:,} groups lie in several of the splits that the folders name")
+    return "\n".join(lines)
+
+
+def _parted_groups(groups: np.ndarray, splits: list[str]) -> int:
+    places = set(zip(groups.tolist(), splits, strict=True))
+    return sum(1 for n in Counter(group for group, _ in places).values() if n > 1)

@@ -1,0 +1,1 @@
+"""The folder of rows: its owner, its state, its commits."""

@@ -1,0 +1,74 @@
+"""The end of a scoring job: every image accounted for, the record written, the gate judged."""
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+from cxr_ray.archive.run_record import write_run_record
+from cxr_ray.config import ArchiveJobConfig
+from cxr_ray.errors import GateError, StorageError
+from cxr_ray.scoring.output.state import OutputState, count_rows, drop_repeated_rows, finished_ids, settle
+
+
+def conclude(
+    state: OutputState,
+    config: ArchiveJobConfig,
+    *,
+    scored: int,
+    before: int,
+    seconds: float,
+    pool: Any,
+    **facts: Any,
+) -> dict[str, int]:
+    """Count the rows that stand, write `run.json`, print a summary; rows by status.
+
+    Raises:
+        StorageError: if not every image has exactly one row.
+        GateError: if more than `max_error_rate` of the images are errors.
+    """
+    settle(state)
+    counts = count_rows(state)
+    if _total(counts) > scored + before and drop_repeated_rows(state, finished_ids(state)):
+        counts = count_rows(state)
+    rows = _total(counts)
+    rate = scored / seconds if scored and seconds > 0 else 0.0
+    write_run_record(
+        state.uri,
+        config,
+        **facts,
+        pool=dataclasses.asdict(pool),
+        finished=datetime.now(UTC),
+        seconds=round(seconds, 2),
+        images_per_second=round(rate, 2),
+        images_scored=scored,
+        images_done_before=before,
+        counts=counts,
+    )
+    _print_summary(state, counts, rows=rows, scored=scored, seconds=seconds, rate=rate)
+    if rows != scored + before:
+        raise StorageError(
+            f"{state.rows_uri} has {rows:,} rows where {scored + before:,} were expected: another program "
+            "wrote or removed files there; the same command again completes what is missing, --overwrite starts over"
+        )
+    errors = counts.get("error", 0)
+    if errors > config.max_error_rate * rows:
+        raise GateError(
+            f"{errors:,} of {rows:,} images are errors ({errors / rows:.1%}), "
+            f"more than --max-error-rate {config.max_error_rate:g}; "
+            f"all rows are kept in {state.rows_uri}, see error_kind and error"
+        )
+    return counts
+
+
+def _total(counts: dict[str, int]) -> int:
+    return sum(n for status, n in counts.items() if not status.startswith("error:"))
+
+
+def _print_summary(
+    state: OutputState, counts: dict[str, int], *, rows: int, scored: int, seconds: float, rate: float
+) -> None:
+    kinds = ", ".join(f"{n:,} {key.removeprefix('error:')}" for key, n in sorted(counts.items()) if ":" in key)
+    statuses = ", ".join(f"{n:,} {key}" for key, n in sorted(counts.items(), reverse=True) if ":" not in key)
+    print(f"{rows:,} rows in {state.rows_uri}: {statuses}" + (f" ({kinds})" if kinds else ""))
+    if scored:
+        print(f"{scored:,} scored in {seconds:,.1f} s, {rate:,.1f} images/s, starting included")

@@ -1,0 +1,1 @@
+"""What happens to each block of images on its way to rows."""

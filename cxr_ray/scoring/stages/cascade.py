@@ -1,0 +1,86 @@
+"""Second stage of the cascade: pixels to predictions, and to masks where a rule on the prediction asks for one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cxr_ray.config import ScoreConfig
+from cxr_ray.schema import CASCADE_FIELDS, LUNG_FIELDS, MASK_FIELDS
+from cxr_ray.scoring.stages.classify import ScoreStage
+from cxr_ray.scoring.stages.segment_by_student import StudentStage
+
+
+class CascadeStage:
+    """Classifiers and a student on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
+
+    Args:
+        config: the rule.
+        score: arguments of `ScoreStage`.
+        segment: arguments of `StudentStage`.
+    """
+
+    def __init__(self, *, config: ScoreConfig, score: dict[str, Any], segment: dict[str, Any]) -> None:
+        self._score, self._segment = ScoreStage(**score), StudentStage(**segment)
+        self._config = config
+        self.schema = cascade_schema(self._score.schema)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Loaded rows to rows of `cascade_schema`, in their order."""
+        predictions = self._score(batch)
+        is_asked = asked_for(predictions, self._config)
+        places = np.flatnonzero(is_asked)
+        masks = self._segment(batch.take(places)).to_pylist() if len(places) else []
+        names = [field.name for field in (*MASK_FIELDS, *LUNG_FIELDS)]
+        rows: list[dict[str, Any]] = [
+            {"mask_status": "skipped" if status == "ok" else None} for status in predictions["status"].to_pylist()
+        ]
+        for place, mask in zip(places, masks, strict=True):
+            rows[place] = {name: mask[name] for name in names} | {
+                "mask_status": mask["status"],
+                "mask_model_id": mask["model_id"],
+                "mask_preprocessing_id": mask["preprocessing_id"],
+            }
+        predictions = _with_verdicts(predictions, places, masks)
+        added = pa.Table.from_pylist(rows, schema=pa.schema(self.schema.field(i) for i in self._added()))
+        for field, column in zip(added.schema, added.columns, strict=True):
+            predictions = predictions.append_column(field, column)
+        return predictions
+
+    def _added(self) -> range:
+        return range(len(self._score.schema), len(self.schema))
+
+
+def _with_verdicts(predictions: pa.Table, places: np.ndarray, masks: Sequence[dict[str, Any]]) -> pa.Table:
+    """Predictions whose row is an error, and due again with `--retry-errors`, where its mask is one."""
+    for name in ("status", "error_kind", "error"):
+        values = predictions[name].to_pylist()
+        for place, mask in zip(places, masks, strict=True):
+            if mask["status"] == "error":
+                values[place] = mask[name]
+        column = pa.array(values, predictions.schema.field(name).type)
+        predictions = predictions.set_column(
+            predictions.schema.get_field_index(name), predictions.schema.field(name), column
+        )
+    return predictions
+
+
+def cascade_schema(predictions: pa.Schema) -> pa.Schema:
+    """Schema of `OUTPUT/scores/`: a row of predictions, and then the columns of its mask."""
+    return pa.schema([*predictions, *CASCADE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS])
+
+
+def asked_for(predictions: pa.Table, config: ScoreConfig) -> np.ndarray:
+    """Which rows are to be segmented, bool [N]: those without an error whose class the rule names."""
+    labels, statuses = predictions["label"].to_pylist(), predictions["status"].to_pylist()
+    confidences = predictions["confidence"].to_pylist()
+    return np.array(
+        [
+            status == "ok"
+            and (not config.segment_labels or label in config.segment_labels)
+            and confidence >= config.segment_min_confidence
+            for status, label, confidence in zip(statuses, labels, confidences, strict=True)
+        ],
+        bool,
+    )

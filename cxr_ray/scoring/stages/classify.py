@@ -1,0 +1,127 @@
+"""Second stage: pixels to predictions, in an actor that holds every model of the job."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cxr_ray.models.classifier import Classifier, entropy
+from cxr_ray.models.precision import Precision
+from cxr_ray.schema import NOT_FINITE, predictions_schema, probability_column
+from cxr_ray.scoring.stages.load import Geometry, pixels_of
+
+
+class ScoreStage:
+    """One copy of the models on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
+
+    Args:
+        model_uris: bundles; their mean fills the columns without a prefix.
+        device: `cuda` or `cpu`.
+        precision: of the forward pass.
+        threads: torch threads on a CPU.
+        run_id: goes into every row.
+    """
+
+    def __init__(
+        self, *, model_uris: tuple[str, ...], device: str, precision: Precision, threads: int, run_id: str
+    ) -> None:
+        import torch
+
+        if device == "cpu":
+            torch.set_num_threads(threads)
+        self.models = [Classifier(uri, device=device, precision=precision) for uri in model_uris]
+        self.cards = [model.card for model in self.models]
+        self.prefixes = model_prefixes([card.backbone for card in self.cards])
+        self.schema = predictions_schema(self.cards[0].labels, self.prefixes)
+        self.run_id = run_id
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Loaded rows to rows of the predictions schema; rows with an error keep null scores."""
+        batch, scores, present = refuse_not_finite(batch, *self._scores(batch))
+        mean = np.mean(scores, axis=0)
+        columns = {name: batch[name] for name in batch.column_names} | self._provenance(batch.num_rows)
+        columns |= _score_columns(mean, self.cards[0].labels, present, "")
+        for prefix, card, probs in zip(self.prefixes, self.cards, scores, strict=False):
+            columns |= _score_columns(probs, card.labels, present, prefix)
+            columns[f"{prefix}model_id"] = pa.array([card.model_id] * batch.num_rows)
+        empty = pa.nulls(batch.num_rows)
+        return pa.table([columns.get(field.name, empty).cast(field.type) for field in self.schema], schema=self.schema)
+
+    def _scores(self, batch: pa.Table) -> tuple[list[np.ndarray], np.ndarray]:
+        """Probabilities float32 [K, C] of each model for the K images that have pixels, and bool [N]: which have."""
+        scores, present = [], np.zeros(batch.num_rows, bool)
+        for model in self.models:
+            pixels, present = pixels_of(
+                batch, Geometry(image_size=model.card.image_size, interpolation=model.card.interpolation)
+            )
+            labels = len(model.card.labels)
+            scores.append(model.predict(pixels) if len(pixels) else np.empty((0, labels), np.float32))
+        return scores, present
+
+    def _provenance(self, rows: int) -> dict[str, pa.Array]:
+        now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
+        return {
+            "model_id": pa.array([joint_model_id([c.model_id for c in self.cards])] * rows),
+            "preprocessing_id": pa.array(["+".join(dict.fromkeys(c.preprocessing_id for c in self.cards))] * rows),
+            "run_id": pa.array([self.run_id] * rows),
+            "scored_at": pa.repeat(now, rows),
+        }
+
+
+def refuse_not_finite(
+    batch: pa.Table, scores: list[np.ndarray], present: np.ndarray
+) -> tuple[pa.Table, list[np.ndarray], np.ndarray]:
+    """Turn rows into errors where a model gave NaN or infinity, which would otherwise read as its first class.
+
+    Args:
+        batch: N loaded rows.
+        scores: probabilities [K, C] of each model.
+        present: bool [N], true at the K rows that were scored.
+    """
+    finite = np.all([np.isfinite(probs).all(1) for probs in scores], axis=0)
+    if finite.all():
+        return batch, scores, present
+    refused = np.zeros_like(present)
+    refused[np.flatnonzero(present)[~finite]] = True
+    for name, value in NOT_FINITE.items():
+        column = pc.if_else(pa.array(refused), value, batch[name])
+        batch = batch.set_column(batch.column_names.index(name), name, column)
+    return batch, [probs[finite] for probs in scores], present & ~refused
+
+
+def model_prefixes(backbones: list[str]) -> tuple[str, ...]:
+    """Column prefixes of several models: `resnet50_`, then `resnet50_2_` for another of its kind; none for one."""
+    if len(backbones) == 1:
+        return ()
+    seen: dict[str, int] = {}
+    prefixes = []
+    for backbone in backbones:
+        seen[backbone] = seen.get(backbone, 0) + 1
+        prefixes.append(f"{backbone}_" if seen[backbone] == 1 else f"{backbone}_{seen[backbone]}_")
+    return tuple(prefixes)
+
+
+def joint_model_id(model_ids: list[str]) -> str:
+    """Id of one model, or of several whose mean is taken."""
+    return "+".join(model_ids)
+
+
+def _score_columns(probs: np.ndarray, labels: tuple[str, ...], present: np.ndarray, prefix: str) -> dict[str, pa.Array]:
+    """Label, confidence, entropy and probabilities of N rows, null where `present` is false."""
+    names = np.array(labels if len(labels) > 1 else (f"not_{labels[0]}", labels[0]))
+    full = probs if probs.shape[1] > 1 else np.hstack([1 - probs, probs])
+    columns = {
+        "label": _spread(names[full.argmax(1)], present),
+        "confidence": _spread(full.max(1, initial=0), present),
+        "entropy": _spread(entropy(probs), present),
+    } | {probability_column(label): _spread(probs[:, i], present) for i, label in enumerate(labels)}
+    return {prefix + name: column for name, column in columns.items()}
+
+
+def _spread(values: np.ndarray, present: np.ndarray) -> pa.Array:
+    """`values` [K] at the K true places of `present` [N], null elsewhere."""
+    if present.all():
+        return pa.array(values)
+    places = np.cumsum(present) - 1
+    return pa.array(values).take(pa.array(places, mask=~present))

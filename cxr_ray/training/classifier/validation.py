@@ -1,0 +1,115 @@
+"""Figures over a whole validation split that several workers scored in parts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from cxr_ray.metrics.calibration import fit_temperature
+from cxr_ray.metrics.classification import confusion_matrix, log_loss, per_class_metrics
+from cxr_ray.models.grey_input import GreyInput
+from cxr_ray.training.epoch_report import Mistake
+from cxr_ray.training.epochs import AutocastFactory, predict_logits
+from cxr_ray.training.place import Batch
+
+MISTAKES_SHOWN = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What one worker scored."""
+
+    positions: np.ndarray
+    """int64 [N], within the split."""
+    logits: np.ndarray
+    """float32 [N, K]."""
+    mistakes: list[Mistake]
+    """The most confident ones."""
+
+
+def score_share(
+    model: nn.Module, batches: Iterable[Batch], targets: np.ndarray, *, to_input: GreyInput, autocast: AutocastFactory
+) -> Share:
+    """Score this worker's share of the split.
+
+    Args:
+        model: logits of float [B, 3, S, S].
+        batches: of the share, each image once.
+        targets: class indices int64 of the whole split.
+        to_input: pixels to inputs.
+        autocast: mixed precision around the forward pass.
+    """
+    model.eval()
+    positions, logits, mistakes = [np.empty(0, np.int64)], [], list[Mistake]()
+    for batch in batches:
+        scores = predict_logits(model, to_input(batch.pixels), autocast=autocast)
+        positions.append(batch.positions)
+        logits.append(scores.numpy())
+        mistakes = _worst(mistakes + _mistakes(batch, scores, targets[batch.positions]))
+    return Share(
+        positions=np.concatenate(positions),
+        logits=np.concatenate(logits) if logits else np.empty((0, 0), np.float32),
+        mistakes=mistakes,
+    )
+
+
+def _mistakes(batch: Batch, scores: torch.Tensor, truth: np.ndarray) -> list[Mistake]:
+    confidence, predicted = (values.numpy() for values in scores.softmax(1).max(1))
+    return [
+        Mistake(
+            pixels=batch.pixels[i], truth=int(truth[i]), predicted=int(predicted[i]), confidence=float(confidence[i])
+        )
+        for i in np.flatnonzero(predicted != truth)
+    ]
+
+
+def _worst(mistakes: list[Mistake]) -> list[Mistake]:
+    return sorted(mistakes, key=lambda mistake: -mistake.confidence)[:MISTAKES_SHOWN]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Validation:
+    """What a model makes of the validation split."""
+
+    metrics: dict[str, float]
+    """`val_loss, val_accuracy, val_macro_f1, val_auroc` and `val_recall_LABEL`; NaN where a class does not occur."""
+    confusion: np.ndarray
+    """int64 [K, K], rows truth."""
+    mistakes: list[Mistake]
+    temperature: float
+
+
+def validation_of(shares: list[Share], targets: np.ndarray, labels: tuple[str, ...]) -> Validation:
+    """Figures of all shares together; the loss is the plain cross-entropy.
+
+    Raises:
+        ValueError: if the shares are not every image of the split once.
+    """
+    positions = np.concatenate([share.positions for share in shares])
+    if not np.array_equal(np.sort(positions), np.arange(len(targets))):
+        raise ValueError(f"{len(positions)} images were validated, the split has {len(targets)}")
+    logits = np.concatenate([share.logits for share in shares if len(share.logits)])
+    truth = targets[positions]
+    probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
+    predicted = logits.argmax(1)
+    per_class = per_class_metrics(truth, predicted, probabilities, labels)
+    figures = {
+        "val_loss": _mean_of_known([log_loss(truth, probabilities)]),
+        "val_accuracy": float((predicted == truth).mean()),
+        "val_macro_f1": _mean_of_known([row["f1"] for row in per_class.values()]),
+        "val_auroc": _mean_of_known([row["auroc"] for row in per_class.values()]),
+    }
+    figures |= {f"val_recall_{label}": _mean_of_known([row["recall"]]) for label, row in per_class.items()}
+    return Validation(
+        metrics=figures,
+        confusion=confusion_matrix(truth, predicted, len(labels)),
+        mistakes=_worst([mistake for share in shares for mistake in share.mistakes]),
+        temperature=fit_temperature(logits, truth),
+    )
+
+
+def _mean_of_known(values: list[float | int | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,101 @@
+"""BiomedCLIP and everything that changes it, on one worker."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from cxr_ray.config import FinetuneClipConfig
+from cxr_ray.models.biomedclip import BiomedClip, clip_input
+from cxr_ray.models.dhn_nce import dhn_nce_loss
+from cxr_ray.models.precision import autocast
+from cxr_ray.training.clip.feature_gather import gather_features, gather_rows
+from cxr_ray.training.clip.parameter_groups import parameter_groups
+from cxr_ray.training.clip.split_pairs import same_pairs
+from cxr_ray.training.clip.views import PairBatch
+from cxr_ray.training.epochs import train_epoch
+from cxr_ray.training.learning_rate import cosine_share
+from cxr_ray.training.optimization import descend
+from cxr_ray.training.place import Place
+
+Features = tuple[torch.Tensor, torch.Tensor]
+"""Of images and captions, float32 [B, D] each."""
+
+
+class BothEncoders(nn.Module):
+    """BiomedCLIP as one function of pairs, whose one call lets workers exchange the gradients of both sides.
+
+    Args:
+        clip: its parameters are shared.
+    """
+
+    def __init__(self, clip: BiomedClip) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, batch: PairBatch) -> Features:
+        """Features of images and captions, of L2 norm 1."""
+        return self.clip.encode_image(batch.pixels), self.clip.encode_text(batch.token_ids)
+
+
+class ClipLearner:
+    """BiomedCLIP in fine-tuning.
+
+    The temperature is the loss's own, so the logit scale of the pretraining stays as it is.
+
+    Args:
+        config: how to train.
+        model: the start; changed in place.
+        place: rank and device; with other workers there is a process group.
+    """
+
+    def __init__(self, config: FinetuneClipConfig, model: BiomedClip, *, place: Place) -> None:
+        self.config, self.place = config, place
+        self.model = model.to(place.device)
+        self.model.logit_scale.requires_grad_(False)
+        self.to_input = clip_input(place.device)
+        groups = parameter_groups(self.model, config.weight_decay)
+        self._optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.adam_betas, fused=True)
+        self._parallel = place.in_parallel(BothEncoders(self.model))
+
+    @property
+    def learning_rate(self) -> float:
+        """The present rate."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def train_epoch(self, batches: Iterator[PairBatch], *, epoch: int, steps: int) -> tuple[float, int]:
+        """Learn from the batches of epoch `epoch` (from 1), which make `steps` steps; mean loss and pairs seen."""
+        self.model.train()
+        return train_epoch(
+            self._parallel,
+            ((batch, batch.identities) for batch in batches),
+            criterion=self._loss,
+            autocast=self.autocast,
+            step=lambda step: self.step((epoch - 1 + step / steps) / self.config.epochs),
+        )
+
+    def _loss(self, features: Features, identities: torch.Tensor) -> torch.Tensor:
+        """DHN-NCE over the batches of all workers together; pairs that share a side are no negatives."""
+        images, texts = (gather_features(side, self.place) for side in features)
+        same, config = same_pairs(gather_rows(identities, self.place)), self.config
+        return dhn_nce_loss(images, texts, tau=config.tau, beta1=config.beta1, beta2=config.beta2, same=same)
+
+    def step(self, progress: float) -> None:
+        """Take the gradients that have gathered down, `progress` (0-1) through the training."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * cosine_share(progress, self.config.warmup)
+        descend(self._optimizer, self.model, self.config.gradient_clip)
+
+    def autocast(self) -> Any:
+        """Mixed precision as the config has it."""
+        return autocast(self.place.device, self.config.precision)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a restart needs."""
+        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, also by another number of workers."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])

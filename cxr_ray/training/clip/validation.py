@@ -1,0 +1,114 @@
+"""Figures over a whole validation split whose pairs several workers encoded in parts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from cxr_ray.config import FinetuneClipConfig
+from cxr_ray.metrics.retrieval import retrieval_metrics, zero_shot_accuracy
+from cxr_ray.models.biomedclip import BiomedClip
+from cxr_ray.models.dhn_nce import dhn_nce_loss
+from cxr_ray.training.clip.split_pairs import SplitPairs, same_pairs
+from cxr_ray.training.clip.token_table import TokenTable
+from cxr_ray.training.clip.views import PairBatch
+from cxr_ray.training.epochs import AutocastFactory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureShare:
+    """What one worker encoded."""
+
+    positions: np.ndarray
+    """int64 [n], within the split."""
+    images: np.ndarray
+    """float32 [n, D] of L2 norm 1."""
+    texts: np.ndarray
+    """Likewise, of the captions."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether there is no feature that is infinite or no number."""
+        return bool(np.isfinite(self.images).all() and np.isfinite(self.texts).all())
+
+
+@torch.inference_mode()
+def encode_share(model: BiomedClip, batches: Iterable[PairBatch], *, autocast: AutocastFactory) -> FeatureShare:
+    """Encode this worker's share of the split, each pair once."""
+    model.eval()
+    none = np.empty((0, model.config.projection), np.float32)
+    positions, images, texts = [np.empty(0, np.int64)], [none], [none]
+    for batch in batches:
+        with autocast():
+            image_features, text_features = model.encode_image(batch.pixels), model.encode_text(batch.token_ids)
+        positions.append(batch.positions)
+        images.append(image_features.cpu().numpy())
+        texts.append(text_features.cpu().numpy())
+    return FeatureShare(positions=np.concatenate(positions), images=np.concatenate(images), texts=np.concatenate(texts))
+
+
+@torch.inference_mode()
+def class_features(
+    model: BiomedClip, tokens: TokenTable, prompts: Iterable[np.ndarray], *, autocast: AutocastFactory
+) -> np.ndarray:
+    """Mean feature of the prompts of each class, float32 [K, D] of L2 norm 1."""
+    model.eval()
+    means = []
+    for sentences in prompts:
+        with autocast():
+            features = model.encode_text(tokens.take(sentences).to(model.logit_scale.device))
+        means.append(functional.normalize(features.mean(0), dim=0))
+    return torch.stack(means).cpu().numpy()
+
+
+def validation_metrics(
+    shares: Sequence[FeatureShare], pairs: SplitPairs, config: FinetuneClipConfig, classes: np.ndarray | None
+) -> dict[str, float]:
+    """Metrics of all shares together, which do not depend on the number of workers.
+
+    `val_loss` is that of batches of `config.batch_size`, drawn once; `val_image_to_text_at_K`, `val_text_to_image_at_K`
+    and `val_recall_at_1` are those of `retrieval_metrics`; `val_zero_shot_accuracy` counts each labelled image once.
+
+    Args:
+        shares: every pair of the split once.
+        pairs: of the split.
+        config: of the loss.
+        classes: float32 [K, D] of `class_features`, or None.
+
+    Raises:
+        ValueError: if the shares are not every pair of the split once.
+    """
+    positions = np.concatenate([share.positions for share in shares])
+    order = np.argsort(positions)
+    if not np.array_equal(positions[order], np.arange(len(pairs))):
+        raise ValueError(f"{len(positions)} pairs were validated, the split has {len(pairs)}")
+    images = np.concatenate([share.images for share in shares])[order]
+    texts = np.concatenate([share.texts for share in shares])[order]
+    figures = {"loss": _loss(images, texts, pairs, config)} | retrieval_metrics(
+        images, texts, pairs.images, pairs.captions
+    )
+    if classes is not None:
+        _, first = np.unique(pairs.images, return_index=True)
+        labelled = first[pairs.labels[first] >= 0]
+        figures["zero_shot_accuracy"] = zero_shot_accuracy(images[labelled], classes, pairs.labels[labelled])
+    return {f"val_{name}": value for name, value in figures.items()}
+
+
+def _loss(images: np.ndarray, texts: np.ndarray, pairs: SplitPairs, config: FinetuneClipConfig) -> float:
+    """Mean DHN-NCE of batches of nearly `config.batch_size` pairs, two or more, the same in every epoch."""
+    drawn = np.random.default_rng(config.seed).permutation(len(images))
+    batches = np.array_split(drawn, max(1, len(drawn) // config.batch_size))
+    losses = [
+        dhn_nce_loss(
+            torch.from_numpy(images[batch]),
+            torch.from_numpy(texts[batch]),
+            tau=config.tau,
+            beta1=config.beta1,
+            beta2=config.beta2,
+            same=same_pairs(torch.from_numpy(pairs.identities[batch])),
+        )
+        for batch in batches
+    ]
+    return float(np.average([float(loss) for loss in losses], weights=[len(batch) for batch in batches]))

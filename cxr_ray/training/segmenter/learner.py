@@ -1,0 +1,102 @@
+"""A student and everything that changes it, on one worker."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from cxr_ray.config import TrainSegmenterConfig
+from cxr_ray.models.precision import autocast, chosen_precision
+from cxr_ray.models.student import build_student, member_weights, suited_to_cpu
+from cxr_ray.training.epochs import train_epoch
+from cxr_ray.training.learning_rate import cyclic_share
+from cxr_ray.training.optimization import descend
+from cxr_ray.training.place import Place
+from cxr_ray.training.segmenter.mask_loss import DiceCrossEntropy
+
+
+class MaskTargets(NamedTuple):
+    """What the images of a batch are to become."""
+
+    masks: torch.Tensor
+    """float32 [B, 1, S, S], share of each pixel that the mask covers, 0-1."""
+    weights: torch.Tensor
+    """float32 [B], how much each is trusted."""
+
+
+class SegmenterLearner:
+    """A student in training; what its cycles end with is kept.
+
+    Args:
+        config: what to train and how.
+        place: rank and device; with other workers there is a process group.
+
+    Attributes:
+        members: weights of the ensemble so far, on the CPU.
+    """
+
+    def __init__(self, config: TrainSegmenterConfig, *, place: Place) -> None:
+        self.config, self.place = config, place
+        network = build_student(config.filters, deep_supervision=config.deep_supervision)
+        if place.device.type == "cpu" and chosen_precision(place.device, config.precision) == "fp32":
+            network = suited_to_cpu(network)
+        self.network = network.to(place.device)
+        self.members: list[dict[str, torch.Tensor]] = []
+        self._loss = DiceCrossEntropy()
+        self._optimizer = torch.optim.SGD(
+            self.network.parameters(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=True,
+        )
+        self._parallel = place.in_parallel(self.network)
+
+    @property
+    def learning_rate(self) -> float:
+        """The present rate."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def train_epoch(
+        self, batches: Iterator[tuple[torch.Tensor, MaskTargets]], *, epoch: int, steps: int
+    ) -> tuple[float, int]:
+        """Learn from the batches of epoch `epoch` (from 1), which make `steps` steps; mean loss and images seen."""
+        self.network.train()
+        return train_epoch(
+            self._parallel,
+            batches,
+            criterion=lambda logits, targets: self._loss(logits, targets.masks, targets.weights),
+            autocast=self.autocast,
+            step=lambda step: self._step((epoch - 1 + step / steps) / self.config.epochs),
+        )
+
+    def _step(self, progress: float) -> None:
+        """Take the gradients that have gathered down, `progress` (0-1) through the training."""
+        for group in self._optimizer.param_groups:
+            share = cyclic_share(progress, self.config.cycles, self.config.warmup)
+            group["lr"] = self.config.learning_rate * share
+        descend(self._optimizer, self.network, self.config.gradient_clip)
+
+    def keep_member(self) -> None:
+        """Let the network as it is now join the ensemble."""
+        self.members.append(member_weights(self.network))
+
+    def autocast(self) -> Any:
+        """Mixed precision as the config has it."""
+        return autocast(self.place.device, self.config.precision)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a restart needs."""
+        return {
+            "network": dict(self.network.named_parameters()),
+            "optimizer": self._optimizer.state_dict(),
+            "members": self.members,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, also by another number of workers."""
+        with torch.no_grad():
+            for name, parameter in self.network.named_parameters():
+                parameter.copy_(state["network"][name])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.members = [{name: tensor.cpu() for name, tensor in member.items()} for member in state["members"]]

@@ -1,0 +1,94 @@
+"""Which mask each image of a dataset is trained on: the picture that the dataset names, or a teacher's run lengths."""
+
+import hashlib
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cxr_ray.archive.datasets import dataset_fingerprint
+from cxr_ray.archive.fetch import fetch_objects
+from cxr_ray.archive.masks_table import read_masks
+from cxr_ray.errors import DatasetError
+from cxr_ray.imaging.load import OBJECTS_AT_ONCE
+
+UNCERTAIN_WEIGHT = 0.25
+"""Of the loss of a mask above the quantile that is weighed down."""
+MASK_COLUMNS = ("mask_uri", "mask_counts", "mask_height", "mask_width", "weight")
+"""Either the first or the next three are null; weight is float64, 1 for most."""
+
+
+def true_masks(dataset: pa.Table) -> pa.Table:
+    """Rows of a dataset that name the picture of their mask, with `MASK_COLUMNS`.
+
+    Raises:
+        DatasetError: if none does.
+    """
+    rows = dataset.filter(pc.is_valid(dataset["mask_uri"]))
+    if not rows.num_rows:
+        raise DatasetError("the dataset names no mask; prepare one with masks/, or learn a teacher's with --masks-uri")
+    count = rows.num_rows
+    for name, kind in (("mask_counts", pa.string()), ("mask_height", pa.int32()), ("mask_width", pa.int32())):
+        rows = rows.append_column(name, pa.nulls(count, kind))
+    return rows.append_column("weight", pa.repeat(pa.scalar(1.0), count))
+
+
+def teacher_masks(dataset: pa.Table, masks_uri: str, *, quantile: float, uncertain: str) -> pa.Table:
+    """Rows of a dataset that a teacher found a mask for, with `MASK_COLUMNS`.
+
+    What a teacher is unsure of is its `uncertainty`, or, where it has none, what its `iou_prediction` lacks to 1.
+
+    Args:
+        dataset: rows of `schema.DATASET`.
+        masks_uri: output of segment_archive.
+        quantile: masks of the train split above this quantile of the teacher's uncertainty are not trusted.
+        uncertain: `drop` or `downweight` them.
+
+    Raises:
+        DatasetError: if there is no mask for any image, a quantile is asked for and the teacher does not say how sure
+            it is, or its rows are not as `read_masks` wants them.
+    """
+    masks = read_masks(masks_uri, dataset)
+    masks = masks.filter(pc.equal(masks["status"], "ok"))  # where a teacher found nothing it most often failed
+    unsure = pc.coalesce(masks["uncertainty"], pc.subtract(1.0, masks["iou_prediction"])).cast(pa.float64())
+    names = ["image_id", "mask_counts", "mask_height", "mask_width"]
+    found = masks.select(names).append_column("unsure", unsure)
+    kept = dataset.drop_columns(["mask_uri"]).join(found, keys="image_id", join_type="inner").sort_by("image_id")
+    if not kept.num_rows:
+        raise DatasetError(f"{masks_uri} has no mask for any image of the dataset; segment the archive behind it")
+    weight = pa.repeat(pa.scalar(1.0), kept.num_rows)
+    if quantile < 1:
+        if kept["unsure"].null_count:
+            raise DatasetError(f"{masks_uri} does not say how sure its masks are; leave --uncertainty-quantile at 1")
+        is_train = pc.equal(kept["split"], "train")
+        limit = pc.quantile(kept["unsure"].filter(is_train), quantile)[0]
+        is_unsure = pc.and_(is_train, pc.greater(kept["unsure"], limit))
+        weight = pc.if_else(is_unsure, 0.0 if uncertain == "drop" else UNCERTAIN_WEIGHT, 1.0)
+    kept = kept.drop_columns(["unsure"]).append_column("mask_uri", pa.nulls(kept.num_rows, pa.string()))
+    kept = kept.append_column("weight", weight)
+    return kept.filter(pc.greater(kept["weight"], 0))
+
+
+def masks_fingerprint(rows: pa.Table) -> str:
+    """16 hex digits that depend on content, split and mask of every row. Reads every picture of a mask.
+
+    Raises:
+        DatasetError: if one cannot be read.
+    """
+    columns = [rows[name].to_pylist() for name in ("image_id", *MASK_COLUMNS[1:])]
+    lines = sorted("\x1f".join(map(str, row)) for row in zip(_picture_hashes(rows), *columns, strict=True))
+    return hashlib.sha256("\n".join([dataset_fingerprint(rows), *lines]).encode()).hexdigest()[:16]
+
+
+def _picture_hashes(rows: pa.Table) -> list[str | None]:
+    """SHA-256 of each row's picture of a mask, wherever it lies; None where it has none."""
+    if rows["mask_uri"].null_count:
+        return [None] * rows.num_rows
+    uris, ids = rows["mask_uri"].to_pylist(), rows["image_id"].to_pylist()
+    hashes: list[str | None] = []
+    for start in range(0, len(uris), OBJECTS_AT_ONCE):
+        fetched = fetch_objects(uris[start : start + OBJECTS_AT_ONCE])
+        for image_id, one in zip(ids[start : start + OBJECTS_AT_ONCE], fetched, strict=True):
+            if one.data is None:
+                raise DatasetError(f"cannot train on {image_id}: its mask: {one.error}; mend or drop it")
+            hashes.append(hashlib.sha256(one.data).hexdigest())
+    return hashes

@@ -1,0 +1,84 @@
+"""Which cluster a job joins, and a cluster of the job's own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from cxr_ray.cluster.session import ray_session
+from cxr_ray.errors import ClusterError
+
+PRIORITIES_AND_CLUSTER = """
+import os, ray
+from cxr_ray.cluster.session import cluster_address, ray_session
+with ray_session():
+    print(os.nice(0), ray.get(ray.remote(lambda: os.nice(0)).remote()), cluster_address())
+"""
+
+
+@contextmanager
+def closed_port():
+    """Of this machine, where nothing listens, and that nobody else is given meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_cluster_that_is_gone_gives_way_to_one_of_the_jobs_own_and_of_its_priority(short_folder):
+    """Ray's note of a cluster outlives it when the machine goes down, and Ray would call it for 15 minutes."""
+    environment = os.environ | {"RAY_TMPDIR": str(short_folder)}
+    environment.pop("RAY_ADDRESS", None)
+    (short_folder / "ray").mkdir()
+    with closed_port() as port:
+        gone = f"127.0.0.1:{port}"
+        (short_folder / "ray/ray_current_cluster").write_text(gone)
+        line = [sys.executable, "-c", PRIORITIES_AND_CLUSTER]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    ours, theirs, joined = done.stdout.split()
+    assert theirs == ours
+    assert joined != gone
+    assert f"at {gone}, is gone; this job starts one of its own" in done.stderr
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_cluster_that_ray_start_began_is_joined_and_its_token_asked_for(short_folder):
+    """Ray finds such a cluster's token by itself only where no address names the cluster."""
+    environment = os.environ | {"RAY_TMPDIR": str(short_folder), "HOME": str(short_folder)}
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        environment.pop(name, None)
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    subprocess.run([*ray, "get-auth-token", "--generate"], env=environment, capture_output=True, check=True)
+    start = [*ray, "start", "--head", "--port=0", "--num-cpus=1", "--include-dashboard=false", "--block"]
+    note = short_folder / "ray/ray_current_cluster"
+    line = [sys.executable, "-c", PRIORITIES_AND_CLUSTER]
+    with subprocess.Popen(
+        [*start, f"--temp-dir={short_folder}/ray"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    ) as head:
+        try:
+            until = time.monotonic() + 60
+            while not note.exists() and time.monotonic() < until:
+                time.sleep(0.5)
+            begun = note.read_text()
+            found = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=120)
+            named = subprocess.run(
+                line, env=environment | {"RAY_ADDRESS": begun}, capture_output=True, text=True, check=False, timeout=120
+            )
+        finally:
+            head.terminate()
+    assert found.stdout.split()[-1:] == [begun], found.stderr
+    assert f"ClusterError: Failed to connect to Ray cluster at {begun}; if it asks for a token" in named.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_named_cluster_that_does_not_answer_is_one_line(host, monkeypatch):
+    with closed_port() as port:
+        monkeypatch.setenv("RAY_ADDRESS", f"{host}:{port}")
+        with pytest.raises(ClusterError, match=f"RAY_ADDRESS={host}:{port}; start it"), ray_session():
+            raise AssertionError("joined a cluster that is not there")

@@ -1,0 +1,19 @@
+import numpy as np
+import pytest
+
+from cxr_ray.metrics.calibration import fit_temperature
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_made_the_labels_is_found(temperature):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (20_000, 4)).astype(np.float32)
+    shares = np.exp(logits / temperature)
+    shares /= shares.sum(1, keepdims=True)
+    truth = (shares.cumsum(1) > rng.random((len(logits), 1))).argmax(1)
+    assert fit_temperature(logits, truth) == pytest.approx(temperature, rel=0.05)
+
+
+def test_a_model_that_is_always_right_keeps_a_finite_temperature():
+    logits = np.eye(4, dtype=np.float32).repeat(5, 0) * 10
+    assert 0 < fit_temperature(logits, np.arange(4).repeat(5)) < 1

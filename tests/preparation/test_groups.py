@@ -1,0 +1,67 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxr_ray.preparation import groups as module
+from cxr_ray.preparation.groups import equal_pairs, group_by_pairs, near_duplicate_pairs
+
+
+@given(
+    seed=st.integers(0, 2**32), count=st.integers(0, 40), bits=st.sampled_from([1, 8, 64, 256]), share=st.floats(0, 1)
+)
+def test_near_duplicates_are_those_of_brute_force(seed, count, bits, share):
+    random = np.random.default_rng(seed)
+    hashes = random.random((max(count // 4, 1), bits))[random.integers(0, max(count // 4, 1), count)] < 0.5
+    hashes ^= random.random(hashes.shape) < 0.05
+    distance = int(share * bits)
+    expected = [(i, j) for i, j in combinations(range(count), 2) if (hashes[i] != hashes[j]).sum() <= distance]
+    found = near_duplicate_pairs(hashes, distance)
+    assert found.dtype == np.int64
+    assert sorted(map(tuple, found.tolist())) == expected
+
+
+def test_near_duplicates_across_blocks(monkeypatch):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
+    hashes = np.random.default_rng(0).random((50, 64)) < 0.5
+    hashes[[3, 30, 49]] = hashes[10]
+    assert sorted(map(tuple, near_duplicate_pairs(hashes, 0).tolist())) == [
+        (3, 10), (3, 30), (3, 49), (10, 30), (10, 49), (30, 49)
+    ]  # fmt: skip
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 5), st.text(max_size=1))))
+def test_equal_values_chain_together_and_none_equals_nothing(values):
+    groups = group_by_pairs(len(values), equal_pairs(values))
+    for i, j in combinations(range(len(values)), 2):
+        assert (groups[i] == groups[j]) == (values[i] is not None and values[i] == values[j])
+
+
+def _reachable(count: int, pairs: list[tuple[int, int]]) -> list[int]:
+    """Least member of each item's component, by relabelling until nothing changes."""
+    least = list(range(count))
+    for _ in range(count):
+        for i, j in pairs:
+            least[i] = least[j] = min(least[i], least[j])
+    return least
+
+
+@given(st.data(), st.integers(1, 25))
+def test_groups_are_the_connected_components(data, count):
+    item = st.integers(0, count - 1)
+    pairs = data.draw(st.lists(st.tuples(item, item), max_size=40))
+    half = len(pairs) // 2
+    halves = (np.array(part, np.int64).reshape(-1, 2) for part in (pairs[:half], pairs[half:]))
+    groups = group_by_pairs(count, *halves)
+    least = _reachable(count, pairs)
+    for i, j in combinations(range(count), 2):
+        assert (groups[i] == groups[j]) == (least[i] == least[j])
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_without_pairs_everything_stands_alone(count):
+    assert group_by_pairs(count).tolist() == list(range(count))
+    assert near_duplicate_pairs(np.zeros((0, 256), bool), 3).shape == (0, 2)
+    assert equal_pairs([]).shape == (0, 2)

@@ -1,0 +1,136 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from cxr_ray.errors import DatasetError
+from cxr_ray.preparation.fingerprint_images import Fingerprint
+from cxr_ray.preparation.layout import LabelledImage
+from cxr_ray.preparation.prepare_dataset import choose_splits, dataset_table, group_images, summary
+from cxr_ray.schema import DATASET
+
+
+def fingerprint(content, *, flipped=0):
+    """Of a picture drawn by `content`, with so many bits of its perceptual hash turned over."""
+    bits = np.random.default_rng(len(content) + sum(content.encode())).integers(0, 2, 256).astype(bool)
+    bits[:flipped] ^= True
+    return Fingerprint(
+        content_sha256=hashlib.sha256(f"{content}{flipped}".encode()).hexdigest(),
+        phash=np.packbits(bits).tobytes(),
+        error_kind=None,
+        error=None,
+    )
+
+
+def image(name, label="Normal", **known):
+    return LabelledImage(image_id=name, uri=f"s3://x/{name}", label=label, **known)
+
+
+@pytest.fixture
+def grouped():
+    """a, its byte-for-byte copy b and its near copy c; p and q of one patient; x alone."""
+    images = [
+        image("a"),
+        image("b", mask_uri="s3://m/b"),
+        image("c"),
+        image("p", "COVID", patient_id="7"),
+        image("q", "COVID", patient_id="7"),
+        image("x", None),
+    ]
+    prints = [fingerprint("a"), fingerprint("a"), fingerprint("a", flipped=4), *map(fingerprint, ("pp", "qqq", "xxxx"))]
+    return group_images(images, prints, max_distance=8)
+
+
+def joined(groups):
+    """Sets of positions that share a group."""
+    return {frozenset(np.flatnonzero(groups == g).tolist()) for g in set(groups.tolist())}
+
+
+def test_copies_share_a_group_and_patients_may_not_be_parted(grouped):
+    assert joined(grouped.duplicate_groups) == {frozenset({0, 1, 2}), frozenset({3}), frozenset({4}), frozenset({5})}
+    assert joined(grouped.split_groups) == {frozenset({0, 1, 2}), frozenset({3, 4}), frozenset({5})}
+
+
+def test_near_copies_are_those_within_the_distance():
+    images, prints = [image("a"), image("b")], [fingerprint("a"), fingerprint("a", flipped=5)]
+    assert len(joined(group_images(images, prints, 5).duplicate_groups)) == 1
+    assert len(joined(group_images(images, prints, 4).duplicate_groups)) == 2
+
+
+def test_a_copy_joins_what_patients_join():
+    """a and b are one patient's, b and c one picture, c and d another patient's."""
+    images = [
+        image("a", patient_id="1"),
+        image("b", patient_id="1"),
+        image("c", patient_id="2"),
+        image("d", patient_id="2"),
+    ]
+    prints = [fingerprint("a"), fingerprint("bb"), fingerprint("bb"), fingerprint("dddd")]
+    assert joined(group_images(images, prints, 0).split_groups) == {frozenset({0, 1, 2, 3})}
+
+
+def test_splits_keep_groups_whole_and_do_not_depend_on_order():
+    images = [image(f"{i:03}", "COVID" if i % 3 else "Normal", patient_id=str(i // 4)) for i in range(120)]
+    prints = [fingerprint("f" * (i + 1)) for i in range(120)]
+    shares = (0.7, 0.2, 0.1)
+    grouped = group_images(images, prints, 0)
+    splits = choose_splits(grouped, shares, seed=1)
+    by_patient = {}
+    for one, split in zip(images, splits, strict=True):
+        by_patient.setdefault(one.patient_id, set()).add(split)
+    assert all(len(found) == 1 for found in by_patient.values())
+    assert set(splits) == {"train", "val", "test"}
+    assert splits.count("train") == pytest.approx(84, abs=6)
+    backwards = choose_splits(group_images(images[::-1], prints[::-1], 0), shares, seed=1)
+    assert backwards[::-1] == splits
+    assert choose_splits(grouped, shares, seed=2) != splits
+
+
+def test_splits_that_folders_name_are_taken():
+    images = [image("a", split="train"), image("b", split="test")]
+    prints = [fingerprint("a"), fingerprint("bb")]
+    assert choose_splits(group_images(images, prints, 0), (0.7, 0.2, 0.1), seed=0) == ["train", "test"]
+
+
+def test_splits_that_only_some_folders_name_are_refused():
+    grouped = group_images([image("a", split="train"), image("b")], [fingerprint("a"), fingerprint("bb")], 0)
+    with pytest.raises(DatasetError, match=r"some folders name a split .* name it for all or for none"):
+        choose_splits(grouped, (0.7, 0.2, 0.1), seed=0)
+
+
+def test_the_table_has_a_row_for_each_image_and_a_name_for_each_group_of_copies(grouped):
+    table = dataset_table(grouped, ["train"] * 3 + ["val"] * 2 + ["test"])
+    assert table.schema.equals(DATASET)
+    rows = table.to_pylist()
+    assert [row["image_id"] for row in rows] == ["a", "b", "c", "p", "q", "x"]
+    assert [row["patient_id"] for row in rows] == [None, None, None, "7", "7", None]
+    assert [row["mask_uri"] for row in rows] == [None, "s3://m/b", None, None, None, None]
+    assert [row["content_sha256"] for row in rows] == grouped.contents
+    assert {row["duplicate_group"] for row in rows[:3]} == {min(grouped.contents[:3])[:16]}
+    assert len({row["duplicate_group"] for row in rows}) == 4
+
+
+def test_names_of_groups_do_not_depend_on_order(grouped):
+    prints = [fingerprint("a"), fingerprint("a"), fingerprint("a", flipped=4)]
+    backwards = group_images(grouped.images[2::-1], prints[::-1], 8)
+    (name,) = set(dataset_table(backwards, ["train"] * 3)["duplicate_group"].to_pylist())
+    assert name == min(grouped.contents[:3])[:16]
+
+
+def test_summary(grouped):
+    splits = ["train"] * 3 + ["val"] * 2 + ["test"]
+    text = summary(dataset_table(grouped, splits), grouped)
+    assert [line.split() for line in text.splitlines()[:4]] == [
+        ["train", "val", "test", "all"],
+        ["COVID", "0", "2", "0", "2"],
+        ["(no", "label)", "0", "0", "1", "1"],
+        ["Normal", "3", "0", "0", "3"],
+    ]
+    assert "1 patients known for 2 images, 1 masks" in text
+    assert "2 images are copies of another (1 byte for byte); groups are never parted by the split" in text
+    assert "warning" not in text
+
+
+def test_summary_warns_of_folders_that_part_a_group(grouped):
+    splits = ["train", "test", "train", "val", "test", "test"]
+    assert "warning: 2 groups lie in several of the splits" in summary(dataset_table(grouped, splits), grouped)

@@ -1,0 +1,261 @@
+"""The lock between real processes; heartbeats of other machines are files as such a machine would write them."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from cxr_ray.archive.uris import exists, read_bytes, write_bytes
+from cxr_ray.errors import ResumeError, StorageError
+from cxr_ray.scoring.output.lock import output_lock
+from cxr_ray.scoring.output.owner import Owner, parse_owner
+from cxr_ray.scoring.output.state import OutputState
+
+BEAT = 0.4  # a heartbeat is fresh for 1.8 s and a silent one is watched for 0.6 s
+HOLD = """
+import sys, time
+from pathlib import Path
+from cxr_ray.errors import ResumeError
+from cxr_ray.scoring.output.lock import output_lock
+from cxr_ray.scoring.output.state import OutputState
+uri, run_id, gate = sys.argv[1:]
+print("ready", flush=True)
+while not Path(gate).exists():
+    time.sleep(0.001)
+try:
+    with output_lock(OutputState(uri, "predictions"), run_id):
+        print("held", flush=True)
+        time.sleep(60)
+except ResumeError as error:
+    print(error, flush=True)
+"""
+
+
+@pytest.fixture
+def state(tmp_path):
+    return OutputState(str(tmp_path / "out"), "predictions")
+
+
+@pytest.fixture
+def remote_state(bucket_uri):
+    return OutputState(f"{bucket_uri}/out #1", "predictions")
+
+
+@contextmanager
+def process(state, run_id, gate):
+    """A process that waits for `gate` to exist, then takes the lock; killed at the end."""
+    line = [sys.executable, "-c", HOLD, state.uri, run_id, str(gate)]
+    child = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline() == "ready\n"
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def owner_of(state):
+    return parse_owner(read_bytes(state.owner_uri))
+
+
+def foreign(run_id="other", seconds_ago=0.0):
+    heartbeat = (datetime.now(UTC) - timedelta(seconds=seconds_ago)).isoformat()
+    return Owner(run_id=run_id, host="node-7", machine="node-7 b n", pid=12, process_start=34, heartbeat=heartbeat)
+
+
+def test_a_held_output_is_refused_to_every_other_run_and_free_afterwards(state):
+    with output_lock(state, "first") as lock:
+        lock.check()
+        host = owner_of(state).host
+        message = (
+            rf"^run first on {host} \(process {os.getpid()}\) is writing to {state.uri}; "
+            r"wait until it ends, stop it, or choose another --output-uri$"
+        )
+        with pytest.raises(ResumeError, match=message), output_lock(state, "second"):
+            pass
+        lock.check()
+    assert not exists(state.owner_uri)
+    with output_lock(state, "second"):
+        assert owner_of(state).run_id == "second"
+
+
+def test_tables_that_share_an_output_are_held_apart(state):
+    with output_lock(state, "a"), output_lock(replace(state, table="masks"), "b"):
+        pass
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_a_run_that_fails_lets_go(state, failure):
+    with pytest.raises(failure), output_lock(state, "first"):
+        raise failure
+    assert not exists(state.owner_uri)
+    assert not [thread for thread in threading.enumerate() if thread.name == "output-lock"]
+
+
+@pytest.mark.slow
+def test_of_runs_that_start_at_the_same_moment_one_gets_the_output(state, tmp_path):
+    gate = tmp_path / "gate"
+    with ExitStack() as stack:
+        children = [stack.enter_context(process(state, f"run-{i}", gate)) for i in range(4)]
+        gate.touch()
+        said = [child.stdout.readline() for child in children]
+    assert said.count("held\n") == 1
+    winner = said.index("held\n")
+    assert all(f"run run-{winner} on " in line for i, line in enumerate(said) if i != winner)
+
+
+@pytest.mark.slow
+def test_an_output_is_free_at_once_when_its_run_was_killed_on_this_machine(state, tmp_path):
+    gate = tmp_path / "gate"
+    gate.touch()
+    with process(state, "killed", gate) as child:
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(ResumeError, match=r"run killed on .* is writing to"), output_lock(state, "next"):
+            pass
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        began = time.monotonic()
+        with output_lock(state, "next"):
+            assert owner_of(state).run_id == "next"
+        assert time.monotonic() - began < 5, "the heartbeat was 90 s from stale"
+
+
+def test_the_heartbeat_is_kept_fresh(state):
+    with output_lock(state, "first", beat_seconds=0.05) as lock:
+        before = owner_of(state)
+        time.sleep(0.3)
+        assert owner_of(state).heartbeat > before.heartbeat
+        assert replace(owner_of(state), heartbeat="") == replace(before, heartbeat="")
+        lock.check()
+
+
+def test_a_fresh_heartbeat_of_another_machine_is_refused_at_once(state):
+    write_bytes(state.owner_uri, foreign().to_json())
+    began = time.monotonic()
+    message = r"run other on node-7 \(process 12\) is writing to .*\(if it was killed, try again in 90 s\)"
+    with pytest.raises(ResumeError, match=message), output_lock(state, "next"):
+        pass
+    assert time.monotonic() - began < 2
+    assert owner_of(state).run_id == "other"
+
+
+@pytest.mark.parametrize("seconds_ago", [3600, -3600])
+def test_a_silent_run_of_another_machine_is_followed(state, seconds_ago):
+    write_bytes(state.owner_uri, foreign(seconds_ago=seconds_ago).to_json())
+    with output_lock(state, "next", beat_seconds=BEAT) as lock:
+        assert owner_of(state).run_id == "next"
+        lock.check()
+
+
+@pytest.mark.parametrize("seconds_ago", [3600, -3600])
+def test_a_run_on_a_machine_whose_clock_is_wrong_is_seen_to_live(state, seconds_ago):
+    stop = threading.Event()
+
+    def beat():
+        while not stop.wait(BEAT):
+            write_bytes(state.owner_uri, foreign(seconds_ago=seconds_ago).to_json())
+
+    write_bytes(state.owner_uri, foreign(seconds_ago=seconds_ago).to_json())
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with pytest.raises(ResumeError, match="run other on node-7"), output_lock(state, "next", beat_seconds=BEAT):
+            pass
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"run_id": "newer"}'])
+def test_a_file_that_names_nobody_is_taken_over_when_nobody_writes_it(state, content):
+    write_bytes(state.owner_uri, content)
+    with output_lock(state, "next", beat_seconds=BEAT):
+        assert owner_of(state).run_id == "next"
+
+
+def test_a_run_that_was_taken_over_notices_and_leaves_the_file_to_the_other(state):
+    with output_lock(state, "slow", beat_seconds=BEAT) as lock:
+        write_bytes(state.owner_uri, foreign().to_json())
+        time.sleep(1.5 * BEAT)
+        with pytest.raises(ResumeError, match="was taken from run slow: run other on node-7 holds it; once no run"):
+            lock.check()
+    assert owner_of(state).run_id == "other"
+
+
+def test_a_run_whose_owner_file_was_deleted_notices(state):
+    with output_lock(state, "first") as lock:
+        Path(state.owner_uri).unlink()
+        with pytest.raises(ResumeError, match="was taken from run first: its owner file is gone"):
+            lock.check()
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(StorageError, match=r"cannot write .*/file/out/_state/predictions.owner.json"),
+        output_lock(OutputState(str(tmp_path / "file" / "out"), "predictions"), "run"),
+    ):
+        pass
+
+
+class UnconditionalStore(MemoryFileSystem):
+    """Storage whose server does not know conditional writes."""
+
+    protocol = "unconditional"
+
+    def pipe_file(self, path, value, mode="overwrite", **options):
+        if mode == "create":
+            raise OSError(errno.ENOSYS, "A header you provided implies functionality that is not implemented")
+        super().pipe_file(path, value, mode, **options)
+
+
+@pytest.mark.parametrize("scheme", ["memory", "unconditional"])
+def test_an_output_in_other_storage_is_held_by_one_run(scheme):
+    fsspec.register_implementation("unconditional", UnconditionalStore, clobber=True)
+    state = OutputState(f"{scheme}://{scheme}/out", "predictions")
+    with output_lock(state, "first") as lock:
+        with pytest.raises(ResumeError, match="run first on "), output_lock(state, "second"):
+            pass
+        lock.check()
+    assert not exists(state.owner_uri)
+
+
+@pytest.mark.s3
+def test_an_output_in_s3_is_held_by_one_run(remote_state):
+    with output_lock(remote_state, "first", beat_seconds=0.05) as lock:
+        time.sleep(0.3)
+        with pytest.raises(ResumeError, match="run first on "), output_lock(remote_state, "second"):
+            pass
+        lock.check()
+    assert not exists(remote_state.owner_uri)
+    with output_lock(remote_state, "second"):
+        pass
+
+
+@pytest.mark.s3
+def test_a_silent_run_in_s3_is_followed(remote_state):
+    gone = json.loads(foreign(seconds_ago=3600).to_json())
+    write_bytes(remote_state.owner_uri, json.dumps(gone).encode())
+    with output_lock(remote_state, "next", beat_seconds=BEAT):
+        assert owner_of(remote_state).run_id == "next"
+
+
+@pytest.mark.s3
+def test_a_bucket_that_is_missing_is_named(s3):
+    with (
+        pytest.raises(StorageError, match=r"cannot write s3://no-such-bucket/out/_state/predictions.owner.json: "),
+        output_lock(OutputState("s3://no-such-bucket/out", "predictions"), "run"),
+    ):
+        pass

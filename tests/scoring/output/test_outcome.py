@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from cxr_ray.archive.tables import write_table
+from cxr_ray.config import ClassifyConfig
+from cxr_ray.errors import GateError, StorageError
+from cxr_ray.scoring.output.outcome import conclude
+from cxr_ray.scoring.output.state import OutputState, finished_ids
+from cxr_ray.scoring.pool import ScoringPool
+
+POOL = ScoringPool(device="cpu", actors=1, cpus_per_actor=1.0, threads_per_actor=1, cpus_per_load_task=1.0)
+SCHEMA = pa.schema([("image_id", pa.string()), ("status", pa.string()), ("error_kind", pa.string())])
+
+
+@pytest.fixture
+def state(tmp_path):
+    return OutputState(str(tmp_path / "out"), "predictions")
+
+
+def write_block(state, name, *ids, error_kind=None):
+    status = "error" if error_kind else "ok"
+    rows = [{"image_id": i, "status": status, "error_kind": error_kind} for i in ids]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    write_table(table, f"{state.rows_uri}/{name}_000000-0.parquet")
+    write_table(table.select(["image_id"]), f"{state.marks_uri}/{name}_000000.parquet")
+
+
+def finish(state, *, scored, before=0, **options):
+    config = ClassifyConfig(input_uri="in", model_uri=("m",), output_uri=state.uri, **options)
+    return conclude(state, config, scored=scored, before=before, seconds=2.0, pool=POOL, run_id="r")
+
+
+def test_every_row_is_counted_and_the_plan_goes(state, capsys):
+    write_block(state, "x", "a", "b")
+    write_block(state, "y", "c", error_kind="truncated")
+    write_table(pa.table({"image_id": ["a"]}), state.plan_uri("r"))
+    assert finish(state, scored=2, before=1, max_error_rate=0.5) == {"ok": 2, "error": 1, "error:truncated": 1}
+    record = json.loads(Path(state.uri, "run.json").read_text())
+    assert (record["images_scored"], record["images_done_before"], record["images_per_second"]) == (2, 1, 1.0)
+    assert not Path(state.plan_uri("r")).exists()
+    assert "2 ok, 1 error (1 truncated)" in capsys.readouterr().out
+
+
+def test_a_block_that_a_killed_run_committed_meanwhile_is_no_second_row(state):
+    write_block(state, "killed", "a", "b")
+    write_block(state, "ours", "a", "b", "c")
+    assert finish(state, scored=3) == {"ok": 3}
+    assert sorted(finished_ids(state).to_pylist()) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("expected", [1, 3])
+def test_rows_that_are_missing_or_of_other_images_are_told(state, expected):
+    write_block(state, "x", "a", "b")
+    with pytest.raises(StorageError, match=rf"has 2 rows where {expected} were expected: .*the same command again"):
+        finish(state, scored=expected)
+
+
+def test_too_many_errors(state):
+    write_block(state, "x", "a", error_kind="truncated")
+    with pytest.raises(GateError, match=r"1 of 1 images are errors \(100.0%\), more than --max-error-rate 0.05"):
+        finish(state, scored=1)

@@ -1,0 +1,122 @@
+"""The actor's work without Ray: loaded rows of every kind to masks and lungs, with a tiny ensemble of random weights."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cxr_ray.config import SegmentConfig
+from cxr_ray.errors import ConfigError
+from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.mask_rle import decode_mask
+from cxr_ray.models.coarse_mask import largest_components
+from cxr_ray.models.segmenter import Segmenter, pixel_entropy
+from cxr_ray.phantoms.phantom import draw_phantom
+from cxr_ray.schema import LUNG_FIELDS, MASKS
+from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
+from cxr_ray.scoring.stages.segment_by_student import FORWARD_BATCH, StudentStage, lung_columns
+from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE
+
+PROVENANCE = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
+FRAME = Geometry(image_size=32, interpolation="bilinear")
+
+
+@pytest.fixture(scope="module")
+def loaded(archive):
+    limits = DecodeLimits(max_megapixels=1.0)
+    (table,) = LoadStage(geometries=(FRAME, OVERLAY_IMAGE), limits=limits, patient_key_secret=b"s")(archive)
+    return table
+
+
+def stage_of(student, output, **options):
+    options = {"precision": "fp32", "min_area": 0.0} | options
+    config = SegmentConfig(input_uri="i", output_uri=str(output), model_uri=student, **options)
+    return StudentStage(config=config, device="cpu", threads=1, provenance=PROVENANCE)
+
+
+def test_every_image_is_a_row_with_its_mask_at_its_own_size(student, loaded, tmp_path):
+    rows = stage_of(student, tmp_path)(loaded)
+    assert rows.schema == MASKS
+    segmenter = Segmenter(student, device="cpu", precision="fp32")
+    probabilities = iter(segmenter.predict(pixels_of(loaded, FRAME)[0]))
+    for before, row in zip(loaded.to_pylist(), rows.to_pylist(), strict=True):
+        assert row["image_id"] == before["image_id"]
+        if before["status"] == "error":
+            assert (row["status"], row["error_kind"]) == ("error", before["error_kind"])
+            assert row["mask_counts"] is row["uncertainty"] is row["symmetry"] is None
+            continue
+        mask, probability = decode_mask(row["mask_counts"], 90, 70), next(probabilities)
+        kept = largest_components(probability[None] > 0.5, keep=2).masks[0].numpy()
+        cleaned = np.where(kept | (probability <= 0.5).numpy(), probability, 0)
+        upscaled = np.asarray(Image.fromarray(cleaned).resize((70, 90), Image.Resampling.BILINEAR))
+        assert (mask == (upscaled > 0.5)).mean() > 0.98, "but for 8 bits of probability"
+        rim = (
+            kept.sum() - (kept[1:-1, 1:-1] & kept[:-2, 1:-1] & kept[2:, 1:-1] & kept[1:-1, :-2] & kept[1:-1, 2:]).sum()
+        )
+        assert row["uncertainty"] == pytest.approx(float(pixel_entropy(probability).sum()) / max(1, rim), rel=1e-4)
+        assert row["prompt"] is row["iou_prediction"] is None
+    assert list(tmp_path.iterdir()) == [], "nothing was asked for beside the rows"
+
+
+def test_a_row_does_not_depend_on_its_batch(student, loaded, tmp_path, monkeypatch):
+    monkeypatch.setitem(FORWARD_BATCH, "cpu", 3)  # fewer than there are
+    stage = stage_of(student, tmp_path)
+    together = stage(loaded).drop_columns(["scored_at"]).to_pylist()
+    alone = [stage(loaded.slice(i, 1)).drop_columns(["scored_at"]).to_pylist()[0] for i in range(loaded.num_rows)]
+    for one, other in zip(together, alone, strict=True):
+        for name in ("uncertainty", *(field.name for field in LUNG_FIELDS)):
+            figures = one.pop(name), other.pop(name)
+            assert figures == (None, None) or figures[0] == pytest.approx(figures[1], rel=1e-3)
+        assert one == other
+
+
+def test_a_student_that_gives_no_number_makes_error_rows(save_student, loaded, tmp_path):
+    rows = stage_of(save_student(tmp_path / "broken", fill=math.nan), tmp_path)(loaded).to_pylist()
+    assert {row["status"] for row in rows} == {"error"}
+    assert sum(row["error_kind"] == "not_finite" for row in rows) == 4
+
+
+def test_pieces_below_the_least_area_are_cleaned_away(student, loaded, tmp_path):
+    rows = stage_of(student, tmp_path, min_area=0.999)(loaded).to_pylist()
+    assert {row["status"] for row in rows} == {"empty", "error"}
+
+
+def test_files_beside_the_rows(student, loaded, tmp_path):
+    rows = stage_of(student, tmp_path, save_overlays=True, save_uncertainty=True)(loaded).to_pylist()
+    names = {f"{row['image_id']}.png" for row in rows if row["status"] != "error"}
+    for folder in ("overlays", "uncertainty"):
+        assert {path.name for path in (tmp_path / folder).iterdir()} == names
+    entropy = pixel_entropy(Segmenter(student, device="cpu", precision="fp32").predict(pixels_of(loaded, FRAME)[0]))
+    with Image.open(tmp_path / "uncertainty" / f"{rows[0]['image_id']}.png") as picture:
+        shades = np.asarray(picture).astype(float) / 65535
+    np.testing.assert_allclose(shades, entropy[0] / math.log(2), atol=1e-4)
+
+
+def test_the_networks_see_as_many_images_at_once_as_is_asked_for(student, loaded, tmp_path, monkeypatch):
+    stage, seen = stage_of(student, tmp_path, batch_size=3), []
+    predict = stage.segmenter.predict
+    monkeypatch.setattr(stage.segmenter, "predict", lambda pixels: (seen.append(len(pixels)), predict(pixels))[1])
+    stage(loaded)
+    assert seen == [3, 1]
+
+
+def test_figures_of_each_lung():
+    mask = draw_phantom("Normal", seed=1, size=64).lung_mask
+    components = largest_components(torch.from_numpy(mask)[None]).components[0]
+    entropy = np.zeros((64, 64), np.float32)
+    entropy[:, 40:] = 0.5  # doubt in the patient's left half only
+    columns = lung_columns(components, entropy, 640, 320)
+    assert set(columns) == {"uncertainty", *(field.name for field in LUNG_FIELDS)}
+    assert columns["right_area_fraction"] + columns["left_area_fraction"] == pytest.approx(mask.mean())
+    assert 0 < columns["right_centroid_x"] < 160 < columns["left_centroid_x"] < 320
+    assert 0 < columns["right_centroid_y"] < 640
+    assert columns["right_uncertainty"] < 0.1 < columns["left_uncertainty"]
+    assert columns["uncertainty"] > 0
+
+
+def test_a_job_names_a_student_or_both_models_of_text():
+    for models in ({}, {"clip_uri": "c"}, {"model_uri": "m", "clip_uri": "c", "sam_uri": "s"}):
+        with pytest.raises(ConfigError, match="name a student by --model-uri, or both"):
+            SegmentConfig(input_uri="i", output_uri="o", **models)

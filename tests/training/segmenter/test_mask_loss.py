@@ -1,0 +1,78 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from cxr_ray.training.learning_rate import cyclic_share
+from cxr_ray.training.segmenter.mask_loss import DiceCrossEntropy
+from cxr_ray.training.segmenter.validation import MaskShare, dice_coefficients, mask_metrics
+
+
+@pytest.fixture
+def logits():
+    return torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def truth():
+    return (torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.4).float()
+
+
+def by_hand(logits, truth):
+    p = logits.sigmoid()
+    dice = 1 - (2 * (p * truth).sum((1, 2, 3)) + 1) / (p.sum((1, 2, 3)) + truth.sum((1, 2, 3)) + 1)
+    crossed = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
+    return dice + crossed
+
+
+def test_one_output(logits, truth):
+    torch.testing.assert_close(DiceCrossEntropy()(logits, truth), by_hand(logits, truth).mean())
+
+
+def test_outputs_of_deep_supervision_weigh_half_as_much_each(logits, truth):
+    outputs = torch.stack([logits, 2 * logits, -logits], 1)
+    expected = sum(w * by_hand(k * logits, truth).mean() for w, k in ((4, 1), (2, 2), (1, -1))) / 7
+    torch.testing.assert_close(DiceCrossEntropy()(outputs, truth), expected)
+
+
+def test_images_count_by_their_weights_whatever_else_is_in_the_batch(logits, truth):
+    weights = torch.tensor([1.0, 0.25, 0.0])
+    expected = (by_hand(logits, truth) * weights).sum() / 3
+    torch.testing.assert_close(DiceCrossEntropy()(logits, truth, weights), expected)
+    alone = DiceCrossEntropy()(logits[1:2], truth[1:2], weights[1:2])
+    torch.testing.assert_close(alone, by_hand(logits, truth)[1] * 0.25)
+
+
+def test_half_covered_pixels_are_learned_as_halves():
+    covered = torch.tensor([0.0, 0.5, 1.0, 1.0]).view(1, 1, 2, 2)
+
+    def loss(rim):
+        probability = torch.tensor([1e-4, rim, 1 - 1e-4, 1 - 1e-4]).view(1, 1, 2, 2)
+        return float(DiceCrossEntropy()(probability.logit(), covered))
+
+    rims = [0.05, 0.3, 0.5, 0.7, 0.95]
+    assert min(rims, key=loss) == 0.5
+    assert loss(0.3) == pytest.approx(loss(0.7), rel=0.1), "leaning to neither side"
+
+
+def test_the_rate_falls_to_nothing_in_every_cycle():
+    shares = [cyclic_share(step / 300, 3, 0.1) for step in range(300)]
+    assert shares[0] < 0.05, "the first cycle warms up"
+    assert shares[100] == shares[200] == pytest.approx(1.0)
+    assert max(shares[99], shares[199], shares[299]) < 1e-3
+    assert shares[10] == pytest.approx(1.0)
+
+
+def test_metrics_are_of_every_image_once_whatever_the_workers():
+    whole = MaskShare(positions=torch.arange(4).numpy(), losses=torch.arange(4.0).numpy(), dsc=torch.ones(4).numpy())
+    parts = [
+        MaskShare(positions=whole.positions[i::2], losses=whole.losses[i::2], dsc=whole.dsc[i::2]) for i in range(2)
+    ]
+    assert mask_metrics([whole], 4) == mask_metrics(parts[::-1], 4) == {"val_loss": 1.5, "val_dsc": 1.0}
+    with pytest.raises(ValueError, match="2 images were validated, the split has 4"):
+        mask_metrics(parts[:1], 4)
+
+
+def test_dice_coefficients_of_empty_and_other_masks():
+    a = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]).bool()
+    b = torch.tensor([[0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]).bool()
+    assert dice_coefficients(a, b).tolist() == [0.5, 1.0, 0.0]
