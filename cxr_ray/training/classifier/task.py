@@ -1,7 +1,6 @@
 """What the driver of a classifier training hands to its workers."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import ray
@@ -24,13 +23,3 @@ class ClassifierTask:
     threads: int
     listener: ActorHandle
     """Receives an `EpochReport` as each epoch ends."""
-
-
-def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
-    """Train `loop_config["task"]`, a `ClassifierTask`, from the last checkpoint on.
-
-    The loop is imported in the worker alone: driver and controller load this function too, without models.
-    """
-    from cxr_ray.training.classifier.loop import train_from_last_checkpoint
-
-    train_from_last_checkpoint(loop_config["task"])

@@ -20,7 +20,7 @@ from cxr_ray.errors import ConfigError, DatasetError
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.schema import probability_column
 from cxr_ray.training.cached_feed import cache_pixels
-from cxr_ray.training.classifier.task import ClassifierTask, train_loop_per_worker
+from cxr_ray.training.classifier.task import ClassifierTask
 from cxr_ray.training.epoch_lines import epoch_line, print_line
 from cxr_ray.training.feed_choice import fits_memory
 from cxr_ray.training.learning_rate import peak_learning_rate
@@ -175,3 +175,13 @@ def _summary(config: TrainClassifierConfig, card: ModelCard, history: list[dict[
         f"macro F1 {best['val_macro_f1']:.4f}, temperature {card.temperature:.2f}\n"
         f"recall: {recalls}"
     )
+
+
+def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
+    """Train `loop_config["task"]`, a `ClassifierTask`, from the last checkpoint on.
+
+    The loop is imported in the worker alone: driver and controller load this function too, without models.
+    """
+    from cxr_ray.training.classifier.loop import train_from_last_checkpoint
+
+    train_from_last_checkpoint(loop_config["task"])

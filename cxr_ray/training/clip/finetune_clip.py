@@ -21,7 +21,7 @@ from cxr_ray.models.clip_card import ClipCard
 from cxr_ray.training.cached_feed import cache_images
 from cxr_ray.training.clip.sentences import read_sentences
 from cxr_ray.training.clip.split_pairs import SplitPairs, pairs_by_split
-from cxr_ray.training.clip.task import ClipTask, finetune_loop_per_worker
+from cxr_ray.training.clip.task import ClipTask
 from cxr_ray.training.epoch_lines import epoch_line, print_line
 from cxr_ray.training.feed_choice import fits_memory
 from cxr_ray.training.ray_training import epochs_reported, fit, publish
@@ -189,3 +189,13 @@ def _summary(config: FinetuneClipConfig, card: ClipCard, *, epochs: int) -> str:
         f"best of {epochs} epochs: {best['epoch']}, recall@1 image to text {best['val_image_to_text_at_1']:.4f}, "
         f"text to image {best['val_text_to_image_at_1']:.4f}{zero_shot}"
     )
+
+
+def finetune_loop_per_worker(loop_config: dict[str, Any]) -> None:
+    """Fine-tune `loop_config["task"]`, a `ClipTask`, from the last checkpoint on.
+
+    The loop is imported in the worker alone: driver and controller load this function too, without models.
+    """
+    from cxr_ray.training.clip.loop import finetune_from_last_checkpoint
+
+    finetune_from_last_checkpoint(loop_config["task"])

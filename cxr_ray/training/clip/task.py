@@ -1,7 +1,6 @@
 """What the driver of a CLIP fine-tuning hands to its workers."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import ray
@@ -28,13 +27,3 @@ class ClipTask:
     threads: int
     listener: ActorHandle
     """Receives an `EpochReport` as each epoch ends."""
-
-
-def finetune_loop_per_worker(loop_config: dict[str, Any]) -> None:
-    """Fine-tune `loop_config["task"]`, a `ClipTask`, from the last checkpoint on.
-
-    The loop is imported in the worker alone: driver and controller load this function too, without models.
-    """
-    from cxr_ray.training.clip.loop import finetune_from_last_checkpoint
-
-    finetune_from_last_checkpoint(loop_config["task"])

@@ -1,7 +1,6 @@
 """What the driver of a student's training hands to its workers."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import ray
@@ -23,13 +22,3 @@ class SegmenterTask:
     threads: int
     listener: ActorHandle
     """Receives an `EpochReport` as each epoch ends."""
-
-
-def segmenter_loop_per_worker(loop_config: dict[str, Any]) -> None:
-    """Train `loop_config["task"]`, a `SegmenterTask`, from the last checkpoint on.
-
-    The loop is imported in the worker alone: driver and controller load this function too, without models.
-    """
-    from cxr_ray.training.segmenter.loop import train_segmenter_from_last_checkpoint
-
-    train_segmenter_from_last_checkpoint(loop_config["task"])

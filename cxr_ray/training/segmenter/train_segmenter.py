@@ -19,7 +19,7 @@ from cxr_ray.training.feed_choice import fits_memory
 from cxr_ray.training.ray_training import epochs_reported, fit, publish
 from cxr_ray.training.segmenter.mask_cache import cache_masked_images
 from cxr_ray.training.segmenter.mask_source import masks_fingerprint, teacher_masks, true_masks
-from cxr_ray.training.segmenter.task import SegmenterTask, segmenter_loop_per_worker
+from cxr_ray.training.segmenter.task import SegmenterTask
 from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
 from cxr_ray.training.workers import scaling_of
 
@@ -132,3 +132,13 @@ def _publish(config: TrainSegmenterConfig, output: TrainingOutput, result: Resul
         f"{networks} of {len(history)} epochs, val DSC of the last {card.metrics['val_dsc']:.4f}"
     )
     return card
+
+
+def segmenter_loop_per_worker(loop_config: dict[str, Any]) -> None:
+    """Train `loop_config["task"]`, a `SegmenterTask`, from the last checkpoint on.
+
+    The loop is imported in the worker alone: driver and controller load this function too, without models.
+    """
+    from cxr_ray.training.segmenter.loop import train_segmenter_from_last_checkpoint
+
+    train_segmenter_from_last_checkpoint(loop_config["task"])
