@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from cxr_ray.training.learning_rate import cyclic_share
-from cxr_ray.training.segmenter.mask_loss import DiceCrossEntropy
+from cxr_ray.training.segmenter.mask_loss import DiceCrossEntropy, soft_dice_loss
 from cxr_ray.training.segmenter.validation import MaskShare, dice_coefficients, mask_metrics
 
 
@@ -52,6 +53,32 @@ def test_half_covered_pixels_are_learned_as_halves():
     rims = [0.05, 0.3, 0.5, 0.7, 0.95]
     assert min(rims, key=loss) == 0.5
     assert loss(0.3) == pytest.approx(loss(0.7), rel=0.1), "leaning to neither side"
+
+
+def published_dice(probabilities, truth):
+    """DML1 of Wang et al. (arXiv 2303.16296), smoothed by 1 above and below, pixel by pixel in double precision."""
+    together = apart = 0.0
+    for p, t in zip(probabilities.ravel().tolist(), truth.ravel().tolist(), strict=True):
+        together += abs(p + t)
+        apart += abs(p - t)
+    return 1 - (together - apart + 1) / (together + 1)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard", "empty", "full"])
+def test_dice_is_the_published_semimetric_image_by_image(kind):
+    rng = np.random.default_rng(4)
+    probabilities, soft = rng.random((3, 1, 9, 7)), rng.random((3, 1, 9, 7))
+    truth = {"soft": soft, "hard": np.round(soft), "empty": np.zeros_like(soft), "full": np.ones_like(soft)}[kind]
+    found = soft_dice_loss(torch.tensor(probabilities).float(), torch.tensor(truth).float())
+    expected = [published_dice(p, t) for p, t in zip(probabilities, truth, strict=True)]
+    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_dice_is_zero_for_equal_soft_masks_only():
+    soft = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    assert soft_dice_loss(soft, soft).tolist() == [0, 0]
+    assert soft_dice_loss(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)).tolist() == [0]
+    assert all(loss > 0 for loss in soft_dice_loss(soft.round(), soft).tolist())
 
 
 def test_the_rate_falls_to_nothing_in_every_cycle():
