@@ -1,5 +1,4 @@
 import json
-import warnings
 
 import numpy as np
 import pytest
@@ -143,22 +142,13 @@ def test_boundary_agreement_equals_every_pair_of_pixels(predicted, truth, tolera
     assert agreement.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("spacing", [None, (0.8, 1.3)])
-def test_boundary_agreement_equals_monai(spacing):
-    import torch
-    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
-
+@pytest.mark.parametrize(("spacing", "nsd", "hd95"), [(None, 0.3340471, 53.248440), ((0.8, 1.3), 0.3147752, 55.679783)])
+def test_boundary_agreement_equals_what_monai_computes(spacing, nsd, hd95):
+    """The figures are those of `compute_surface_dice` and `compute_hausdorff_distance` of MONAI 1.6.1."""
     predicted, truth = disc(30, centre=(60, 66)) | disc(9, centre=(120, 4)), disc(33) ^ disc(12)
     agreement = mask_agreement(predicted, truth, tolerance=2, spacing=spacing)
-
-    pair = [torch.tensor(mask)[None, None].float() for mask in (predicted, truth)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of MONAI about itself
-        nsd = compute_surface_dice(*pair, class_thresholds=[2.0], include_background=True, spacing=spacing)
-        hd95 = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=spacing)
-    assert agreement.nsd == pytest.approx(nsd.item(), abs=1e-6)
-    assert agreement.hd95 == pytest.approx(hd95.item(), rel=1e-5)
+    assert agreement.nsd == pytest.approx(nsd, abs=1e-6)
+    assert agreement.hd95 == pytest.approx(hd95, rel=1e-5)
 
 
 def test_summary_leaves_out_what_has_no_value():
