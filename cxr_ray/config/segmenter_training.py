@@ -13,7 +13,7 @@ MOST_BEND = 0.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSegmenterConfig(TrainingJobConfig):
-    """Train a student that segments at classification speed (MONAI's DynUNet), on true masks or on a teacher's."""
+    """Train a student that segments at classification speed (nnU-Net's plain U-Net), on true masks or on a teacher's."""
 
     dataset_uri: str
     """Dataset table of prepare_dataset.py; its `mask_uri` is learned, or only its splits if --masks-uri is given."""

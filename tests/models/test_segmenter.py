@@ -62,7 +62,7 @@ def test_weights_of_another_architecture_are_refused(saved, tmp_path):
     card = json.loads(Path(saved[0], "model.json").read_text()) | {"filters": [4, 8, 16]}
     (tmp_path / "model.json").write_text(json.dumps(card))
     (tmp_path / "model.safetensors").write_bytes(Path(saved[0], "model.safetensors").read_bytes())
-    with pytest.raises(BundleError, match=r"weights do not fit 2 DynUNets of \(4, 8, 16\)"):
+    with pytest.raises(BundleError, match=r"weights do not fit 2 U-Nets of \(4, 8, 16\)"):
         Segmenter(str(tmp_path), device="cpu")
 
 

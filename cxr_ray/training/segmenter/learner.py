@@ -44,7 +44,7 @@ class SegmenterLearner:
         self.members: list[dict[str, torch.Tensor]] = []
         self._loss = DiceCrossEntropy()
         self._optimizer = torch.optim.SGD(
-            self.network.parameters(),
+            self.network.named_weights().values(),
             lr=config.learning_rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
@@ -88,7 +88,7 @@ class SegmenterLearner:
     def state_dict(self) -> dict[str, Any]:
         """All that a restart needs."""
         return {
-            "network": dict(self.network.named_parameters()),
+            "network": self.network.named_weights(),
             "optimizer": self._optimizer.state_dict(),
             "members": self.members,
         }
@@ -96,7 +96,7 @@ class SegmenterLearner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken, also by another number of workers."""
         with torch.no_grad():
-            for name, parameter in self.network.named_parameters():
+            for name, parameter in self.network.named_weights().items():
                 parameter.copy_(state["network"][name])
         self._optimizer.load_state_dict(state["optimizer"])
         self.members = [{name: tensor.cpu() for name, tensor in member.items()} for member in state["members"]]

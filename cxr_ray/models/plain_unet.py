@@ -1,0 +1,96 @@
+"""nnU-Net's plain U-Net as students use it: one channel in, logits of one foreground out, and the names of its weights."""
+
+from collections.abc import Sequence
+
+import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from torch import nn
+from torch.nn import functional
+
+
+class PlainUNet(PlainConvUNet):
+    """nnU-Net's plain U-Net in two dimensions (Isensee et al., arXiv 1904.08128), which computes what MONAI's DynUNet does.
+
+    Each level has two 3x3 convolutions without bias, each followed by instance normalisation and a leaky ReLU of slope
+    0.01. The first convolution of every level but the first has stride 2; transposed convolutions without bias lead back up.
+
+    Args:
+        filters: channels of each level, from full resolution down.
+        deep_supervision: levels above the output that have logits as well in training mode; 0 for none.
+
+    Raises:
+        ValueError: if `deep_supervision` exceeds the levels between full resolution and the lowest.
+    """
+
+    def __init__(self, filters: Sequence[int], *, deep_supervision: int = 0) -> None:
+        levels = len(filters)
+        if not 0 <= deep_supervision <= levels - 2:
+            raise ValueError(
+                f"deep_supervision must be 0 to {levels - 2} for a network of {levels} levels; got {deep_supervision}"
+            )
+        super().__init__(
+            input_channels=1,
+            n_stages=levels,
+            features_per_stage=list(filters),
+            conv_op=nn.Conv2d,
+            kernel_sizes=3,
+            strides=[1] + [2] * (levels - 1),
+            n_conv_per_stage=2,
+            num_classes=1,
+            n_conv_per_stage_decoder=2,
+            norm_op=nn.InstanceNorm2d,
+            norm_op_kwargs={"eps": 1e-5, "affine": True},
+            nonlin=nn.LeakyReLU,
+            nonlin_kwargs={"negative_slope": 0.01, "inplace": True},
+            deep_supervision=deep_supervision > 0,
+        )
+        self._deep_supervision = deep_supervision
+        heads = self.decoder.seg_layers
+        for position in range(len(heads) - 1 - deep_supervision):
+            heads[position] = (
+                nn.Identity()
+            )  # nnU-Net has a head on every level; DDP refuses weights that get no gradient
+        self.apply(self.initialize)
+
+    def train(self, mode: bool = True) -> "PlainUNet":
+        """Switch to training mode, or to eval mode, in which the output is all there is."""
+        self.decoder.deep_supervision = mode and self._deep_supervision > 0
+        super().train(mode)
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Float [N, 1, S, S] -> logits [N, 1, S, S].
+
+        In training mode with deep supervision the logits are [N, 1 + deep_supervision, 1, S, S]: the output, then each
+        lower level's, enlarged to full resolution by repetition.
+        """
+        logits: torch.Tensor | list[torch.Tensor] = super().forward(images)
+        if isinstance(logits, torch.Tensor):
+            return logits
+        output, *lower = logits[: 1 + self._deep_supervision]
+        return torch.stack([output, *(functional.interpolate(one, output.shape[2:]) for one in lower)], dim=1)
+
+    def named_weights(self) -> dict[str, nn.Parameter]:
+        """Every weight by its name in a bundle, in an order that depends on the architecture alone.
+
+        Names and order are those of MONAI's DynUNet, by which bundles and checkpoints have been written from the first on.
+        """
+        layers: dict[str, nn.Module] = {}
+        blocks = [stage[0] for stage in self.encoder.stages]
+        names = ["input_block", *(f"downsamples.{i}" for i in range(len(blocks) - 2)), "bottleneck"]
+        for name, block in zip(names, blocks, strict=True):
+            layers |= _layers_of(name, block)
+        for i, (enlarge, block) in enumerate(zip(self.decoder.transpconvs, self.decoder.stages, strict=True)):
+            layers[f"upsamples.{i}.transp_conv.conv"] = enlarge
+            layers |= _layers_of(f"upsamples.{i}.conv_block", block)
+        output, *heads = reversed(self.decoder.seg_layers)
+        layers["output_block.conv.conv"] = output
+        layers |= {f"deep_supervision_heads.{i}.conv.conv": head for i, head in enumerate(heads)}
+        return {f"{layer}.{kind}": w for layer, module in layers.items() for kind, w in module.named_parameters()}
+
+
+def _layers_of(name: str, block: nn.Module) -> dict[str, nn.Module]:
+    """The two convolutions and the two norms of a level, by their names in a bundle."""
+    first, second = block.convs  # type: ignore[misc]
+    convolutions = {f"{name}.conv1.conv": first.conv, f"{name}.conv2.conv": second.conv}
+    return convolutions | {f"{name}.norm1": first.norm, f"{name}.norm2": second.norm}
