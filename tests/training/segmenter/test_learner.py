@@ -41,6 +41,16 @@ def test_a_learner_that_is_loaded_goes_on_as_if_never_stopped():
             torch.testing.assert_close(mine[name], tensor, msg=name)
 
 
+def test_momenta_are_saved_in_the_order_of_the_named_weights():
+    """Checkpoints that earlier versions wrote have this order, in which the network registers nothing by itself."""
+    learner = make_learner()
+    learner.train_epoch(batches(), epoch=1, steps=2)
+    state = learner.state_dict()
+    momenta = [momentum["momentum_buffer"].shape for _, momentum in sorted(state["optimizer"]["state"].items())]
+    assert momenta == [weight.shape for weight in state["network"].values()]
+    assert momenta != [parameter.shape for parameter in learner.network.parameters()]
+
+
 def test_a_member_stays_as_it_was_when_it_joined():
     learner = make_learner()
     learner.keep_member()
