@@ -63,6 +63,8 @@ class ClassifyConfig(ArchiveJobConfig):
     def __post_init__(self) -> None:
         """Check ranges."""
         ArchiveJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
+        is_tuple = not isinstance(self.model_uri, str)  # whose letters would each be taken for a bundle
+        require(is_tuple, "model_uri", self.model_uri, 'a tuple of bundles such as ("models/classifier",)')
         require(bool(self.model_uri), "model_uri", self.model_uri, "at least one model bundle")
         require(len(set(self.model_uri)) == len(self.model_uri), "model_uri", self.model_uri, "bundles that differ")
 

@@ -9,7 +9,7 @@ import torch
 
 from cxr_ray.config import SegmentConfig
 from cxr_ray.models.allocator import keep_freed_memory
-from cxr_ray.models.segmentation import Segmentation, segmentations_of
+from cxr_ray.models.lung_segmentation import LungSegmentation, segmentations_of
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import MASKS, NOT_FINITE
 from cxr_ray.scoring.stages.load import Geometry, images_of, pixels_of
@@ -82,7 +82,7 @@ class StudentStage:
             row.update(lung_columns(segmentation))
 
 
-def lung_columns(segmentation: Segmentation) -> dict[str, Any]:
+def lung_columns(segmentation: LungSegmentation) -> dict[str, Any]:
     """Uncertainty of the whole, and the columns of `schema.LUNG_FIELDS`; those of a missing lung are left out."""
     columns: dict[str, Any] = {"uncertainty": segmentation.uncertainty, "symmetry": segmentation.symmetry}
     for side, lung in (("right", segmentation.right), ("left", segmentation.left)):

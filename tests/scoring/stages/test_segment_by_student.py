@@ -12,7 +12,7 @@ from cxr_ray.errors import ConfigError
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.models.coarse_mask import largest_components
-from cxr_ray.models.segmentation import Lung, Segmentation, pixel_entropy
+from cxr_ray.models.lung_segmentation import Lung, LungSegmentation, pixel_entropy
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import LUNG_FIELDS, MASKS
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
@@ -107,7 +107,7 @@ def test_every_figure_of_both_lungs_has_its_column():
         side: Lung(area_fraction=i, centroid_xy=(i + 1, i + 2), uncertainty=i + 3)
         for i, side in enumerate(("right", "left"))
     }
-    found = Segmentation(
+    found = LungSegmentation(
         mask=np.ones((2, 2), bool), area_fraction=1.0, uncertainty=0.5, symmetry=0.25, **lungs,
         boxes_xyxy=np.zeros((0, 4), np.float32), entropy=np.zeros((2, 2), np.float32),
     )  # fmt: skip
