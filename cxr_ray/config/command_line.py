@@ -25,8 +25,8 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 def run_job(config_class: type[Config], job: Callable[[Config], object], argv: Sequence[str] | None = None) -> None:
     """Load the config, call `job` with it and end the process with the exit code of the outcome.
 
-    0 done, 1 failed, 2 bad arguments or recipe, 130 interrupted. A failure is one line on standard error;
-    its traceback is shown with `--debug` only.
+    The exit codes are 0 for done, 1 for failed, 2 for bad arguments or a bad recipe, 3 for too many error rows (the
+    gate) and 130 for interrupted. A failure is one line on standard error; `--debug` adds its traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments

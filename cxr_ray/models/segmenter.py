@@ -73,10 +73,3 @@ def zoomed(planes: "torch.Tensor", size: float) -> "torch.Tensor":
     theta = torch.tensor([[1 / size, 0, 0], [0, 1 / size, 0]], device=planes.device).expand(len(planes), 2, 3)
     grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
     return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
-def pixel_entropy(probability: "torch.Tensor") -> "torch.Tensor":
-    """Entropy in nats, 0 to log 2, of the foreground's probability; float of the same shape."""
-    import torch
-
-    return torch.special.entr(probability) + torch.special.entr(1 - probability)

@@ -13,7 +13,8 @@ from cxr_ray.errors import DatasetError
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.load import load_images
 from cxr_ray.imaging.resize import resize_image
-from cxr_ray.training.place import Batch, Place
+from cxr_ray.training.batch import Batch
+from cxr_ray.training.worker_context import WorkerContext
 
 IMAGES_PER_PART = 256
 
@@ -44,30 +45,30 @@ class CachedFeed:
 
     Args:
         cache: all images of the split.
-        place: of the worker.
+        context: of the worker.
         batch_size: images a batch.
     """
 
-    def __init__(self, cache: PixelCache, place: Place, batch_size: int) -> None:
-        self._cache, self._place, self._batch_size = cache, place, batch_size
+    def __init__(self, cache: PixelCache, context: WorkerContext, batch_size: int) -> None:
+        self._cache, self._context, self._batch_size = cache, context, batch_size
 
     def shuffled(self, seed: int, weights: np.ndarray | None = None) -> Iterator[Batch]:
         """Batches of one epoch; see `shuffled_positions`."""
         for positions in shuffled_positions(
-            len(self._cache), batch_size=self._batch_size, place=self._place, seed=seed, weights=weights
+            len(self._cache), batch_size=self._batch_size, context=self._context, seed=seed, weights=weights
         ):
             yield Batch(positions, self._cache.take(positions))
 
     def in_order(self) -> Iterator[Batch]:
         """Every image of this worker's share once; the workers' shares together are the split."""
-        mine = np.arange(self._place.rank, len(self._cache), self._place.world_size)
+        mine = np.arange(self._context.rank, len(self._cache), self._context.world_size)
         for start in range(0, len(mine), self._batch_size):
             positions = mine[start : start + self._batch_size]
             yield Batch(positions, self._cache.take(positions))
 
 
 def shuffled_positions(
-    count: int, *, batch_size: int, place: Place, seed: int, weights: np.ndarray | None = None
+    count: int, *, batch_size: int, context: WorkerContext, seed: int, weights: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
     """Positions of this worker's batches in an order drawn by `seed` over all workers.
 
@@ -77,7 +78,7 @@ def shuffled_positions(
     Args:
         count: images of the split.
         batch_size: of one worker.
-        place: of the worker.
+        context: of the worker.
         seed: of the epoch.
         weights: float [count]; positions are then drawn with replacement, in proportion to these.
     """
@@ -86,8 +87,8 @@ def shuffled_positions(
         order = generator.permutation(count)
     else:
         order = generator.choice(count, count, p=weights / weights.sum())
-    mine = order[place.rank :: place.world_size]
-    for step in range(max(1, count // (batch_size * place.world_size))):
+    mine = order[context.rank :: context.world_size]
+    for step in range(max(1, count // (batch_size * context.world_size))):
         yield mine[step * batch_size : (step + 1) * batch_size]
 
 

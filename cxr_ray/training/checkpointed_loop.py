@@ -13,14 +13,14 @@ from ray import train
 from ray.actor import ActorHandle
 
 from cxr_ray.training.epoch_report import EpochReport
-from cxr_ray.training.place import Place
 from cxr_ray.training.training_state import BestBundle, Progress, checkpoint_of, read_state
+from cxr_ray.training.worker_context import WorkerContext
 
 
 class Learner(Protocol):
     """A model and everything that changes it."""
 
-    place: Place
+    context: WorkerContext
 
     def state_dict(self) -> dict[str, Any]:
         """All that a restart needs: tensors, numbers and strings."""
@@ -39,13 +39,17 @@ class FinishedEpoch:
     """Writes the model as it is now into a folder."""
 
 
-def worker_place(threads: int) -> Place:
-    """Where this worker stands; on a CPU it shall compute with so many threads."""
-    context = train.get_context()
-    place = Place(rank=context.get_world_rank(), world_size=context.get_world_size(), device=train.torch.get_device())
-    if place.device.type == "cpu":
+def worker_context(threads: int) -> WorkerContext:
+    """Rank and device of this worker; on a CPU it computes with `threads` threads."""
+    ray_context = train.get_context()
+    context = WorkerContext(
+        rank=ray_context.get_world_rank(),
+        world_size=ray_context.get_world_size(),
+        device=train.torch.get_device(),
+    )
+    if context.device.type == "cpu":
         torch.set_num_threads(threads)
-    return place
+    return context
 
 
 def train_epochs(
@@ -67,10 +71,10 @@ def train_epochs(
         listener: an `EpochLog`.
         accuracy_name: the metric by which the best epoch is chosen.
     """
-    place, progress, best = learner.place, Progress(), BestBundle()
+    context, progress, best = learner.context, Progress(), BestBundle()
     if checkpoint := train.get_checkpoint():
         with checkpoint.as_directory() as folder:
-            progress, state = read_state(Path(folder), device=place.device)
+            progress, state = read_state(Path(folder), device=context.device)
             learner.load_state_dict(state)
             best.restore(Path(folder))
     while progress.epoch < epochs and progress.epochs_since_least_loss < patience:
@@ -81,14 +85,14 @@ def train_epochs(
             return
         metrics = finished.report.metrics
         metrics["seconds"] = time.monotonic() - began
-        if progress.add(metrics, accuracy_name) and place.is_first:
+        if progress.add(metrics, accuracy_name) and context.is_first:
             finished.save_bundle(best.path)
         _report(learner, progress, best, finished.report, listener)
 
 
 def _report(learner: Learner, progress: Progress, best: BestBundle, report: EpochReport, listener: ActorHandle) -> None:
     """Tell Ray Train, which waits for all workers; the first one brings the checkpoint along."""
-    if not learner.place.is_first:
+    if not learner.context.is_first:
         train.report(report.metrics)
         return
     with checkpoint_of(progress, learner.state_dict(), best) as checkpoint:

@@ -13,7 +13,7 @@ from ray.train import DataConfig
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.load import load_images
 from cxr_ray.imaging.resize import resize_image
-from cxr_ray.training.place import Batch
+from cxr_ray.training.batch import Batch
 
 IMAGES_PER_BLOCK = 128
 

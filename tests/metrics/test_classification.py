@@ -112,6 +112,7 @@ def test_report_is_the_one_scikit_learn_prints(labels):
     assert report_text(TRUTH, PREDICTED, labels) == classification_report(names[TRUTH], names[PREDICTED], digits=2)
 
 
+@pytest.mark.slow
 def test_bootstrap_agrees_with_drawing_images():
     confusion = np.array([[30, 10, 0], [10, 20, 10], [0, 0, 20]])
     truth, predicted = (np.repeat(axis.ravel(), confusion.ravel()) for axis in np.indices((3, 3)))

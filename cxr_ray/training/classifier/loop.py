@@ -13,23 +13,23 @@ from ray import train
 
 from cxr_ray.models.bundle import save_bundle
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
-from cxr_ray.training.checkpointed_loop import FinishedEpoch, seed_of, train_epochs, training_figures, worker_place
+from cxr_ray.training.checkpointed_loop import FinishedEpoch, seed_of, train_epochs, training_figures, worker_context
 from cxr_ray.training.classifier.class_balance import class_weights
 from cxr_ray.training.classifier.learner import ClassifierLearner
 from cxr_ray.training.classifier.task import ClassifierTask
 from cxr_ray.training.classifier.validation import score_share, validation_of
 from cxr_ray.training.classifier.views import TrainingViews, augmentation_of
 from cxr_ray.training.epoch_report import EpochReport
-from cxr_ray.training.place import Place
 from cxr_ray.training.streamed_feed import StreamedFeed
+from cxr_ray.training.worker_context import WorkerContext
 
 
 def train_from_last_checkpoint(task: ClassifierTask) -> None:
     """Train until the epochs are done or the loss stands still; report a checkpoint after every epoch."""
-    config, place = task.config, worker_place(task.threads)
+    config, context = task.config, worker_context(task.threads)
     torch.manual_seed(config.seed)
-    learner = ClassifierLearner(config, classes=len(task.labels), class_weights=_loss_weights(task), place=place)
-    feeds = {split: _feed(task, split, place) for split in ("train", "val")}
+    learner = ClassifierLearner(config, classes=len(task.labels), class_weights=_loss_weights(task), context=context)
+    feeds = {split: _feed(task, split, context) for split in ("train", "val")}
     train_epochs(
         learner,
         partial(_run_epoch, task, learner, feeds),
@@ -45,11 +45,11 @@ def _loss_weights(task: ClassifierTask) -> torch.Tensor:
     return torch.from_numpy(class_weights(targets, len(task.labels), power)).float()
 
 
-def _feed(task: ClassifierTask, split: str, place: Place) -> CachedFeed | StreamedFeed:
+def _feed(task: ClassifierTask, split: str, context: WorkerContext) -> CachedFeed | StreamedFeed:
     if task.cached is None:
-        share = len(task.targets[split]) // place.world_size
+        share = len(task.targets[split]) // context.world_size
         return StreamedFeed(train.get_dataset_shard(split), task.config.batch_size, share)
-    return CachedFeed(PixelCache(ray.get(task.cached[split])), place, task.config.batch_size)
+    return CachedFeed(PixelCache(ray.get(task.cached[split])), context, task.config.batch_size)
 
 
 def _run_epoch(
@@ -59,17 +59,17 @@ def _run_epoch(
 
     All randomness is drawn anew from the seed and the epoch, so that a training that starts again repeats it.
     """
-    config, place, targets = task.config, learner.place, task.targets
-    torch.manual_seed(seed_of(config.seed, epoch, place.rank))
+    config, context, targets = task.config, learner.context, task.targets
+    torch.manual_seed(seed_of(config.seed, epoch, context.rank))
     views = TrainingViews(
         to_input=learner.to_input,
         augmentation=augmentation_of(config),
         classes=len(task.labels),
         mixup=config.mixup,
-        generator=torch.Generator().manual_seed(seed_of(config.seed, epoch, place.rank, 1)),
-        shares=np.random.default_rng([config.seed, epoch, place.rank]),
+        generator=torch.Generator().manual_seed(seed_of(config.seed, epoch, context.rank, 1)),
+        shares=np.random.default_rng([config.seed, epoch, context.rank]),
     )
-    steps = math.ceil(max(1, len(targets["train"]) // (config.batch_size * place.world_size)) / config.accumulate)
+    steps = math.ceil(max(1, len(targets["train"]) // (config.batch_size * context.world_size)) / config.accumulate)
     began = time.monotonic()
     batches = feeds["train"].shuffled(seed_of(config.seed, epoch), _draw_weights(task))
     loss, seen = learner.train_epoch(
@@ -83,7 +83,7 @@ def _run_epoch(
         to_input=learner.to_input,
         autocast=learner.autocast,
     )
-    losses, counts, shares = zip(*place.gather((loss, seen, share)), strict=True)
+    losses, counts, shares = zip(*context.gather((loss, seen, share)), strict=True)
     rate = learner.optimization.learning_rate
     metrics = training_figures(epoch, losses, counts, seconds=seconds, learning_rate=rate)
     if not (np.isfinite(metrics["train_loss"]) and all(np.isfinite(share.logits).all() for share in shares)):

@@ -10,9 +10,9 @@ from torch import nn
 from cxr_ray.metrics.calibration import fit_temperature
 from cxr_ray.metrics.classification import confusion_matrix, log_loss, per_class_metrics
 from cxr_ray.models.grey_input import GreyInput
+from cxr_ray.training.batch import Batch
 from cxr_ray.training.epoch_report import Mistake
 from cxr_ray.training.epochs import AutocastFactory, predict_logits
-from cxr_ray.training.place import Batch
 
 MISTAKES_SHOWN = 16
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from cxr_ray.training.place import Place
+from cxr_ray.training.worker_context import WorkerContext
 
 
-def gather_features(features: torch.Tensor, place: Place) -> torch.Tensor:
+def gather_features(features: torch.Tensor, context: WorkerContext) -> torch.Tensor:
     """Every worker's features, float [W * B, D], in the order of their ranks.
 
     Every worker computes the same loss from the result. Its gradient comes back to each worker's own rows only, times
@@ -16,11 +16,11 @@ def gather_features(features: torch.Tensor, place: Place) -> torch.Tensor:
 
     Args:
         features: float [B, D] of this worker; B is the same on all.
-        place: of this worker; with others there is a process group.
+        context: of this worker; with others there is a process group.
     """
-    if place.world_size == 1:
+    if context.world_size == 1:
         return features
-    gathered: torch.Tensor = _Gather.apply(features, place)
+    gathered: torch.Tensor = _Gather.apply(features, context)
     return gathered
 
 
@@ -28,20 +28,20 @@ class _Gather(torch.autograd.Function):
     """See `gather_features`."""
 
     @staticmethod
-    def forward(ctx: Any, features: torch.Tensor, place: Place) -> torch.Tensor:
-        ctx.place, ctx.rows = place, len(features)
-        return gather_rows(features, place)
+    def forward(ctx: Any, features: torch.Tensor, context: WorkerContext) -> torch.Tensor:
+        ctx.context, ctx.rows = context, len(features)
+        return gather_rows(features, context)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        start = ctx.place.rank * ctx.rows
-        return gradients[0][start : start + ctx.rows] * ctx.place.world_size, None
+        start = ctx.context.rank * ctx.rows
+        return gradients[0][start : start + ctx.rows] * ctx.context.world_size, None
 
 
-def gather_rows(rows: torch.Tensor, place: Place) -> torch.Tensor:
+def gather_rows(rows: torch.Tensor, context: WorkerContext) -> torch.Tensor:
     """Every worker's tensor [B, ...] of one shape and type, [W * B, ...] in the order of their ranks; no gradients."""
-    if place.world_size == 1:
+    if context.world_size == 1:
         return rows
-    everyones = [torch.empty_like(rows) for _ in range(place.world_size)]
+    everyones = [torch.empty_like(rows) for _ in range(context.world_size)]
     torch.distributed.all_gather(everyones, rows.contiguous())
     return torch.cat(everyones)

@@ -17,7 +17,7 @@ from cxr_ray.training.clip.views import PairBatch
 from cxr_ray.training.epochs import train_epoch
 from cxr_ray.training.learning_rate import cosine_share
 from cxr_ray.training.optimization import descend
-from cxr_ray.training.place import Place
+from cxr_ray.training.worker_context import WorkerContext
 
 Features = tuple[torch.Tensor, torch.Tensor]
 """Of images and captions, float32 [B, D] each."""
@@ -47,17 +47,17 @@ class ClipLearner:
     Args:
         config: how to train.
         model: the start; changed in place.
-        place: rank and device; with other workers there is a process group.
+        context: rank and device; with other workers there is a process group.
     """
 
-    def __init__(self, config: FinetuneClipConfig, model: BiomedClip, *, place: Place) -> None:
-        self.config, self.place = config, place
-        self.model = model.to(place.device)
+    def __init__(self, config: FinetuneClipConfig, model: BiomedClip, *, context: WorkerContext) -> None:
+        self.config, self.context = config, context
+        self.model = model.to(context.device)
         self.model.logit_scale.requires_grad_(False)
-        self.to_input = clip_input(place.device)
+        self.to_input = clip_input(context.device)
         groups = parameter_groups(self.model, config.weight_decay)
         self._optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.adam_betas, fused=True)
-        self._parallel = place.in_parallel(BothEncoders(self.model))
+        self._parallel = context.in_parallel(BothEncoders(self.model))
 
     @property
     def learning_rate(self) -> float:
@@ -77,8 +77,8 @@ class ClipLearner:
 
     def _loss(self, features: Features, identities: torch.Tensor) -> torch.Tensor:
         """DHN-NCE over the batches of all workers together; pairs that share a side are no negatives."""
-        images, texts = (gather_features(side, self.place) for side in features)
-        same, config = same_pairs(gather_rows(identities, self.place)), self.config
+        images, texts = (gather_features(side, self.context) for side in features)
+        same, config = same_pairs(gather_rows(identities, self.context)), self.config
         return dhn_nce_loss(images, texts, tau=config.tau, beta1=config.beta1, beta2=config.beta2, same=same)
 
     def step(self, progress: float) -> None:
@@ -89,7 +89,7 @@ class ClipLearner:
 
     def autocast(self) -> Any:
         """Mixed precision as the config has it."""
-        return autocast(self.place.device, self.config.precision)
+        return autocast(self.context.device, self.config.precision)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a restart needs."""

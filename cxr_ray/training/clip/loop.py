@@ -13,7 +13,7 @@ from cxr_ray.models.biomedclip_checkpoint import load_biomedclip, load_tokenizer
 from cxr_ray.models.clip_card import save_clip_bundle
 from cxr_ray.training.augmentation import RandomResizedCrop
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
-from cxr_ray.training.checkpointed_loop import FinishedEpoch, seed_of, train_epochs, training_figures, worker_place
+from cxr_ray.training.checkpointed_loop import FinishedEpoch, seed_of, train_epochs, training_figures, worker_context
 from cxr_ray.training.clip.learner import ClipLearner
 from cxr_ray.training.clip.task import ClipTask
 from cxr_ray.training.clip.token_table import TokenTable
@@ -24,12 +24,12 @@ from cxr_ray.training.epoch_report import EpochReport
 
 def finetune_from_last_checkpoint(task: ClipTask) -> None:
     """Train until the epochs are done; report a checkpoint after every epoch."""
-    config, place = task.config, worker_place(task.threads)
+    config, context = task.config, worker_context(task.threads)
     torch.manual_seed(config.seed)
-    learner = ClipLearner(config, load_biomedclip(config.weights_uri), place=place)
+    learner = ClipLearner(config, load_biomedclip(config.weights_uri), context=context)
     parts, tokens = ray.get(task.pixels), ray.get(task.tokens)
     feeds = {
-        split: CachedFeed(PixelCache(parts, pairs.pixels), place, config.batch_size)
+        split: CachedFeed(PixelCache(parts, pairs.pixels), context, config.batch_size)
         for split, pairs in task.pairs.items()
     }
     train_epochs(
@@ -49,22 +49,22 @@ def _run_epoch(
 
     All randomness is drawn anew from the seed and the epoch, so that a training that starts again repeats it.
     """
-    config, place = task.config, learner.place
-    torch.manual_seed(seed_of(config.seed, epoch, place.rank))
+    config, context = task.config, learner.context
+    torch.manual_seed(seed_of(config.seed, epoch, context.rank))
     views = PairViews(
         to_input=learner.to_input,
         pairs=task.pairs["train"],
         tokens=tokens,
         crop=RandomResizedCrop(scale=config.crop_scale),
-        generator=torch.Generator().manual_seed(seed_of(config.seed, epoch, place.rank, 1)),
+        generator=torch.Generator().manual_seed(seed_of(config.seed, epoch, context.rank, 1)),
     )
-    steps = max(1, len(task.pairs["train"]) // (config.batch_size * place.world_size))
+    steps = max(1, len(task.pairs["train"]) // (config.batch_size * context.world_size))
     began = time.monotonic()
     batches = views(feeds["train"].shuffled(seed_of(config.seed, epoch)))
     loss, seen = learner.train_epoch(batches, epoch=epoch, steps=steps)
     seconds = time.monotonic() - began
     figures = _validated(task, learner, feeds["val"], tokens)
-    losses, counts = zip(*place.gather((loss, seen)), strict=True)
+    losses, counts = zip(*context.gather((loss, seen)), strict=True)
     metrics = training_figures(epoch, losses, counts, seconds=seconds, learning_rate=learner.learning_rate)
     if figures is None or not np.isfinite(metrics["train_loss"]):
         return None
@@ -77,7 +77,7 @@ def _validated(task: ClipTask, learner: ClipLearner, feed: CachedFeed, tokens: T
     pairs = task.pairs["val"]
     views = PairViews(to_input=learner.to_input, pairs=pairs, tokens=tokens)
     share = encode_share(learner.model, views(feed.in_order()), autocast=learner.autocast)
-    shares = learner.place.gather(share)
+    shares = learner.context.gather(share)
     if not all(share.is_finite for share in shares):
         return None
     classes = None

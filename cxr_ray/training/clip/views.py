@@ -8,9 +8,9 @@ import torch
 
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.training.augmentation import RandomResizedCrop
+from cxr_ray.training.batch import Batch
 from cxr_ray.training.clip.split_pairs import SplitPairs
 from cxr_ray.training.clip.token_table import TokenTable
-from cxr_ray.training.place import Batch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,8 @@ from cxr_ray.models.student import build_student, member_weights, suited_to_cpu
 from cxr_ray.training.epochs import train_epoch
 from cxr_ray.training.learning_rate import cyclic_share
 from cxr_ray.training.optimization import descend
-from cxr_ray.training.place import Place
 from cxr_ray.training.segmenter.mask_loss import DiceCrossEntropy
+from cxr_ray.training.worker_context import WorkerContext
 
 
 class MaskTargets(NamedTuple):
@@ -29,18 +29,18 @@ class SegmenterLearner:
 
     Args:
         config: what to train and how.
-        place: rank and device; with other workers there is a process group.
+        context: rank and device; with other workers there is a process group.
 
     Attributes:
         members: weights of the ensemble so far, on the CPU.
     """
 
-    def __init__(self, config: TrainSegmenterConfig, *, place: Place) -> None:
-        self.config, self.place = config, place
+    def __init__(self, config: TrainSegmenterConfig, *, context: WorkerContext) -> None:
+        self.config, self.context = config, context
         network = build_student(config.filters, deep_supervision=config.deep_supervision)
-        if place.device.type == "cpu" and chosen_precision(place.device, config.precision) == "fp32":
+        if context.device.type == "cpu" and chosen_precision(context.device, config.precision) == "fp32":
             network = suited_to_cpu(network)
-        self.network = network.to(place.device)
+        self.network = network.to(context.device)
         self.members: list[dict[str, torch.Tensor]] = []
         self._loss = DiceCrossEntropy()
         self._optimizer = torch.optim.SGD(
@@ -50,7 +50,7 @@ class SegmenterLearner:
             weight_decay=config.weight_decay,
             nesterov=True,
         )
-        self._parallel = place.in_parallel(self.network)
+        self._parallel = context.in_parallel(self.network)
 
     @property
     def learning_rate(self) -> float:
@@ -83,7 +83,7 @@ class SegmenterLearner:
 
     def autocast(self) -> Any:
         """Mixed precision as the config has it."""
-        return autocast(self.place.device, self.config.precision)
+        return autocast(self.context.device, self.config.precision)
 
     def state_dict(self) -> dict[str, Any]:
         """All that a restart needs."""

@@ -15,10 +15,10 @@ import torch
 from cxr_ray.models.bundle import save_bundle
 from cxr_ray.models.student import StudentCard, ensemble_weights, member_weights, standardised
 from cxr_ray.training.augmentation import Augmentation
+from cxr_ray.training.batch import Batch
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
-from cxr_ray.training.checkpointed_loop import FinishedEpoch, seed_of, train_epochs, training_figures, worker_place
+from cxr_ray.training.checkpointed_loop import FinishedEpoch, seed_of, train_epochs, training_figures, worker_context
 from cxr_ray.training.epoch_report import EpochReport
-from cxr_ray.training.place import Batch
 from cxr_ray.training.segmenter.learner import MaskTargets, SegmenterLearner
 from cxr_ray.training.segmenter.task import SegmenterTask
 from cxr_ray.training.segmenter.validation import mask_metrics, segment_share
@@ -29,11 +29,11 @@ MEMBERS = "members"
 
 def train_segmenter_from_last_checkpoint(task: SegmenterTask) -> None:
     """Train until the epochs are done; report a checkpoint after every epoch."""
-    config, place = task.config, worker_place(task.threads)
+    config, context = task.config, worker_context(task.threads)
     torch.manual_seed(config.seed)
-    learner = SegmenterLearner(config, place=place)
+    learner = SegmenterLearner(config, context=context)
     caches = {split: PixelCache(ray.get(parts)) for split, parts in task.cached.items()}
-    feeds = {split: CachedFeed(cache, place, config.batch_size) for split, cache in caches.items()}
+    feeds = {split: CachedFeed(cache, context, config.batch_size) for split, cache in caches.items()}
     train_epochs(
         learner,
         partial(_run_epoch, task, learner, feeds, {split: len(cache) for split, cache in caches.items()}),
@@ -51,16 +51,18 @@ def _run_epoch(
 
     All randomness is drawn anew from the seed and the epoch, so that a training that starts again repeats it.
     """
-    config, place = task.config, learner.place
-    torch.manual_seed(seed_of(config.seed, epoch, place.rank))
-    views = MaskedViews(task, place.device, torch.Generator().manual_seed(seed_of(config.seed, epoch, place.rank, 1)))
-    steps = config.steps or max(1, counts["train"] // (config.batch_size * place.world_size))
+    config, context = task.config, learner.context
+    torch.manual_seed(seed_of(config.seed, epoch, context.rank))
+    views = MaskedViews(
+        task, context.device, torch.Generator().manual_seed(seed_of(config.seed, epoch, context.rank, 1))
+    )
+    steps = config.steps or max(1, counts["train"] // (config.batch_size * context.world_size))
     batches = drawn_batches(feeds["train"], steps, config.seed, epoch)
     began = time.monotonic()
     loss, seen = learner.train_epoch(views(batches), epoch=epoch, steps=steps)
     seconds = time.monotonic() - began
-    share = segment_share(learner.network, feeds["val"].in_order(), place=place, autocast=learner.autocast)
-    losses, seens, shares = zip(*place.gather((loss, seen, share)), strict=True)
+    share = segment_share(learner.network, feeds["val"].in_order(), context=context, autocast=learner.autocast)
+    losses, seens, shares = zip(*context.gather((loss, seen, share)), strict=True)
     metrics = training_figures(epoch, losses, seens, seconds=seconds, learning_rate=learner.learning_rate)
     metrics |= mask_metrics(shares, counts["val"])
     if not (np.isfinite(metrics["train_loss"]) and np.isfinite(metrics["val_loss"])):

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from cxr_ray.models.student import standardised
+from cxr_ray.training.batch import Batch
 from cxr_ray.training.epochs import AutocastFactory
-from cxr_ray.training.place import Batch, Place
 from cxr_ray.training.segmenter.mask_loss import DiceCrossEntropy
+from cxr_ray.training.worker_context import WorkerContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,21 +28,21 @@ class MaskShare:
 
 @torch.inference_mode()
 def segment_share(
-    network: nn.Module, batches: Iterable[Batch], *, place: Place, autocast: AutocastFactory
+    network: nn.Module, batches: Iterable[Batch], *, context: WorkerContext, autocast: AutocastFactory
 ) -> MaskShare:
     """Segment this worker's share of the split, each image once.
 
     Args:
         network: a student.
         batches: of planes uint8 [B, 2, S, S], image and mask.
-        place: of the worker.
+        context: of the worker.
         autocast: mixed precision around the forward pass.
     """
     network.eval()
     criterion = DiceCrossEntropy()
     positions, losses, dsc = [np.empty(0, np.int64)], [], []
     for batch in batches:
-        planes = torch.from_numpy(batch.pixels).to(place.device)
+        planes = torch.from_numpy(batch.pixels).to(context.device)
         truth = planes[:, 1:].float() / 255
         with autocast():
             logits = network(standardised(planes[:, :1])).float()

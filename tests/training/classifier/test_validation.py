@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
 from cxr_ray.training.classifier.validation import MISTAKES_SHOWN, score_share, validation_of
-from cxr_ray.training.place import Place
+from cxr_ray.training.worker_context import WorkerContext
 
 LABELS = ("a", "b", "c")
 
@@ -33,13 +33,13 @@ class ByLevel(torch.nn.Module):
 def shares(split, world_size):
     pixels, targets = split
     to_input = GreyInput((0, 0, 0), (1 / 255,) * 3, torch.device("cpu"), torch.contiguous_format)
-    places = [Place(rank=r, world_size=world_size, device=torch.device("cpu")) for r in range(world_size)]
+    contexts = [WorkerContext(rank=r, world_size=world_size, device=torch.device("cpu")) for r in range(world_size)]
     return [
         score_share(
-            ByLevel(), CachedFeed(PixelCache([pixels]), place, 8).in_order(), targets,
+            ByLevel(), CachedFeed(PixelCache([pixels]), context, 8).in_order(), targets,
             to_input=to_input, autocast=nullcontext,
         )
-        for place in places
+        for context in contexts
     ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from cxr_ray.training.clip.split_pairs import SplitPairs, same_pairs
 from cxr_ray.training.clip.token_table import TokenTable
 from cxr_ray.training.clip.validation import class_features, encode_share, validation_metrics
 from cxr_ray.training.clip.views import PairViews
-from cxr_ray.training.place import Place
+from cxr_ray.training.worker_context import WorkerContext
 
 PAIRS = 21
 CONFIG = FinetuneClipConfig(dataset_uri="d", weights_uri="w", output_uri="o", batch_size=8)
@@ -45,8 +45,10 @@ def tokens():
 def shares(model, pairs, tokens, world_size):
     pixels = np.random.default_rng(0).integers(0, 255, (11, 32, 32), dtype=np.uint8)
     views = PairViews(to_input=clip_input(torch.device("cpu")), pairs=pairs, tokens=tokens)
-    places = [Place(rank=rank, world_size=world_size, device=torch.device("cpu")) for rank in range(world_size)]
-    feeds = [CachedFeed(PixelCache([pixels], pairs.pixels), place, 4) for place in places]
+    contexts = [
+        WorkerContext(rank=rank, world_size=world_size, device=torch.device("cpu")) for rank in range(world_size)
+    ]
+    feeds = [CachedFeed(PixelCache([pixels], pairs.pixels), context, 4) for context in contexts]
     return [encode_share(model, views(feed.in_order()), autocast=nullcontext) for feed in feeds]
 
 
