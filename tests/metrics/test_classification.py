@@ -44,6 +44,8 @@ def test_figures_agree_with_hand_computed_ones():
     assert metrics["log_loss"] == pytest.approx(-(7 * np.log(0.8) + 3 * np.log(0.1)) / 10)
     expected_b = {"precision": 2 / 3, "recall": 2 / 4, "specificity": 5 / 6, "f1": 4 / 7, "support": 4}
     assert {name: metrics["per_class"]["b"][name] for name in expected_b} == pytest.approx(expected_b)
+    # Of the 24, 24 and 16 pairs of an image of a class and another, those in order and half of the ties.
+    assert metrics["macro_auroc"] == pytest.approx((19 / 24 + 16 / 24 + 15 / 16) / 3)
 
 
 def test_auroc_counts_ordered_pairs():
