@@ -18,7 +18,7 @@ from cxr_ray.models.coarse_mask import coarse_masks
 from cxr_ray.models.sam_weights import load_sam
 from cxr_ray.models.zero_shot_segmenter import Segmentation, ZeroShotSegmenter
 from cxr_ray.phantoms.phantom import PHANTOM_LABELS, Phantom, draw_phantom
-from cxr_ray.training.learning_rate import cosine_share
+from cxr_ray.training.learning_rate import cosine_fraction
 
 VIEW_SIZE = 256
 """Pixels a side of a phantom before it is cropped."""
@@ -85,7 +85,7 @@ def descend(
     weights = list(parameters)
     optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.01)
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * cosine_share(step / steps, WARMUP)
+        optimizer.param_groups[0]["lr"] = rate * cosine_fraction(step / steps, WARMUP)
         optimizer.zero_grad()
         loss_of_batch().backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
