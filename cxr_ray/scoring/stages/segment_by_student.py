@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import StudentSettings
 from cxr_ray.imaging.lungs import centroid_xy, lung_pair, rim_length
 from cxr_ray.imaging.resize import resize_to
 from cxr_ray.models.allocator import keep_freed_memory
 from cxr_ray.models.coarse_mask import largest_components, to_image_scale
+from cxr_ray.models.precision import Precision
 from cxr_ray.models.segmenter import Segmenter, pixel_entropy
 from cxr_ray.schema import MASKS, NOT_FINITE
 from cxr_ray.scoring.stages.load import Geometry, images_of, pixels_of
@@ -26,22 +27,36 @@ class StudentStage:
     """One ensemble on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
 
     Args:
-        config: model, threshold, clean-up and outputs; its URIs are absolute.
+        model_uri: of the bundle; absolute.
+        settings: threshold and clean-up.
+        outputs: writes the files beside the rows.
+        precision: of the forward pass.
+        batch_size: images a forward pass; what suits the device if None.
         device: `cuda` or `cpu`.
         threads: torch threads on a CPU.
         provenance: `model_id`, `preprocessing_id` and `run_id` of every row.
     """
 
-    def __init__(self, *, config: SegmentConfig, device: str, threads: int, provenance: dict[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        model_uri: str,
+        settings: StudentSettings,
+        outputs: SegmentOutputs,
+        precision: Precision,
+        batch_size: int | None,
+        device: str,
+        threads: int,
+        provenance: dict[str, str],
+    ) -> None:
         if device == "cpu":
             torch.set_num_threads(threads)
             keep_freed_memory()
-        assert config.model_uri is not None  # noqa: S101 - for the type checker
-        self.segmenter = Segmenter(config.model_uri, device=device, precision=config.precision)
+        self.segmenter = Segmenter(model_uri, device=device, precision=precision)
         card = self.segmenter.card
         self._geometry = Geometry(image_size=card.image_size, interpolation=card.interpolation)
-        self._config, self._provenance = config, provenance
-        self._outputs = SegmentOutputs(config)
+        self._settings, self._outputs, self._provenance = settings, outputs, provenance
+        self._forward_batch = batch_size or FORWARD_BATCH[self.segmenter.device.type]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Loaded rows to rows of `schema.MASKS`; rows with an error keep null masks."""
@@ -50,9 +65,9 @@ class StudentStage:
         with_pixels = [row for row, is_present in zip(loaded, present, strict=True) if is_present]
         if with_pixels:
             images: list[np.ndarray | None] = [None] * len(with_pixels)
-            if self._config.save_overlays:
+            if self._outputs.files.save_overlays:
                 images = list(images_of(batch, OVERLAY_IMAGE))
-            size = self._config.batch_size or FORWARD_BATCH[self.segmenter.device.type]
+            size = self._forward_batch
             for part in (slice(start, start + size) for start in range(0, len(with_pixels), size)):
                 self._segment(with_pixels[part], pixels[part], images[part])
         provenance = self._provenance | {"scored_at": datetime.now(UTC)}
@@ -66,12 +81,12 @@ class StudentStage:
             pixels: uint8 [K, S, S].
             images: uint8 [h, w] each, for overlays.
         """
-        config = self._config
+        settings = self._settings
         probability = self.segmenter.predict(pixels)
         if not bool(probability.isfinite().all()):
             probability = self._refused(rows, probability)
-        foreground = probability > config.foreground
-        kept = largest_components(foreground, keep=config.components, min_area_share=config.min_area)
+        foreground = probability > settings.foreground
+        kept = largest_components(foreground, keep=settings.components, min_area_share=settings.min_area)
         cleaned = torch.where(foreground & ~kept.masks, 0.0, probability)
         shades = (cleaned * 255).round().byte().cpu().numpy()
         entropy = pixel_entropy(probability).cpu().numpy()
@@ -79,7 +94,7 @@ class StudentStage:
             if row["status"] == "error":
                 continue
             height, width = row["height"], row["width"]
-            mask = resize_to(shades[i], height, width) > 255 * config.foreground
+            mask = resize_to(shades[i], height, width) > 255 * settings.foreground
             row["error"] = self._outputs.write(row, image, mask, uncertainty=entropy[i])
             row.update(mask_columns(mask))
             row["boxes_xyxy"] = to_image_scale(kept.boxes_xyxy[i], shades.shape[1], height, width).tolist()
