@@ -1,5 +1,8 @@
 """A BiomedCLIP and a SAM to try segmentation by text with, where no published weights are at hand."""
 
+from dataclasses import asdict
+
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.uris import absolute_uri, join_uri
 from cxr_ray.config import PhantomModelsConfig, SegmentConfig
 from cxr_ray.phantoms.phantom_clip import train_phantom_clip
@@ -25,5 +28,6 @@ def make_phantom_models(config: PhantomModelsConfig) -> PhantomScores:
         input_uri=output, output_uri=output, clip_uri=clip_uri, sam_uri=sam_uri, layer=PHANTOM_LAYER, beta=PHANTOM_BETA
     )
     scores = evaluate_phantom_models(segmenting, phantom_views(JUDGED, seed=config.seed, held_out=True))
+    write_run_record(output, config, scores=asdict(scores))
     print(f"--clip-uri {clip_uri} --sam-uri {sam_uri} --layer {PHANTOM_LAYER} --beta {PHANTOM_BETA}")
     return scores
