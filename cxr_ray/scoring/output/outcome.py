@@ -58,19 +58,24 @@ def conclude(
         counts=counts,
     )
     _print_summary(state, counts, rows=rows, scored=scored, seconds=seconds, rate=rate)
-    if rows != scored + before:
+    _check_outcome(state, counts, expected=scored + before, max_error_rate=config.max_error_rate)
+    return counts
+
+
+def _check_outcome(state: OutputState, counts: dict[str, int], *, expected: int, max_error_rate: float) -> None:
+    rows, errors = _total(counts), counts.get("error", 0)
+    if rows != expected:
         raise StorageError(
-            f"{state.rows_uri} has {rows:,} rows where {scored + before:,} were expected: another program "
-            "wrote or removed files there; the same command again completes what is missing, --overwrite starts over"
+            f"{state.rows_uri} has {rows:,} rows where {expected:,} were expected: another program "
+            "wrote or removed files there; run the same command again to complete what is missing, or --overwrite to "
+            "start over"
         )
-    errors = counts.get("error", 0)
-    if errors > config.max_error_rate * rows:
+    if errors > max_error_rate * rows:
         raise GateError(
             f"{errors:,} of {rows:,} images are errors ({errors / rows:.1%}), "
-            f"more than --max-error-rate {config.max_error_rate:g}; "
+            f"more than --max-error-rate {max_error_rate:g}; "
             f"all rows are kept in {state.rows_uri}, see error_kind and error"
         )
-    return counts
 
 
 def _total(counts: dict[str, int]) -> int:
