@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cxr_ray.models.coarse_mask import largest_components
-from cxr_ray.models.lung_segmentation import lung_figures, pixel_entropy, segmentations_of
+from cxr_ray.models.lung_segmentation import Lung, LungFigures, lung_figures, pixel_entropy, segmentations_of
 from cxr_ray.phantoms.phantom import draw_phantom
 
 
@@ -29,6 +29,38 @@ def test_figures_of_each_lung(lungs):
     assert 0 < figures.right.centroid_xy[1] < 640
     assert figures.right.uncertainty < 0.1 < figures.left.uncertainty
     assert figures.uncertainty > 0
+
+
+def pieces(*boxes):
+    """Components uint8 [20, 20] of rectangles (top, bottom, left, right), the first numbered 1."""
+    components = np.zeros((20, 20), np.uint8)
+    for number, (top, bottom, left, right) in enumerate(boxes, start=1):
+        components[top:bottom, left:right] = number
+    return components
+
+
+def test_figures_of_two_rectangles_by_hand():
+    entropy = np.where(np.arange(20) < 9, 1.0, 2.0).astype(np.float32)[None].repeat(20, 0)
+    figures = lung_figures(pieces((6, 16, 12, 16), (4, 10, 2, 6)), entropy, 100, 200)
+    # The rims are of 24 and of 16 pixels; the halves meet midway between the centroids, at column 9.
+    right = Lung(area_fraction=24 / 400, centroid_xy=pytest.approx((40, 35)), uncertainty=pytest.approx(20 * 9 / 16))
+    left = Lung(
+        area_fraction=40 / 400, centroid_xy=pytest.approx((140, 55)), uncertainty=pytest.approx(20 * 11 * 2 / 24)
+    )
+    assert figures == LungFigures(
+        uncertainty=pytest.approx((20 * 9 + 20 * 11 * 2) / (24 + 16)), symmetry=24 / 40, right=right, left=left
+    )
+
+
+def test_a_single_lung_has_all_the_doubt_and_no_lung_has_no_figures():
+    entropy = np.full((20, 20), 0.5, np.float32)
+    figures = lung_figures(pieces((4, 14, 2, 6)), entropy, 100, 200)
+    assert figures.right is not None
+    assert (figures.uncertainty, figures.right.uncertainty) == pytest.approx((200 / 24, 200 / 24))
+    assert (figures.symmetry, figures.left) == (0, None)
+    assert lung_figures(pieces(), entropy, 100, 200) == LungFigures(
+        uncertainty=200.0, symmetry=None, right=None, left=None
+    )
 
 
 def test_a_mask_has_the_size_of_its_image_and_crumbs_are_cleaned_away(lungs):

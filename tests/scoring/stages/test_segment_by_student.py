@@ -124,42 +124,6 @@ def test_every_figure_of_both_lungs_has_its_column():
     assert set(lung_columns(replace(found, left=None))) == {name for name in columns if not name.startswith("left_")}
 
 
-def pieces(*boxes):
-    """Components uint8 [20, 20] of rectangles (top, bottom, left, right), the first numbered 1."""
-    components = np.zeros((20, 20), np.uint8)
-    for number, (top, bottom, left, right) in enumerate(boxes, start=1):
-        components[top:bottom, left:right] = number
-    return components
-
-
-def test_figures_of_two_rectangles_by_hand():
-    entropy = np.where(np.arange(20) < 9, 1.0, 2.0).astype(np.float32)[None].repeat(20, 0)
-    columns = lung_columns(pieces((6, 16, 12, 16), (4, 10, 2, 6)), entropy, 100, 200)
-    assert columns == pytest.approx(
-        {
-            "uncertainty": (20 * 9 * 1 + 20 * 11 * 2) / (24 + 16),  # rims of 4 x 10 and of 4 x 6 pixels
-            "symmetry": 24 / 40,
-            "right_area_fraction": 24 / 400,
-            "right_centroid_x": 40,
-            "right_centroid_y": 35,
-            "right_uncertainty": 20 * 9 * 1 / 16,  # the halves meet midway between the centroids, at column 9
-            "left_area_fraction": 40 / 400,
-            "left_centroid_x": 140,
-            "left_centroid_y": 55,
-            "left_uncertainty": 20 * 11 * 2 / 24,
-        }
-    )
-
-
-def test_a_single_lung_has_all_the_doubt_and_no_lung_has_no_figures():
-    entropy = np.full((20, 20), 0.5, np.float32)
-    columns = lung_columns(pieces((4, 14, 2, 6)), entropy, 100, 200)
-    assert columns["right_uncertainty"] == columns["uncertainty"] == pytest.approx(200 / 24)
-    assert columns["symmetry"] == 0
-    assert not [name for name in columns if name.startswith("left")]
-    assert lung_columns(pieces(), entropy, 100, 200) == {"uncertainty": 200.0, "symmetry": None}
-
-
 def test_a_job_names_a_student_or_both_models_of_text():
     for models in ({}, {"clip_uri": "c"}, {"model_uri": "m", "clip_uri": "c", "sam_uri": "s"}):
         with pytest.raises(ConfigError, match="name a student by --model-uri, or both"):
