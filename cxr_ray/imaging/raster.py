@@ -1,6 +1,7 @@
 """Raster formats by one table; a new one is a reader, which knows its own depth of samples, and one line."""
 
 import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from cxr_ray.imaging.grey_levels import luma, scale_occupied_bits
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
@@ -28,6 +30,11 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF 2.32, 4.6.4:
     7: lambda p: p[::-1, ::-1].T,
     8: np.rot90,
 }
+
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # tags of TIFF 6.0
+_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
+_TIFF_MODES_OF_8_BITS = ("1", "L", "La", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +88,8 @@ def decode_raster(data: bytes, format_name: str, *, limits: DecodeLimits, wanted
     raster_format = RASTER_FORMATS[format_name]
     try:
         return raster_format.read(data, limits, wanted_size)
+    except Image.DecompressionBombError as error:
+        raise ImageRefused(ErrorKind.TOO_LARGE, f"{format_name} has more pixels than Pillow decodes") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         if "truncated" in str(error).lower() or raster_format.end not in data:
             raise ImageRefused(ErrorKind.TRUNCATED, f"{format_name} ends before its last pixel") from error
@@ -109,6 +118,60 @@ def read_jpeg(data: bytes, limits: DecodeLimits, wanted_size: int | None) -> Ras
     if wanted_size is not None:
         image.draft("L", (least_side(wanted_size), least_side(wanted_size)))
     return _upright(luma(image), image, full_size)
+
+
+def read_tiff(data: bytes, limits: DecodeLimits, wanted_size: int | None = None) -> Raster:  # noqa: ARG001 - see RasterFormat
+    """One page: grey of 16 bits by its occupied bits in either byte order, grey and colour of 8 bits or fewer.
+
+    Refused is what Pillow would clip or cut down to its high bytes: samples of 32 bits, signed and floating-point
+    samples, colour of 16 bits. White-is-zero (photometric interpretation 0) is inverted.
+    """
+    image = _open_tiff(data)
+    tags, is_wide = image.tag_v2, image.mode in ("I;16", "I;16B")
+    _check_header(image, limits, bytes_per_sample=2 if is_wide else 1)
+    tile = {"width": tags.get(_TILE_WIDTH, 1), "height": tags.get(_TILE_LENGTH, 1)}
+    limits.check_samples(**tile, channels=len(image.getbands()), bytes_per_sample=2)  # a decoder holds a whole tile
+    bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
+    if not is_wide and (bits > 8 or image.mode not in _TIFF_MODES_OF_8_BITS):
+        raise ImageRefused(ErrorKind.UNSUPPORTED, f"tiff with samples of {bits} bits in mode {image.mode} is not read")
+    for offsets, counts in ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
+        ends = (start + size for start, size in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False))
+        if max(ends, default=0) > len(data):
+            raise ImageRefused(ErrorKind.TRUNCATED, "tiff ends before its last pixel")
+    is_inverted = is_wide and tags.get(_PHOTOMETRIC, 0) == 0  # of 8 bits and fewer, Pillow inverts it
+    pixels = scale_occupied_bits(np.array(image).astype(np.uint16)) if is_wide else luma(image)
+    return _upright(255 - pixels if is_inverted else pixels, image, image.size)
+
+
+def _open_tiff(data: bytes) -> TiffImageFile:
+    """The header and the tags of the only page; of what Pillow has no reading for, and of several pages, a refusal."""
+    warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # the warnings may quote tags
+    if data[:4] == b"MM\0+":
+        raise ImageRefused(ErrorKind.UNSUPPORTED, "BigTIFF in big-endian byte order is not read")
+    if _tiff_directory_end(data) > len(data):
+        raise ImageRefused(ErrorKind.TRUNCATED, "tiff ends before its directory of tags does")
+    try:
+        image = TiffImageFile(BytesIO(data))
+    except SyntaxError as error:
+        if "unknown pixel mode" in str(error):
+            raise ImageRefused(ErrorKind.UNSUPPORTED, "tiff holds samples of a kind that is not read") from error
+        raise
+    if image.is_animated:
+        raise ImageRefused(ErrorKind.MULTI_FRAME, "tiff has several pages; one is read")
+    return image
+
+
+def _tiff_directory_end(data: bytes) -> int:
+    """Offset of the end of the first directory, TIFF 6.0 section 2; the numbers of a BigTIFF have 64 bits."""
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = b"+" in data[2:4]
+    (start,) = struct.unpack_from(order + ("Q" if is_big else "L"), data, 8 if is_big else 4)
+    counter, entry_bytes = (f"{order}Q", 20) if is_big else (f"{order}H", 12)
+    first_entry = start + struct.calcsize(counter)
+    if first_entry > len(data):
+        return first_entry
+    (entries,) = struct.unpack_from(counter, data, start)
+    return first_entry + entries * entry_bytes
 
 
 def jpeg_reduction(width: int, height: int, wanted_size: int) -> int:
@@ -146,5 +209,6 @@ def _upright(pixels: np.ndarray, image: Image.Image, full_size: tuple[int, int])
 RASTER_FORMATS = {
     "png": RasterFormat(read=read_png, end=b"IEND"),
     "jpeg": RasterFormat(read=read_jpeg, end=b"\xff\xd9", reduction=jpeg_reduction),
+    "tiff": RasterFormat(read=read_tiff),
 }
 """Every raster format that is read, by its name in `recognise_format`."""
