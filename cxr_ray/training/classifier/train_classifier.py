@@ -15,6 +15,7 @@ from cxr_ray.archive.datasets import dataset_fingerprint, read_dataset, rows_of_
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.config.training import REFERENCE_BATCH
 from cxr_ray.errors import ConfigError, DatasetError
 from cxr_ray.models.bundle import ModelCard
@@ -26,7 +27,7 @@ from cxr_ray.training.feed_choice import fits_memory
 from cxr_ray.training.learning_rate import peak_learning_rate
 from cxr_ray.training.ray_training import epochs_reported, fit, publish
 from cxr_ray.training.streamed_feed import streamed_images
-from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
+from cxr_ray.training.training_output import TrainingOutput
 from cxr_ray.training.workers import scaling_of
 
 log = logging.getLogger("cxr_ray")
@@ -54,7 +55,7 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
     rows = {split: rows_of_split(dataset, split) for split in ("train", "val")}
     check_sizes(rows, labels, workers=config.worker_range[1])
     fingerprint = dataset_fingerprint(dataset)
-    output = TrainingOutput(config.output_uri, TrainingSignature.of(config, fingerprint))
+    output = TrainingOutput(config.output_uri, WorkIdentity.of(config, dataset=fingerprint))
     if card := output.claim(overwrite=config.overwrite):
         show(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
         return card

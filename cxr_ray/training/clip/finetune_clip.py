@@ -15,6 +15,7 @@ from cxr_ray.archive.pairs import pairs_fingerprint, read_pairs, split_by_conten
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import FinetuneClipConfig
+from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.errors import ClusterError, DatasetError
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.clip_card import ClipCard
@@ -25,7 +26,7 @@ from cxr_ray.training.clip.task import ClipTask
 from cxr_ray.training.epoch_lines import epoch_line, print_line
 from cxr_ray.training.feed_choice import fits_memory
 from cxr_ray.training.ray_training import epochs_reported, fit, publish
-from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
+from cxr_ray.training.training_output import TrainingOutput
 from cxr_ray.training.workers import scaling_of
 
 log = logging.getLogger("cxr_ray")
@@ -60,8 +61,8 @@ def finetune_clip(config: FinetuneClipConfig) -> ClipCard:
     if pairs["split"].null_count < pairs.num_rows:
         pairs = pairs.filter(pc.not_equal(pairs["split"], "test"))
     check_labels(pairs, config.class_prompts)
-    signature = TrainingSignature.of(config, pairs_fingerprint(pairs, pairs["image"].to_pylist()))
-    output = TrainingOutput(config.output_uri, signature)
+    identity = WorkIdentity.of(config, dataset=pairs_fingerprint(pairs, pairs["image"].to_pylist()))
+    output = TrainingOutput(config.output_uri, identity)
     if output.is_finished(overwrite=config.overwrite):
         card = read_card(config.output_uri, ClipCard)
         print(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")

@@ -11,6 +11,7 @@ from cxr_ray.archive.datasets import read_dataset, rows_of_split
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import TrainSegmenterConfig
+from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.errors import ClusterError, DatasetError
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.student import StudentCard
@@ -20,7 +21,7 @@ from cxr_ray.training.ray_training import epochs_reported, fit, publish
 from cxr_ray.training.segmenter.mask_cache import cache_masked_images
 from cxr_ray.training.segmenter.mask_source import masks_fingerprint, teacher_masks, true_masks
 from cxr_ray.training.segmenter.task import SegmenterTask
-from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
+from cxr_ray.training.training_output import TrainingOutput
 from cxr_ray.training.workers import scaling_of
 
 log = logging.getLogger("cxr_ray")
@@ -49,7 +50,7 @@ def train_segmenter(config: TrainSegmenterConfig) -> StudentCard:
     rows = {split: masked_rows_of(masked, split) for split in ("train", "val")}
     check_sizes(rows, config)
     fingerprint = masks_fingerprint(pa.concat_tables(rows.values()))
-    output = TrainingOutput(config.output_uri, TrainingSignature.of(config, fingerprint))
+    output = TrainingOutput(config.output_uri, WorkIdentity.of(config, dataset=fingerprint))
     if output.is_finished(overwrite=config.overwrite):
         card = read_card(config.output_uri, StudentCard)
         print(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
