@@ -59,7 +59,7 @@ def test_lungs_are_learned_and_everything_is_written(segmenter, dataset, capsys)
     assert not (segmenter / "_state" / "train").exists()
     train_segmenter(config_of(dataset, segmenter))
     assert "was trained by this command before" in capsys.readouterr().out
-    with pytest.raises(ResumeError, match="holds a training with cycles 2, not 3"):
+    with pytest.raises(ResumeError, match="holds a training made with cycles 2; this command has cycles 3"):
         train_segmenter(config_of(dataset, segmenter, cycles=3))
 
 
