@@ -53,7 +53,7 @@ class PlainUNet(PlainConvUNet):
         self.apply(self.initialize)
 
     def train(self, mode: bool = True) -> "PlainUNet":
-        """Switch to training mode, or to eval mode, in which the output is all there is."""
+        """Switch to training mode or to eval mode; in eval mode only the output has logits."""
         self.decoder.deep_supervision = mode and self._deep_supervision > 0
         super().train(mode)
         return self
@@ -73,7 +73,7 @@ class PlainUNet(PlainConvUNet):
     def named_weights(self) -> dict[str, nn.Parameter]:
         """Every weight by its name in a bundle, in an order that depends on the architecture alone.
 
-        Names and order are those of MONAI's DynUNet, by which bundles and checkpoints have been written from the first on.
+        Names and order are those of MONAI's DynUNet, in which all bundles and checkpoints are written.
         """
         layers: dict[str, nn.Module] = {}
         blocks = [stage[0] for stage in self.encoder.stages]

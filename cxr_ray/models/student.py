@@ -56,7 +56,7 @@ def build_student(filters: Sequence[int], *, deep_supervision: int = 0) -> "Plai
         deep_supervision: levels above the output that have logits as well.
 
     Raises:
-        ValueError: if there are not so many levels.
+        ValueError: if `deep_supervision` exceeds the number of levels less two.
     """
     from cxr_ray.models.plain_unet import PlainUNet
 
@@ -84,7 +84,7 @@ def suited_to_cpu(network: "PlainUNet") -> "PlainUNet":
 
 
 def _group_norm(norm: "nn.InstanceNorm2d") -> "nn.GroupNorm":
-    """The norm that computes the same, of the same parameters."""
+    """A group norm of one channel a group, which computes what the instance norm does and has the same parameters."""
     from torch import nn
 
     grouped = nn.GroupNorm(norm.num_features, norm.num_features, eps=norm.eps, device="meta")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, JpegImagePlugin
 
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
-from cxr_ray.imaging.raster import jpeg_reduction, least_side, scale_occupied_bits
+from cxr_ray.imaging.raster import jpeg_reduction, least_side
 
 
 def encode(image, pillow_name="PNG", **options):
@@ -108,13 +108,6 @@ def test_sixteen_bit_colour_png_gives_its_high_bytes(radiograph, colour):
     np.testing.assert_array_equal(decoded(png(80, 96, bits=16, colour=colour, rows=rows)), radiograph)
 
 
-@pytest.mark.parametrize("brightest", [0, 255, 256, 1023, 4095, 16383, 65535])
-def test_occupied_bits(brightest):
-    samples = np.array([[0, brightest // 2, brightest]], np.uint16)
-    white = 2 ** max(8, brightest.bit_length()) - 1
-    np.testing.assert_array_equal(scale_occupied_bits(samples), np.rint(samples * (255 / white)))
-
-
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "4:2:0"}, {"keep_rgb": True}])
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_jpeg_equals_pillow(radiograph, mode, options):
@@ -202,6 +195,15 @@ def test_a_damaged_png_is_unreadable(radiograph):
     header = data.index(b"IHDR") + 8
     data[header] ^= 0xFF
     assert decode_image(bytes(data)).error_kind == "unreadable"
+
+
+def test_a_damaged_jpeg_that_has_its_end_is_unreadable(radiograph):
+    data = bytearray(encode(Image.fromarray(radiograph), "JPEG"))
+    data[data.index(b"\xff\xc0") + 4] = 5  # bits per sample
+    result = decode_image(bytes(data))
+    assert (result.error_kind, result.error) == ("unreadable", "jpeg is damaged (SyntaxError)")
+    result = decode_image(bytes(data[:-2]))
+    assert (result.error_kind, result.error) == ("truncated", "jpeg ends before its last pixel")
 
 
 def test_a_tiny_file_that_claims_60000_x_60000_is_refused_unseen():
