@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cxr_ray.config.backbones import BackboneNames, require_backbone
 from cxr_ray.config.checks import require
 
 
@@ -73,7 +74,7 @@ class BenchmarkTrainingConfig:
     """Dataset table of prepare_dataset.py; its train images are learned, nothing is kept."""
     output_uri: str | None = None
     """Folder that receives benchmark.json; it is printed only if not given."""
-    backbone: tuple[Literal["vit_b16", "resnet50", "efficientnet_b0", "densenet121"], ...] = ("efficientnet_b0",)
+    backbone: BackboneNames = ("efficientnet_b0",)
     """Architectures, one after the other."""
     image_size: int = 224
     """Pixels a side."""
@@ -94,6 +95,8 @@ class BenchmarkTrainingConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        for name in self.backbone:
+            require_backbone(name)
         require(self.epochs >= 2, "epochs", self.epochs, ">= 2, for the first is not counted")
         require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, ">= 1")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cxr_ray.config.backbones import BackboneName, require_backbone
 from cxr_ray.config.checks import require
 from cxr_ray.errors import ConfigError
 
@@ -57,7 +58,7 @@ class TrainingJobConfig:
 class TrainClassifierConfig(TrainingJobConfig):
     """Train a classifier with Ray Train; the bundle of the best epoch is what comes out."""
 
-    backbone: Literal["vit_b16", "resnet50", "efficientnet_b0", "densenet121"] = "efficientnet_b0"
+    backbone: BackboneName = "efficientnet_b0"
     """Architecture."""
     image_size: int = 224
     """Pixels a side; images are squashed to a square."""
@@ -130,6 +131,7 @@ class TrainClassifierConfig(TrainingJobConfig):
     def __post_init__(self) -> None:
         """Check ranges."""
         TrainingJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
+        require_backbone(self.backbone)
         for name in ("epochs", "batch_size", "accumulate", "early_stopping_patience"):
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         for name in ("freeze_epochs", "gradient_clip", "weight_decay", "balance_power"):
