@@ -9,12 +9,11 @@ BIN := .venv/bin
 demo: setup  ## the whole product on a drawn archive (or ARCHIVE=/path/to/COVID-19_Radiography_Dataset)
 	@$(BIN)/python jobs/demo.py $(if $(ARCHIVE),--archive "$(ARCHIVE)")
 
-test: setup  ## every test: several at once, then one by one those that start Ray, which takes all cores
-	@$(BIN)/python -m pytest -m "not cluster" -n logical --maxprocesses 8
-	@$(BIN)/python -m pytest -m cluster
+test: setup  ## every test: those that start Ray share one process and one cluster, the others run beside them
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 
 test-fast: setup  ## the tests that take seconds
-	@$(BIN)/python -m pytest -m "not slow and not cluster"
+	@$(BIN)/python -m pytest -m "not slow and not cluster" -n logical --maxprocesses 8
 
 lint: setup  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -11,6 +11,14 @@ from cxr_ray.archive.uris import open_filesystem
 pytest_plugins = ["tests.tiny_models"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all tests that start Ray to one process, and begin with them: they take longest and share one cluster."""
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """Endpoint of an S3 server (moto) on loopback; the AWS variables point to it as long as the session lives."""

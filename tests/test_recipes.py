@@ -4,7 +4,7 @@ import pytest
 
 from cxr_ray.config import SegmentConfig, TrainClassifierConfig, TrainSegmenterConfig, load_config
 from cxr_ray.config.backbones import BACKBONES
-from cxr_ray.config.scoring import LUNG_PROMPTS
+from cxr_ray.config.segmentation import LUNG_PROMPTS
 
 RECIPES = Path(__file__).parents[1] / "jobs/recipes"
 SEED, STRONG = (sorted(path.stem for path in RECIPES.glob(f"{kind}_*.toml")) for kind in ("seed", "strong"))

@@ -54,7 +54,7 @@ def test_objects_of_s3(bucket_uri):
 @pytest.mark.s3
 def test_many_objects_at_once(bucket_uri):
     fs, bucket = open_filesystem(bucket_uri)
-    contents = {f"{n} [*].png": str(n).encode() for n in range(300)}
+    contents = {f"{n} [*].png": str(n).encode() for n in range(150)}
     fs.pipe({f"{bucket}/{name}": data for name, data in contents.items()})
     outcomes = fetch_objects([f"{bucket_uri}/{name}" for name in contents])
     assert [outcome.data for outcome in outcomes] == list(contents.values())

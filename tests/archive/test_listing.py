@@ -98,6 +98,7 @@ def test_a_whole_bucket_with_keys_that_are_no_paths(bucket_uri):
 
 
 @pytest.mark.s3
+@pytest.mark.slow
 def test_pages_of_s3_are_one_listing(bucket_uri):
     names = [f"{'é' if n % 3 else 'z'}{n % 7}/img {n}.png" for n in range(2100)]
     fs, bucket = open_filesystem(bucket_uri)

@@ -31,6 +31,7 @@ def archive(tmp_path_factory):
     return write_phantom_archive(folder, images_per_class=1, size=64, dicom_fraction=0.0, broken=0).uri
 
 
+@pytest.mark.slow
 def test_every_stage_is_measured(segmenting_weights, archive, tmp_path, capsys):
     config = BenchmarkSegmentationConfig(
         input_uri=archive, output_uri=str(tmp_path), **segmenting_weights,
@@ -38,6 +39,7 @@ def test_every_stage_is_measured(segmenting_weights, archive, tmp_path, capsys):
     )  # fmt: skip
     result = benchmark_segmentation(config)
     assert result == json.loads((tmp_path / "benchmark.json").read_text())
+    assert json.loads((tmp_path / "run.json").read_text())["config"]["repeats"] == config.repeats
     stages = result["stages"]
     expected = ["load", "saliency", "coarse", "sam_encode", "sam_decode", "encode_masks", "published_loop"]
     assert list(stages) == expected

@@ -126,6 +126,8 @@ class Config:
 def job(config):
     if config.end == "storage":
         raise StorageError("cannot read s3://b; check the URI")
+    if config.end == "gate":
+        raise GateError("9 of 10 images are errors")
     if config.end == "interrupt":
         raise KeyboardInterrupt
     if config.end == "unforeseen":
@@ -139,7 +141,7 @@ run_job(Config, job)
 def ended(*flags: str) -> tuple[int, str, str]:
     line = [sys.executable, "-c", JOB, *flags]
     result = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
-    told = "\n".join(line for line in result.stderr.splitlines() if " I config " not in line)
+    told = "\n".join(line for line in result.stderr.splitlines() if " I -c: " not in line)
     return result.returncode, result.stdout, told
 
 
@@ -149,6 +151,7 @@ def ended(*flags: str) -> tuple[int, str, str]:
         ("", 0, ""),
         ("storage", 1, "error: cannot read s3://b; check the URI"),
         ("refused", 2, "error: end must be allowed; got 'refused'"),
+        ("gate", 3, "error: 9 of 10 images are errors"),
         ("interrupt", 130, "interrupted; the same command resumes where a job can resume"),
         ("unforeseen", 1, "error: ZeroDivisionError: first line (run again with --debug for the traceback)"),
     ],

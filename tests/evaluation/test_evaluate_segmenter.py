@@ -477,6 +477,7 @@ def test_bad_value_is_named_with_its_mend(choice, message):
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 def test_real_radiographs_fill_the_sheet(evaluation, mask_row, shared_data):
     lungs = shared_data / "lungs"
     if not lungs.is_dir():

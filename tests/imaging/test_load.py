@@ -78,6 +78,17 @@ def test_each_object_meets_its_own_fate(tmp_path):
     assert [image.content_sha256 for image in loaded] == expected
 
 
+def test_every_object_has_a_decoding_for_each_size_or_one_at_full_scale(tmp_path):
+    Image.fromarray(np.full((1200, 1200), 90, np.uint8)).save(tmp_path / "a.jpg")
+    uris, sizes = [str(tmp_path / "a.jpg"), str(tmp_path / "missing.jpg")], [None, None]
+    sound, missing = load_images(uris, sizes, limits=DecodeLimits(), wanted_sizes=(128, 600))
+    assert [decoding.pixels.shape for decoding in sound.decodings] == [(600, 600), (1200, 1200)]
+    assert [decoding.error_kind for decoding in missing.decodings] == ["not_found"] * 2
+    sound, missing = load_images(uris, sizes, limits=DecodeLimits())
+    assert [decoding.pixels.shape for decoding in sound.decodings] == [(1200, 1200)]
+    assert [decoding.error_kind for decoding in missing.decodings] == ["not_found"]
+
+
 def test_a_uri_that_cannot_be_opened_is_one_object_s_fate(tmp_path, shades):
     uris = ["no-such-scheme://x", shades[0][0], str(tmp_path), "", "a\0b", shades[0][1]]
     loaded = list(load_images(uris, [None] * 6, limits=LIMITS))

@@ -197,6 +197,15 @@ def test_a_damaged_png_is_unreadable(radiograph):
     assert decode_image(bytes(data)).error_kind == "unreadable"
 
 
+def test_a_damaged_jpeg_that_has_its_end_is_unreadable(radiograph):
+    data = bytearray(encode(Image.fromarray(radiograph), "JPEG"))
+    data[data.index(b"\xff\xc0") + 4] = 5  # bits per sample
+    result = decode_image(bytes(data))
+    assert (result.error_kind, result.error) == ("unreadable", "jpeg is damaged (SyntaxError)")
+    result = decode_image(bytes(data[:-2]))
+    assert (result.error_kind, result.error) == ("truncated", "jpeg ends before its last pixel")
+
+
 def test_a_tiny_file_that_claims_60000_x_60000_is_refused_unseen():
     import tracemalloc
 

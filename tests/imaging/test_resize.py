@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_ray.imaging.resize import resize_image
+from cxr_ray.imaging.resize import resize_image, resize_to, size_within
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
@@ -32,3 +32,25 @@ def test_a_checkerboard_becomes_grey_and_does_not_alias():
 def test_bad_arguments_are_named(pixels, size, interpolation, message):
     with pytest.raises(ValueError, match=message):
         resize_image(pixels, size, interpolation)
+
+
+def test_height_comes_before_width(radiograph):
+    resized = resize_to(radiograph, 10, 30)
+    np.testing.assert_array_equal(resized, Image.fromarray(radiograph).resize((30, 10), Image.Resampling.BILINEAR))
+    with pytest.raises(ValueError, match="size must be >= 1; got 0"):
+        resize_to(radiograph, 10, 0)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "longest", "expected"),
+    [
+        (2000, 1000, 1024, (1024, 512)),
+        (1000, 2000, 1024, (512, 1024)),
+        (600, 1025, 1024, (599, 1024)),
+        (300, 200, 1024, (300, 200)),  # never enlarged
+        (5000, 1, 1024, (1024, 1)),
+        (1, 5000, 1024, (1, 1024)),
+    ],
+)
+def test_an_image_within_a_longest_side_keeps_its_proportions(height, width, longest, expected):
+    assert size_within(height, width, longest) == expected

@@ -44,6 +44,8 @@ def test_figures_agree_with_hand_computed_ones():
     assert metrics["log_loss"] == pytest.approx(-(7 * np.log(0.8) + 3 * np.log(0.1)) / 10)
     expected_b = {"precision": 2 / 3, "recall": 2 / 4, "specificity": 5 / 6, "f1": 4 / 7, "support": 4}
     assert {name: metrics["per_class"]["b"][name] for name in expected_b} == pytest.approx(expected_b)
+    # Of the 24, 24 and 16 pairs of an image of a class and another, those in order and half of the ties.
+    assert metrics["macro_auroc"] == pytest.approx((19 / 24 + 16 / 24 + 15 / 16) / 3)
 
 
 def test_auroc_counts_ordered_pairs():
@@ -110,6 +112,7 @@ def test_report_is_the_one_scikit_learn_prints(labels):
     assert report_text(TRUTH, PREDICTED, labels) == classification_report(names[TRUTH], names[PREDICTED], digits=2)
 
 
+@pytest.mark.slow
 def test_bootstrap_agrees_with_drawing_images():
     confusion = np.array([[30, 10, 0], [10, 20, 10], [0, 0, 20]])
     truth, predicted = (np.repeat(axis.ravel(), confusion.ravel()) for axis in np.indices((3, 3)))

@@ -24,11 +24,17 @@ def test_images_without_either_figure_do_not_count():
     assert uncertainty_metrics(np.ones(5), ERROR)["spearman"] is None
 
 
+def test_three_images_are_enough_and_two_values_have_a_rank():
+    two_values = uncertainty_metrics(np.array([0.0, 0.0, 1.0]), np.array([0.1, 0.1, 0.5]))
+    assert (two_values["n"], two_values["spearman"]) == (3, pytest.approx(1))
+    assert uncertainty_metrics(np.array([0.0, 1.0]), np.array([0.1, 0.5])) is None
+    assert uncertainty_metrics(ERROR, np.full(5, 0.3))["spearman"] is None
+
+
 def test_the_curve_of_many_images_is_thinned_but_ends_with_all():
     rng = np.random.default_rng(0)
     curve = uncertainty_metrics(rng.random(1000), rng.random(1000))["risk_at_coverage"]
-    assert len(curve) == 20
-    assert curve[-1][0] == 1
+    assert [coverage for coverage, _ in curve] == pytest.approx(np.arange(1, 21) / 20)
 
 
 def test_the_line_names_the_figures():

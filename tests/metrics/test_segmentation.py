@@ -14,6 +14,7 @@ from cxr_ray.metrics.segmentation import (
     boundary,
     boundary_distances,
     mask_agreement,
+    report_text,
     summarise,
 )
 
@@ -198,3 +199,62 @@ def test_interval_does_not_depend_on_how_many_sets_are_drawn_at_once(monkeypatch
     monkeypatch.setattr("cxr_ray.metrics.segmentation.DRAWN_AT_ONCE", 7 * 50)
 
     assert bootstrap_interval(values, draws=101) == at_once
+
+
+DSC = {"n": 5, "mean": 0.8, "sd": 0.15, "median": 0.9, "interval": [0.25, 0.75]}
+NOTHING = {"n": 0, "mean": None, "sd": None, "median": None, "interval": None}
+FIGURES = {"dsc": DSC, "iou": DSC | {"mean": 0.6}, "nsd": DSC | {"mean": 0.7}, "hd95": NOTHING}
+ALL_IS_WELL = {"tolerance": 1.5, "tolerance_unit": "mm", "per_class": {}, "uncertainty": None, "comparison": []} | {
+    f"n_{name}": 0 for name in ("both_empty", "one_empty", "failures", "truth_unreadable", "skipped", "without_truth")
+}
+ALL_IS_WELL |= FIGURES | {"n_judged": 5, "n_images": 5, "missing_first": []}
+
+
+def test_a_report_without_failures_is_the_table_and_one_line():
+    assert report_text(ALL_IS_WELL) == (
+        "                          n     mean       sd   median   95 % interval of the mean\n"
+        "DSC                       5    0.800    0.150    0.900   0.250 to 0.750\n"
+        "IoU                       5    0.600    0.150    0.900   0.250 to 0.750\n"
+        "NSD at 1.5 mm             5    0.700    0.150    0.900   0.250 to 0.750\n"
+        "HD95 (mm)                 0        -        -        -   -\n"
+        "\n"
+        "judged 5 of 5 images (0 with both masks empty, 0 with one)\n"
+    )
+
+
+def test_a_report_tells_classes_segmenters_and_every_image_that_is_left_out():
+    figures = {"n": 5, "spearman": 0.5, "risk_at_coverage": [[0.8, 0.1], [1.0, 0.2]]}
+    counts = {"both_empty": 1, "one_empty": 2, "judged": 5, "images": 1234, "failures": 3, "errors": 2, "missing": 4}
+    counts |= {"truth_unreadable": 6, "skipped": 7, "without_truth": 8}
+    report = report_text(
+        ALL_IS_WELL
+        | {f"n_{name}": count for name, count in counts.items()}
+        | {
+            "per_class": {"COVID": FIGURES | {"n_judged": 3, "n_failures": 1}},
+            "uncertainty": figures | {"aurc": 0.1, "aurc_random": 0.2, "aurc_ideal": 0.05},
+            "comparison": [
+                FIGURES | {"n_images": 4, "model_id": "student-1", "predictions_uri": "s3://a"},
+                FIGURES | {"n_images": 4, "model_id": "", "predictions_uri": "s3://b"},
+            ],
+            "dsc_failures_as_zero": 0.4,
+            "missing_first": ["a.png", "b.png"],
+        }
+    )
+    assert report.partition("\n\n")[2] == (
+        "class                     n   failed      DSC      IoU      NSD     HD95\n"
+        "COVID                     3        1    0.800    0.600    0.700        -\n"
+        "\n"
+        "uncertainty against 1 - DSC: Spearman 0.500 over 5 images; mean error 0.2000, of the surest 80% 0.1000; "
+        "AURC 0.1000 (random 0.2000, ideal 0.0500)\n"
+        "\n"
+        "4 images that all have a mask of      DSC      IoU      NSD     HD95\n"
+        "student-1                                 0.800    0.600    0.700        -\n"
+        "s3://b                                    0.800    0.600    0.700        -\n"
+        "\n"
+        "judged 5 of 1,234 images (1 with both masks empty, 2 with one)\n"
+        "failures 3 (with an error 2, without a row 4); counted as 0 they bring mean DSC to 0.400\n"
+        "without a row, first: a.png, b.png\n"
+        "true mask unreadable 6, left out\n"
+        "skipped by the cascade's rule 7, left out\n"
+        "without a true mask 8, left out\n"
+    )

@@ -51,6 +51,7 @@ def texts(model):
 
 
 @pytest.mark.parametrize(("layer", "beta"), [(0, 0.1), (2, 1.0), (3, 2.0)])
+@pytest.mark.slow
 def test_a_batch_equals_the_published_method_image_by_image(layer, beta, model, pixels, texts):
     maps = M2ib(model, layer=layer, precision="fp32").saliency(pixels, texts, IDS, beta=beta, size=64)
     model.requires_grad_(True)  # the published code freezes nothing

@@ -10,7 +10,7 @@ import torch
 from cxr_ray.errors import BundleError
 from cxr_ray.imaging.resize import resize_image
 from cxr_ray.models.bundle import read_card, save_bundle
-from cxr_ray.models.segmenter import Segmenter, pixel_entropy
+from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.models.student import (
     StudentCard,
     build_student,
@@ -70,11 +70,6 @@ def test_a_classifier_is_no_student(tmp_path):
     save_bundle(str(tmp_path), {"w": torch.zeros(1)}, backbone="resnet50", labels=("a", "b"), image_size=32)
     with pytest.raises(BundleError, match="is a bundle of kind 'classifier'; a 'segmenter' is needed here"):
         Segmenter(str(tmp_path))
-
-
-def test_entropy_is_greatest_at_a_half_and_none_where_all_is_sure():
-    found = pixel_entropy(torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0]))
-    torch.testing.assert_close(found, torch.tensor([0.0, 0.3250830, 0.6931472, 0.3250830, 0.0]))
 
 
 def test_the_form_for_cpus_computes_the_same():

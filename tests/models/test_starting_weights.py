@@ -39,7 +39,9 @@ def disturbed(model):
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-@pytest.mark.parametrize("backbone", PEERS)
+@pytest.mark.parametrize(
+    "backbone", [pytest.param(name, marks=[pytest.mark.slow] if name == "vit_b16" else []) for name in PEERS]
+)
 def test_weights_of_torchvision_give_its_logits(backbone, suffix, tmp_path):
     peer = disturbed(PEERS[backbone](num_classes=4))
     file = tmp_path / f"peer.{suffix}"
@@ -93,6 +95,7 @@ def test_another_head_is_left_out_and_named(tmp_path, caplog):
         torch.testing.assert_close(model.eval().forward_features(inputs), source.eval().forward_features(inputs))
 
 
+@pytest.mark.slow
 def test_positions_of_a_vit_are_interpolated_to_the_new_grid(tmp_path):
     source = build_backbone("vit_b16", num_classes=4, image_size=64)
     torch.save(source.state_dict(), tmp_path / "w.pth")

@@ -86,6 +86,7 @@ def test_a_damaged_safetensors_file_is_refused_with_the_mend():
 
 
 @pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.slow
 def test_whatever_byte_is_damaged_the_message_is_one_line(writer):
     """Of the many exceptions that a damaged pickle raises none escapes."""
     whole = WRITERS[writer](STATE)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -130,17 +132,42 @@ def test_a_second_run_scores_only_what_is_due(ray_cluster, bundle, tmp_path):
 
 def test_another_model_on_the_same_output_is_refused(scored, archive, bundle, tmp_path):
     other = random_bundle(tmp_path / "other", seed=1)
-    with pytest.raises(ResumeError, match=r"rows of model efficientnet_b0-\w+, this command has model efficientnet"):
+    with pytest.raises(
+        ResumeError, match=r"rows made with model efficientnet_b0-\w+; this command has model efficient"
+    ):
         classify(archive.uri, other, scored)
-    with pytest.raises(ResumeError, match="holds rows of precision fp32, this command has precision auto"):
+    with pytest.raises(ResumeError, match="holds rows made with precision fp32; this command has precision auto"):
         classify(archive.uri, bundle, scored, precision="auto")
-    with pytest.raises(ResumeError, match=r"holds rows of exclude '\*/masks/\*', this command has exclude none"):
+    with pytest.raises(ResumeError, match=r"holds rows made with exclude '\*/masks/\*'; this command has exclude none"):
         classify(archive.uri, bundle, scored, exclude=())
     before = rows_of(scored)
     classify(archive.uri, other, scored, overwrite=True)
     after = rows_of(scored)
     assert after["image_id"] == before["image_id"]
     assert not set(after["model_id"].to_pylist()) & set(before["model_id"].to_pylist())
+
+
+def test_rows_that_an_earlier_version_wrote_are_continued_in_the_same_columns_and_refused_in_others(
+    scored, archive, bundle
+):
+    """Whatever comes of it, the documented query reads all files as one table."""
+    query = f"SELECT count(DISTINCT image_id), count(entropy) FROM '{scored}/predictions/*.parquet'"
+    noted = scored / "_state/predictions/job.json"
+    values = json.loads(noted.read_text())
+    names = ("input_uri", "model", "preprocessing", "precision", "exclude")
+    noted.write_text(json.dumps({name: values[name] for name in names}))  # all that the first version noted
+    (path,) = (scored / "predictions").glob("*.parquet")
+    pq.write_table(pq.read_table(path).slice(3), path)  # it was stopped with three images left to do
+    classify(archive.uri, bundle, scored)
+    assert len(list(path.parent.iterdir())) == 2
+    assert json.loads(noted.read_text()) == values
+    assert duckdb.sql(query).fetchone() == (files_of(archive), archive.images)
+    for path in (scored / "predictions").glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["entropy"]), path)
+    with pytest.raises(ResumeError, match=r"holds rows without the column entropy, which this .* --overwrite to start"):
+        classify(archive.uri, bundle, scored)
+    classify(archive.uri, bundle, scored, overwrite=True)
+    assert duckdb.sql(query).fetchone() == (files_of(archive), archive.images)
 
 
 def test_several_models_share_one_pass_and_their_mean_leads(scored_once, archive, bundle, tmp_path):
@@ -225,6 +252,35 @@ def test_an_archive_in_s3_gives_the_rows_that_it_gives_on_disk(scored_once, buck
     assert rows_of(scored_once).select(columns) == in_s3.select(columns)
     classify(remote.uri, bundle, output)
     assert rows_of(output) == in_s3
+
+
+def test_the_terminal_of_a_job_holds_its_own_lines_only(archive, bundle, tmp_path):
+    """The job's own cluster, its first run, which the gate fails, and a run with nothing left to do."""
+    line = [sys.executable, str(REPOSITORY / "jobs/classify_archive.py"), "--input-uri", archive.uri]
+    line += [
+        "--model-uri",
+        bundle,
+        "--output-uri",
+        str(tmp_path / "out"),
+        "--num-actors",
+        "2",
+        "--exclude",
+        "*/masks/*",
+    ]
+    hidden = ("RAY_ADDRESS", "PYTHONWARNINGS", "RAY_BACKEND_LOG_LEVEL")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment["XDG_CONFIG_HOME"] = str(tmp_path)  # the first job of a user tells where it keeps its secret
+    for scored in (files_of(archive), 0):
+        job = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=480, check=False)
+        assert job.returncode == 3, job.stderr
+        *told, last = job.stderr.splitlines()
+        assert [text for text in told if not re.match(r"\d\d:\d\d:\d\d I ", text)] == []
+        assert told[0][11:].startswith(
+            f"classify_archive: input {archive.uri}, output {tmp_path}/out, model {bundle}; "
+        )
+        assert told[-1].endswith(f"{scored} images to score, {files_of(archive) - scored} done before")
+        assert last.startswith("error: 5 of ")
+        assert len(job.stdout.splitlines()) == (2 if scored else 1)
 
 
 def test_a_killed_driver_loses_nothing_and_nothing_stands_twice(bundle, tmp_path):

@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cxr_ray.training.cached_feed import IMAGES_PER_PART, CachedFeed, PixelCache, shuffled_positions
-from cxr_ray.training.place import Place
+from cxr_ray.training.worker_context import WorkerContext
 
 
-def place(rank=0, world_size=1):
-    return Place(rank=rank, world_size=world_size, device=torch.device("cpu"))
+def context_of(rank=0, world_size=1):
+    return WorkerContext(rank=rank, world_size=world_size, device=torch.device("cpu"))
 
 
 def batches_of(count, batch_size, world_size, seed=0, weights=None):
     return [
         list(
-            shuffled_positions(count, batch_size=batch_size, place=place(rank, world_size), seed=seed, weights=weights)
+            shuffled_positions(
+                count, batch_size=batch_size, context=context_of(rank, world_size), seed=seed, weights=weights
+            )
         )
         for rank in range(world_size)
     ]
@@ -68,26 +70,26 @@ def cache():
 
 
 def test_batches_carry_the_pixels_of_their_positions(cache):
-    for batches in (CachedFeed(cache, place(), 32).shuffled(7), CachedFeed(cache, place(), 32).in_order()):
+    for batches in (CachedFeed(cache, context_of(), 32).shuffled(7), CachedFeed(cache, context_of(), 32).in_order()):
         for positions, pixels in batches:
             assert pixels.shape == (len(positions), 2, 2)
             np.testing.assert_array_equal(pixels[:, 1, 0], positions % 251)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])
-def test_in_order_the_workers_shares_are_every_image_once(cache, world_size):
-    shares = [
-        np.concatenate([batch.positions for batch in CachedFeed(cache, place(rank, world_size), 32).in_order()])
+def test_in_order_the_workers_shards_are_every_image_once(cache, world_size):
+    shards = [
+        np.concatenate([batch.positions for batch in CachedFeed(cache, context_of(rank, world_size), 32).in_order()])
         for rank in range(world_size)
     ]
-    assert sorted(np.concatenate(shares).tolist()) == list(range(300))
+    assert sorted(np.concatenate(shards).tolist()) == list(range(300))
 
 
 def test_a_split_may_be_made_of_some_images_and_of_some_twice(cache):
     chosen = np.array([299, 3, 3, 257])
     some = PixelCache(cache._parts, chosen)
     assert len(some) == 4
-    found = np.concatenate([batch.pixels[:, 0, 0] for batch in CachedFeed(some, place(), 3).in_order()])
+    found = np.concatenate([batch.pixels[:, 0, 0] for batch in CachedFeed(some, context_of(), 3).in_order()])
     np.testing.assert_array_equal(found, chosen % 251)
 
 

@@ -1,4 +1,4 @@
-"""A model and everything that changes it, on one worker."""
+"""A classifier and everything that changes it, on one worker."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from cxr_ray.models.precision import autocast
 from cxr_ray.models.starting_weights import load_starting_weights
 from cxr_ray.training.epochs import train_epoch
 from cxr_ray.training.optimization import Optimization
-from cxr_ray.training.place import Place
+from cxr_ray.training.worker_context import WorkerContext
 
 
 class ClassifierLearner:
@@ -24,14 +24,14 @@ class ClassifierLearner:
     Args:
         config: what to train and how.
         classes: number of labels.
-        class_weights: float [classes], by which the loss of an image is multiplied.
-        place: rank and device; with other workers there is a process group.
+        class_weights: float [classes]; the loss of an image is multiplied by the weight of its class.
+        context: the worker's own.
     """
 
     def __init__(
-        self, config: TrainClassifierConfig, *, classes: int, class_weights: torch.Tensor, place: Place
+        self, config: TrainClassifierConfig, *, classes: int, class_weights: torch.Tensor, context: WorkerContext
     ) -> None:
-        self.config, self.place = config, place
+        self.config, self.context = config, context
         channels_last = BACKBONES[config.backbone].channels_last
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         model = build_backbone(
@@ -39,17 +39,22 @@ class ClassifierLearner:
         )
         if config.weights_uri:
             load_starting_weights(model, config.weights_uri, backbone=config.backbone)
-        if place.device.type == "cpu":
+        if context.device.type == "cpu":
             replace_depthwise(model)
-        self.model = model.to(place.device).to(memory_format=memory_format)
-        self.to_input = GreyInput(IMAGENET_MEAN, IMAGENET_STD, place.device, memory_format)
+        self.model = model.to(context.device).to(memory_format=memory_format)
+        self.to_input = GreyInput(IMAGENET_MEAN, IMAGENET_STD, context.device, memory_format)
         self.optimization = Optimization(
-            self.model, config, images_per_step=config.batch_size * config.accumulate * place.world_size
+            self.model, config, images_per_step=config.batch_size * config.accumulate * context.world_size
         )
-        self._class_weights = class_weights.to(place.device)
+        self._class_weights = class_weights.to(context.device)
         self._compiled: nn.Module = torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
         self._parallel: nn.Module | None = None
         self._frozen: bool | None = None
+
+    @property
+    def learning_rate(self) -> float:
+        """The present learning rate."""
+        return self.optimization.learning_rate
 
     def train_epoch(
         self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], *, epoch: int, steps: int
@@ -65,9 +70,9 @@ class ClassifierLearner:
             step=lambda step: self.optimization.step((epoch - 1 + step / max(steps, 1)) / self.config.epochs),
             accumulate=self.config.accumulate,
         )
-        self.place.average_buffers(self.model)
+        self.context.average_buffers(self.model)
         if (averaged := self.optimization.averaged_model) is not self.model:
-            self.place.average_buffers(averaged)
+            self.context.average_buffers(averaged)
         return result
 
     def _loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -78,21 +83,21 @@ class ClassifierLearner:
         return (losses * (truth @ self._class_weights)).mean()
 
     def autocast(self) -> Any:
-        """Mixed precision as the config has it."""
-        return autocast(self.place.device, self.config.precision)
+        """Context of mixed precision in the `precision` of the config."""
+        return autocast(self.context.device, self.config.precision)
 
     def _freeze(self, frozen: bool) -> None:
-        """Let only the head learn, or everything; normalisation statistics stand still with their layers."""
+        """Let only the head learn, or all layers; the normalisation statistics of frozen layers do not change."""
         if frozen != self._frozen:
             self.model.requires_grad_(not frozen)
             classifier_head(self.model).requires_grad_(True)
-            self._parallel = self.place.in_parallel(self._compiled)  # which parameters gather gradients is settled here
+            self._parallel = self.context.in_parallel(self._compiled)  # DDP notes here which parameters have gradients
             self._frozen = frozen
         self.model.train(not frozen)
         classifier_head(self.model).train()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs."""
+        """All that a restart needs: the state of model and optimization."""
         return {"model": self.model.state_dict(), "optimization": self.optimization.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

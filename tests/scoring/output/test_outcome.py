@@ -58,6 +58,22 @@ def test_rows_that_are_missing_or_of_other_images_are_told(state, expected):
         finish(state, scored=expected)
 
 
+def test_a_run_that_finds_nothing_to_do_has_no_rate(state, capsys):
+    write_block(state, "x", "a", "b")
+    assert finish(state, scored=0, before=2) == {"ok": 2}
+    record = json.loads(Path(state.uri, "run.json").read_text())
+    assert (record["images_scored"], record["images_done_before"], record["images_per_second"]) == (0, 2, 0.0)
+    assert capsys.readouterr().out == f"2 rows in {state.rows_uri}: 2 ok\n"
+
+
+def test_errors_up_to_the_rate_are_allowed(state):
+    write_block(state, "x", "a", "b", "c")
+    write_block(state, "y", "d", error_kind="truncated")
+    assert finish(state, scored=4, max_error_rate=0.25)["error"] == 1
+    with pytest.raises(GateError, match=r"1 of 4 images are errors \(25.0%\)"):
+        finish(state, scored=4, max_error_rate=0.24)
+
+
 def test_too_many_errors(state):
     write_block(state, "x", "a", error_kind="truncated")
     with pytest.raises(GateError, match=r"1 of 1 images are errors \(100.0%\), more than --max-error-rate 0.05"):

@@ -2,13 +2,18 @@
 
 import math
 
+import pyarrow as pa
 import pytest
 
 from cxr_ray.config import ScoreConfig
+from cxr_ray.config.segmentation import MaskFiles, StudentSettings
 from cxr_ray.imaging.decode import DecodeLimits
-from cxr_ray.scoring.stages.cascade import CascadeStage
+from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS
+from cxr_ray.scoring.stages.cascade import CascadeStage, asked_for
 from cxr_ray.scoring.stages.classify import ScoreStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
+from cxr_ray.scoring.stages.segment_by_student import StudentStage
+from cxr_ray.scoring.stages.segment_outputs import SegmentOutputs
 
 FRAME = Geometry(image_size=32, interpolation="bilinear")
 
@@ -18,6 +23,80 @@ def loaded(archive):
     limits = DecodeLimits(max_megapixels=1.0)
     (table,) = LoadStage(geometries=(FRAME,), limits=limits, patient_key_secret=b"s")(archive)
     return table
+
+
+def config_of(**options):
+    return ScoreConfig(
+        input_uri="i", output_uri="o", precision="fp32", **{"classifier_uri": ("c",), "segmenter_uri": "s"} | options
+    )
+
+
+def segment_arguments(model_uri, provenance):
+    return {
+        "model_uri": model_uri, "settings": StudentSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
+        "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked"),
+    [
+        ({}, [True, True, True, False, True]),
+        ({"segment_labels": ("COVID",)}, [True, False, True, False, True]),
+        ({"segment_labels": ("COVID", "Normal")}, [True, True, True, False, True]),
+        ({"segment_min_confidence": 0.5}, [True, True, True, False, False]),
+        ({"segment_labels": ("COVID",), "segment_min_confidence": 0.75}, [True, False, False, False, False]),
+    ],
+)
+def test_the_rule_asks_for_classes_and_for_a_confidence_that_is_reached(rule, asked):
+    predictions = pa.table(
+        {
+            "status": ["ok", "ok", "ok", "error", "ok"],
+            "label": ["COVID", "Normal", "COVID", None, "COVID"],
+            "confidence": [0.75, 0.75, 0.5, None, 0.25],
+        }
+    )
+    found = asked_for(predictions, config_of(**rule))
+    assert (found.tolist(), found.dtype) == (asked, bool)
+    nothing = asked_for(predictions.slice(0, 0), config_of(**rule))
+    assert (nothing.shape, nothing.dtype) == ((0,), bool)
+
+
+def test_rows_are_those_of_both_stages_and_skipped_where_the_rule_asks_for_no_mask(
+    save_random, student, loaded, tmp_path
+):
+    save_random(tmp_path / "classifier")
+    config = config_of(classifier_uri=(str(tmp_path / "classifier"),), segmenter_uri=student)
+    score = {"model_uris": config.classifier_uri, "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"}
+    provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
+    segment = segment_arguments(student, provenance)
+    alone = ScoreStage(**score)(loaded).to_pylist()
+    masks = StudentStage(**segment)(loaded).to_pylist()
+    bound = sorted(row["confidence"] for row in alone if row["status"] == "ok")[2]
+    stage = CascadeStage(
+        config=config_of(classifier_uri=config.classifier_uri, segmenter_uri=student, segment_min_confidence=bound),
+        score=score,
+        segment=segment,
+    )
+    table = stage(loaded)
+    assert table.schema == stage.schema
+    seen = []
+    for row, prediction, mask in zip(table.to_pylist(), alone, masks, strict=True):
+        for name in prediction.keys() - {"scored_at"}:
+            assert row[name] == prediction[name], name
+        seen.append(row["mask_status"])
+        asked = prediction["status"] == "ok" and prediction["confidence"] >= bound
+        if not asked:
+            assert row["mask_status"] == ("skipped" if prediction["status"] == "ok" else None)
+            assert row["mask_model_id"] is row["mask_preprocessing_id"] is row["mask_counts"] is None
+            continue
+        assert (row["mask_status"], row["mask_model_id"], row["mask_preprocessing_id"]) == (mask["status"], "m", "p")
+        for field in (*MASK_FIELDS, *LUNG_FIELDS):
+            expected = mask[field.name]
+            exact = isinstance(expected, str | list | None)
+            assert row[field.name] == (expected if exact else pytest.approx(expected, rel=1e-3)), field.name
+    assert seen.count("skipped") == 2
+    assert seen.count(None) == 6
 
 
 def test_an_image_whose_mask_fails_is_an_error_that_is_counted_and_tried_again(
@@ -33,7 +112,7 @@ def test_an_image_whose_mask_fails_is_an_error_that_is_counted_and_tried_again(
         "model_uris": config.classifier_uri, "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"
     }  # fmt: skip
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
-    segment = {"config": config.segmenting(), "device": "cpu", "threads": 1, "provenance": provenance}
+    segment = segment_arguments(student, provenance)
     rows = CascadeStage(config=config, score=score, segment=segment)(loaded).to_pylist()
     alone = ScoreStage(**score)(loaded).to_pylist()
     failed = 0

@@ -1,23 +1,24 @@
 """The actor's work without Ray: loaded rows of every kind to masks and lungs, with a tiny ensemble of random weights."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import MaskFiles, StudentSettings
 from cxr_ray.errors import ConfigError
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.models.coarse_mask import largest_components
-from cxr_ray.models.segmenter import Segmenter, pixel_entropy
-from cxr_ray.phantoms.phantom import draw_phantom
+from cxr_ray.models.lung_segmentation import Lung, LungSegmentation, pixel_entropy
+from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import LUNG_FIELDS, MASKS
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
 from cxr_ray.scoring.stages.segment_by_student import FORWARD_BATCH, StudentStage, lung_columns
-from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE
+from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 
 PROVENANCE = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
 FRAME = Geometry(image_size=32, interpolation="bilinear")
@@ -30,10 +31,11 @@ def loaded(archive):
     return table
 
 
-def stage_of(student, output, **options):
-    options = {"precision": "fp32", "min_area": 0.0} | options
-    config = SegmentConfig(input_uri="i", output_uri=str(output), model_uri=student, **options)
-    return StudentStage(config=config, device="cpu", threads=1, provenance=PROVENANCE)
+def stage_of(student, output, *, min_area=0.0, batch_size=None, **files):
+    return StudentStage(
+        model_uri=student, settings=StudentSettings(min_area=min_area), precision="fp32", batch_size=batch_size,
+        outputs=SegmentOutputs(str(output), MaskFiles(**files)), device="cpu", threads=1, provenance=PROVENANCE,
+    )  # fmt: skip
 
 
 def test_every_image_is_a_row_with_its_mask_at_its_own_size(student, loaded, tmp_path):
@@ -102,18 +104,24 @@ def test_the_networks_see_as_many_images_at_once_as_is_asked_for(student, loaded
     assert seen == [3, 1]
 
 
-def test_figures_of_each_lung():
-    mask = draw_phantom("Normal", seed=1, size=64).lung_mask
-    components = largest_components(torch.from_numpy(mask)[None]).components[0]
-    entropy = np.zeros((64, 64), np.float32)
-    entropy[:, 40:] = 0.5  # doubt in the patient's left half only
-    columns = lung_columns(components, entropy, 640, 320)
+def test_every_figure_of_both_lungs_has_its_column():
+    lungs = {
+        side: Lung(area_fraction=i, centroid_xy=(i + 1, i + 2), uncertainty=i + 3)
+        for i, side in enumerate(("right", "left"))
+    }
+    found = LungSegmentation(
+        mask=np.ones((2, 2), bool), area_fraction=1.0, uncertainty=0.5, symmetry=0.25, **lungs,
+        boxes_xyxy=np.zeros((0, 4), np.float32), entropy=np.zeros((2, 2), np.float32),
+    )  # fmt: skip
+    columns = lung_columns(found)
     assert set(columns) == {"uncertainty", *(field.name for field in LUNG_FIELDS)}
-    assert columns["right_area_fraction"] + columns["left_area_fraction"] == pytest.approx(mask.mean())
-    assert 0 < columns["right_centroid_x"] < 160 < columns["left_centroid_x"] < 320
-    assert 0 < columns["right_centroid_y"] < 640
-    assert columns["right_uncertainty"] < 0.1 < columns["left_uncertainty"]
-    assert columns["uncertainty"] > 0
+    assert [columns[f"left_{name}"] for name in ("area_fraction", "centroid_x", "centroid_y", "uncertainty")] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+    assert set(lung_columns(replace(found, left=None))) == {name for name in columns if not name.startswith("left_")}
 
 
 def test_a_job_names_a_student_or_both_models_of_text():

@@ -13,17 +13,17 @@ from cxr_ray.models.backbones import classifier_head
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
 from cxr_ray.training.classifier.learner import ClassifierLearner
 from cxr_ray.training.classifier.views import TrainingViews, augmentation_of
-from cxr_ray.training.place import Place
+from cxr_ray.training.worker_context import WorkerContext
 
-ALONE = Place(rank=0, world_size=1, device=torch.device("cpu"))
+ALONE = WorkerContext(rank=0, world_size=1, device=torch.device("cpu"))
 IMAGES, CLASSES, SIZE = 16, 3, 32
 
 
-def make_learner(place=ALONE, *, weights=(0.5, 1.0, 1.5), **options):
+def make_learner(context=ALONE, *, weights=(0.5, 1.0, 1.5), **options):
     options = {"backbone": "vit_b16", "precision": "fp32", "epochs": 1, "weight_decay": 0.0} | options
     config = TrainClassifierConfig(dataset_uri="d", output_uri="o", image_size=SIZE, flip=0.0, **options)
     torch.manual_seed(0)
-    return ClassifierLearner(config, classes=CLASSES, class_weights=torch.tensor(weights), place=place)
+    return ClassifierLearner(config, classes=CLASSES, class_weights=torch.tensor(weights), context=context)
 
 
 def batches(learner):
@@ -33,9 +33,9 @@ def batches(learner):
     pixels = rng.integers(0, 255, (IMAGES, SIZE, SIZE), dtype=np.uint8)
     views = TrainingViews(
         to_input=learner.to_input, augmentation=augmentation_of(learner.config), classes=CLASSES, mixup=0.0,
-        generator=torch.Generator().manual_seed(0), shares=rng,
+        generator=torch.Generator().manual_seed(0), mixup_generator=rng,
     )  # fmt: skip
-    feed = CachedFeed(PixelCache([pixels]), learner.place, learner.config.batch_size)
+    feed = CachedFeed(PixelCache([pixels]), learner.context, learner.config.batch_size)
     for batch in feed.shuffled(5):
         yield views(batch.pixels, targets[batch.positions])
 
@@ -59,9 +59,9 @@ WAYS = {"plain": {"batch_size": 8}, "accumulated": {"batch_size": 4, "accumulate
 def worker(rank, port, path):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    place = Place(rank=rank, world_size=2, device=torch.device("cpu"))
-    found = {way: gradients(make_learner(place, **options)) for way, options in WAYS.items()}
-    if place.is_first:
+    context = WorkerContext(rank=rank, world_size=2, device=torch.device("cpu"))
+    found = {way: gradients(make_learner(context, **options)) for way, options in WAYS.items()}
+    if context.is_first:
         torch.save(found, path)
     torch.distributed.destroy_process_group()
 

@@ -101,7 +101,9 @@ def test_kinds_are_learned_by_two_workers_everything_is_written_and_nothing_is_d
 
     assert finetune_clip(config_of(dataset, weights, output, debug=True)) == card
     assert "was trained by this command before" in capsys.readouterr().out
-    with pytest.raises(ResumeError, match=r"holds a training with tau 0\.6, not 0\.5; --overwrite starts over"):
+    with pytest.raises(
+        ResumeError, match=r"holds a training made with tau 0\.6; this command has tau 0\.5; choose another"
+    ):
         finetune_clip(config_of(dataset, weights, output, tau=0.5))
 
     (tmp_path / "bare").mkdir()
@@ -133,7 +135,7 @@ def test_labels_and_prompts_belong_together():
     check_labels(labelled("c", "d"), {})
     with pytest.raises(DatasetError, match="no pair has a label; add the column label to the table"):
         check_labels(labelled(None, None), prompts)
-    with pytest.raises(DatasetError, match="class_prompts has none for the label c, d of the table"):
+    with pytest.raises(DatasetError, match="class_prompts has no prompts for the label c, d of the table"):
         check_labels(labelled("a", "d", "c"), prompts)
 
 

@@ -18,10 +18,10 @@ from cxr_ray.training.clip.learner import ClipLearner
 from cxr_ray.training.clip.split_pairs import SplitPairs, same_pairs
 from cxr_ray.training.clip.token_table import TokenTable
 from cxr_ray.training.clip.views import PairViews
-from cxr_ray.training.learning_rate import cosine_share
-from cxr_ray.training.place import Place
+from cxr_ray.training.learning_rate import cosine_fraction
+from cxr_ray.training.worker_context import WorkerContext
 
-ALONE = Place(rank=0, world_size=1, device=torch.device("cpu"))
+ALONE = WorkerContext(rank=0, world_size=1, device=torch.device("cpu"))
 PAIRS, CAPTIONS, SIZE, WORDS = 16, 12, 32, 40
 TINY = BiomedClipConfig(
     vision_hidden=32, vision_layers=2, vision_heads=2, vision_mlp=64, image_size=SIZE, text_hidden=32, text_layers=2,
@@ -30,7 +30,7 @@ TINY = BiomedClipConfig(
 )  # fmt: skip
 
 
-def make_learner(place=ALONE, *, seed=0, dropout=0.0, **options):
+def make_learner(context=ALONE, *, seed=0, dropout=0.0, **options):
     options = {"precision": "fp32", "epochs": 1, "batch_size": 8, "learning_rate": 1e-3} | options
     config = FinetuneClipConfig(dataset_uri="d", weights_uri="w", output_uri="o", **options)
     torch.manual_seed(seed)
@@ -38,7 +38,7 @@ def make_learner(place=ALONE, *, seed=0, dropout=0.0, **options):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
-    return ClipLearner(config, model, place=place)
+    return ClipLearner(config, model, context=context)
 
 
 def batches(learner, crop=None):
@@ -52,7 +52,7 @@ def batches(learner, crop=None):
     views = PairViews(
         to_input=learner.to_input, pairs=pairs, tokens=tokens, crop=crop, generator=torch.Generator().manual_seed(0)
     )
-    return views(CachedFeed(PixelCache([pixels]), learner.place, learner.config.batch_size).shuffled(5))
+    return views(CachedFeed(PixelCache([pixels]), learner.context, learner.config.batch_size).shuffled(5))
 
 
 def first_step(learner):
@@ -70,10 +70,10 @@ def first_step(learner):
 def worker(rank, port, path):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    place = Place(rank=rank, world_size=2, device=torch.device("cpu"))
-    found = first_step(make_learner(place))
+    context = WorkerContext(rank=rank, world_size=2, device=torch.device("cpu"))
+    found = first_step(make_learner(context))
     features = (torch.arange(6.0).view(2, 3) + 10 * rank).requires_grad_()
-    gathered = gather_features(features, place)
+    gathered = gather_features(features, context)
     (gathered * torch.arange(12.0).view(4, 3)).sum().backward()
     torch.save({"step": found, "gathered": gathered.detach(), "gradient": features.grad}, path / f"{rank}.pt")
     torch.distributed.destroy_process_group()
@@ -136,7 +136,7 @@ def test_the_loss_is_dhn_nce_with_the_settings_asked_for():
 def test_a_step_takes_the_rate_of_its_progress():
     learner = make_learner(warmup=0.25, epochs=2)
     learner.train_epoch(batches(learner), epoch=2, steps=2)
-    assert learner.learning_rate == pytest.approx(1e-3 * cosine_share(0.75, 0.25))
+    assert learner.learning_rate == pytest.approx(1e-3 * cosine_fraction(0.75, 0.25))
 
 
 def test_pairs_are_learned():

@@ -3,8 +3,8 @@ import torch
 
 from cxr_ray.config import TrainSegmenterConfig
 from cxr_ray.models.student import member_weights
-from cxr_ray.training.place import Place
 from cxr_ray.training.segmenter.learner import MaskTargets, SegmenterLearner
+from cxr_ray.training.worker_context import WorkerContext
 
 OPTIONS = {
     "image_size": 32, "filters": (4, 8, 8), "epochs": 2, "cycles": 2, "deep_supervision": 1, "warmup": 0.0,
@@ -15,7 +15,7 @@ OPTIONS = {
 def make_learner(seed=0):
     torch.manual_seed(seed)
     config = TrainSegmenterConfig(dataset_uri="d", output_uri="o", **OPTIONS)
-    return SegmenterLearner(config, place=Place(rank=0, world_size=1, device=torch.device("cpu")))
+    return SegmenterLearner(config, context=WorkerContext(rank=0, world_size=1, device=torch.device("cpu")))
 
 
 def batches(weights=(1.0, 1.0)):

@@ -4,15 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_ray.config import TrainSegmenterConfig
+from cxr_ray.training.batch import Batch
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
-from cxr_ray.training.place import Batch, Place
-from cxr_ray.training.segmenter.loop import MaskedViews, drawn_batches
+from cxr_ray.training.segmenter.loop import drawn_batches
 from cxr_ray.training.segmenter.task import SegmenterTask
+from cxr_ray.training.segmenter.views import MaskedViews
+from cxr_ray.training.worker_context import WorkerContext
 
 
 def feed_of(count, batch_size):
-    place = Place(rank=0, world_size=1, device=torch.device("cpu"))
-    return CachedFeed(PixelCache([np.zeros((count, 2, 8, 8), np.uint8)]), place, batch_size)
+    context = WorkerContext(rank=0, world_size=1, device=torch.device("cpu"))
+    return CachedFeed(PixelCache([np.zeros((count, 2, 8, 8), np.uint8)]), context, batch_size)
 
 
 @given(images=st.integers(8, 60), steps=st.integers(1, 40))

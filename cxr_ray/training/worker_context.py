@@ -1,38 +1,33 @@
-"""Where a worker stands, and what it is handed."""
+"""What a worker knows of itself and of the other workers, and how it exchanges values with them."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 T = TypeVar("T")
 
 
-class Batch(NamedTuple):
-    """Some images of a split."""
-
-    positions: np.ndarray
-    """int64 [B], within the split."""
-    pixels: np.ndarray
-    """uint8 [B, S, S]."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where among the workers this one stands, and its device."""
+class WorkerContext:
+    """Rank and device of a worker; where there are several workers, they have a process group."""
 
     rank: int
+    """0 to world_size - 1."""
     world_size: int
+    """Number of workers."""
     device: torch.device
 
     @property
     def is_first(self) -> bool:
-        """Whether this worker speaks for all."""
+        """Whether this is the worker of rank 0, which writes bundles and reports for all workers."""
         return self.rank == 0
 
     def gather(self, value: T) -> list[T]:
-        """Every worker's `value`, in the order of their ranks, on each of them; pickled, so meant for small things."""
+        """Give every worker the `value` of each worker, in the order of their ranks.
+
+        The values are pickled; they should be small.
+        """
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -40,14 +35,14 @@ class Place:
         return values
 
     def in_parallel(self, model: torch.nn.Module) -> torch.nn.Module:
-        """`model` with the gradients of its parameters averaged over all workers."""
+        """Wrap `model` so that the gradients of its parameters are averaged over all workers."""
         if self.world_size == 1:
             return model
         devices = [self.device.index or 0] if self.device.type == "cuda" else None
         return torch.nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
     def average_buffers(self, model: torch.nn.Module) -> None:
-        """Let all workers have the mean of their models' buffers, such as the statistics of batch normalisation."""
+        """Replace the buffers of `model`, such as batch normalisation statistics, by their mean over all workers."""
         if self.world_size > 1:
             for buffer in model.buffers():
                 if buffer.is_floating_point():
