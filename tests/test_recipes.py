@@ -3,31 +3,47 @@ from pathlib import Path
 import pytest
 
 from cxr_ray.config import SegmentConfig, TrainClassifierConfig, TrainSegmenterConfig, load_config
+from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.config.segmentation import LUNG_PROMPTS
-from cxr_ray.models.backbones import BACKBONES
 
 RECIPES = Path(__file__).parents[1] / "jobs/recipes"
+SEED, STRONG = (sorted(path.stem for path in RECIPES.glob(f"{kind}_*.toml")) for kind in ("seed", "strong"))
+PUBLISHED = {"vit_b16", "resnet50", "efficientnet_b0", "densenet121"}
 
 
-def test_every_backbone_has_its_seed_recipe():
-    assert {path.stem for path in RECIPES.glob("seed_*.toml")} == {f"seed_{name}" for name in BACKBONES}
+def recipe(name, *flags):
+    path = str(RECIPES / f"{name}.toml")
+    return load_config(TrainClassifierConfig, ["--config", path, "--dataset-uri", "d", "--output-uri", "o", *flags])
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("kind", ["seed", "strong"])
+def test_each_backbone_that_was_measured_has_its_recipes(kind):
+    assert {f"{kind}_{name}" for name in PUBLISHED} <= {*SEED, *STRONG}
+
+
+@pytest.mark.parametrize("name", SEED)
 def test_the_seed_recipe_is_the_published_one(name):
-    flags = ["--config", str(RECIPES / f"seed_{name}.toml"), "--dataset-uri", "d", "--output-uri", "o"]
-    config = load_config(TrainClassifierConfig, flags)
-    assert (config.backbone, config.pretrained, config.image_size, config.batch_size) == (name, True, 224, 32)
+    config = recipe(name)
+    assert f"seed_{config.backbone}" == name
+    assert (config.pretrained, config.image_size, config.batch_size) == (True, 224, 32)
     assert (config.chosen_schedule, config.learning_rate, config.weight_decay) == ("plateau", 1e-4, 0.01)
     assert (config.early_stopping_patience, config.label_smoothing, config.gradient_clip) == (10, 0.0, 0.0)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_has_a_recipe_for_random_weights(name):
-    flags = ["--config", str(RECIPES / f"strong_{name}.toml"), "--dataset-uri", "d", "--output-uri", "o"]
-    config = load_config(TrainClassifierConfig, flags)
-    assert (config.backbone, config.pretrained, config.chosen_schedule) == (name, False, "cosine")
+@pytest.mark.parametrize("name", STRONG)
+def test_the_strong_recipe_is_for_random_weights(name):
+    config = recipe(name)
+    assert f"strong_{config.backbone}" == name
+    assert (config.pretrained, config.chosen_schedule) == (False, "cosine")
+    assert config.learning_rate == BACKBONES[config.backbone].scratch_rate
     assert config.early_stopping_patience >= config.epochs, "a cosine that is cut short ends at a high rate"
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", [*SEED, *STRONG])
+def test_a_recipe_serves_any_backbone_of_the_table(name, backbone):
+    config = recipe(name, "--backbone", backbone)
+    assert (config.backbone, config.epochs) == (backbone, recipe(name).epochs)
 
 
 def test_the_prompts_of_the_lungs_are_those_of_the_job():

@@ -55,7 +55,7 @@ def ray_train_rate(config: BenchmarkTrainingConfig, backbone: str) -> float:
             TrainClassifierConfig(
                 dataset_uri=config.dataset_uri,
                 output_uri=folder,
-                backbone=backbone,  # type: ignore[arg-type]
+                backbone=backbone,
                 image_size=config.image_size,
                 batch_size=config.batch_size,
                 epochs=config.epochs,

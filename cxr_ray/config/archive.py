@@ -8,40 +8,43 @@ from cxr_ray.config.checks import require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexConfig:
-    """List an archive into a Parquet manifest; a second run reads only what is new or changed."""
+    """List the images of an archive into a Parquet manifest; a second run reads only new or changed files."""
 
     input_uri: str
-    """Folder or prefix of the archive."""
+    """Folder or prefix whose images are listed: a local path, s3:// or any other scheme of fsspec."""
     output_uri: str
-    """The manifest: a name ending in .parquet, or a folder that will hold manifest.parquet."""
+    """Manifest to write or to update: a name that ends in .parquet, or a folder that receives manifest.parquet."""
     exclude: tuple[str, ...] = ()
-    """Shell patterns of names to leave out, relative to the input, such as '*/masks/*'."""
+    """Shell patterns of names to leave out, relative to --input-uri; '*/masks/*' leaves out COVID/masks/1.png."""
     recognise: Literal["content", "name"] = "content"
-    """Read the first bytes of every new object to tell its format, or only where the name says nothing."""
+    """How the format of a file is found: content reads the first bytes of every new file, name trusts the file name and
+    reads only files whose name says nothing."""
     debug: bool = False
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareConfig:
-    """Make a dataset with labels, patients, masks, duplicate groups and splits of a folder of radiographs."""
+    """Make a dataset from a folder of radiographs: labels, patients, masks, groups of copies, and splits."""
 
     input_uri: str
-    """Folder with CLASS/{images,masks}/*, CLASS/{train,val,test}_{images,masks}/*, or the same without CLASS."""
+    """Folder or prefix with CLASS/images/* and optionally CLASS/masks/* (or CLASS/train_images/*, CLASS/train_masks/*
+    and so on for given splits); CLASS may be missing."""
     output_uri: str
-    """The dataset: a name ending in .parquet, or a folder that will hold dataset.parquet."""
+    """Dataset to write: a name that ends in .parquet, or a folder that receives dataset.parquet."""
     split: tuple[float, float, float] = (0.7, 0.2, 0.1)
-    """Shares of train, val and test; ignored for images whose folder names a split."""
+    """Fractions of the images in train, val and test, which sum to 1; ignored where folder names give the split."""
     seed: int = 0
-    """Another seed gives another split."""
+    """Seed of the random split; the same seed and images always give the same split."""
     near_duplicate_distance: int = 24
-    """Bits of 256 in which perceptual hashes of near duplicates may differ; copies do in 0-18, strangers in over 41."""
+    """Maximum number of differing bits (0 to 64, of 256) between the perceptual hashes of two images that count as
+    copies. Copies were measured to differ in 0 to 18 bits, unrelated images in more than 41."""
     max_megapixels: float = 100.0
-    """Larger images are errors; their pixels are never allocated."""
+    """Images with more megapixels are left out with a warning, before any pixel is decoded."""
     max_megabytes: int = 512
-    """Larger files are errors."""
+    """Files of more megabytes, on disk or decoded, are left out with a warning."""
     debug: bool = False
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check shares and limits."""

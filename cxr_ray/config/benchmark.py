@@ -3,31 +3,32 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cxr_ray.config.backbones import BackboneNames, require_backbone
 from cxr_ray.config.checks import require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkConfig:
-    """Measure what scoring an archive reaches, beside its limit and beside a plain DataLoader loop, in one run."""
+    """Measure how fast an archive is scored, compared with the forward pass alone (the limit) and a plain DataLoader loop (the baseline)."""
 
     input_uri: str
-    """Folder, prefix or manifest; all of its images are scored."""
+    """Folder, prefix or manifest; the job scores all of its images in every round."""
     model_uri: str
-    """A model bundle."""
+    """Classifier bundle to score with."""
     output_uri: str | None = None
-    """Folder that receives benchmark.json and the rows scored; a temporary one if not given."""
+    """Folder that receives benchmark.json and the rows; if not given, the result is only printed."""
     repeats: int = 3
-    """Times that limit, job and peer are measured in turn; medians are reported."""
+    """Number of rounds; each round measures everything once, and medians over the rounds are reported."""
     peer_images: int = 320
-    """Images that the plain loops and the limit are measured on."""
+    """Number of images on which the baseline and the limit are measured; the job itself scores all images."""
     batch_size: int | None = None
-    """Images a forward pass, as in classify_archive.py."""
+    """Images per forward pass; if not given, a number that suits the device."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """As in classify_archive.py."""
+    """Device that runs the model; auto uses a GPU if there is one, and the CPU otherwise."""
     dollars_per_hour: float | None = None
-    """Price of this cluster; the cost of a million images is reported if given."""
+    """Price of this machine in dollars per hour; if given, the cost of a million images is reported."""
     debug: bool = False
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -38,26 +39,26 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkCascadeConfig:
-    """Measure segmenting by a student beside its forward pass alone, and the cascade beside both of its jobs, in one run."""
+    """Measure how fast a segmenter runs, compared with its forward pass alone, and the cascade, compared with its two jobs."""
 
     input_uri: str
-    """Folder, prefix or manifest; all of its images are scored by each job."""
+    """Folder, prefix or manifest; each of the three jobs scores all of its images in every round."""
     classifier_uri: str
-    """A classifier's bundle."""
+    """Classifier bundle of the cascade."""
     segmenter_uri: str
-    """A student's bundle."""
+    """Segmenter bundle of the cascade, made by train_segmenter.py."""
     segment_labels: tuple[str, ...] = ()
-    """Classes whose images the cascade segments, as in score_archive.py; all if none is named."""
+    """Classes whose images the cascade segments; if none is given, it segments every image."""
     output_uri: str | None = None
-    """Folder that receives benchmark.json and the rows; a temporary one if not given."""
+    """Folder that receives benchmark.json and the rows; if not given, the result is only printed."""
     repeats: int = 3
-    """Times that all is measured in turn; medians are reported."""
+    """Number of rounds; each round measures everything once, and medians over the rounds are reported."""
     forward_images: int = 320
-    """Images that the forward pass alone is measured on."""
+    """Number of images on which the forward pass alone is measured."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """As in score_archive.py."""
+    """Device that runs the models; auto uses a GPU if there is one, and the CPU otherwise."""
     debug: bool = False
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -67,33 +68,35 @@ class BenchmarkCascadeConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkTrainingConfig:
-    """Measure what one worker reaches through Ray Train, beside a plain torch loop with the same model and batch."""
+    """Measure how fast one worker trains through Ray Train, compared with a plain PyTorch loop with the same model and batches."""
 
     dataset_uri: str
-    """Dataset table of prepare_dataset.py; its train images are learned, nothing is kept."""
+    """Dataset of prepare_dataset.py; its train split is used, and no model is saved."""
     output_uri: str | None = None
-    """Folder that receives benchmark.json; it is printed only if not given."""
-    backbone: tuple[Literal["vit_b16", "resnet50", "efficientnet_b0", "densenet121"], ...] = ("efficientnet_b0",)
-    """Architectures, one after the other."""
+    """Folder that receives benchmark.json; if not given, the result is only printed."""
+    backbone: BackboneNames = ("efficientnet_b0",)
+    """Network architectures to measure, one after the other."""
     image_size: int = 224
-    """Pixels a side."""
+    """Pixels per side of the square to which images are resized."""
     batch_size: int = 32
-    """Images a step."""
+    """Images per step."""
     epochs: int = 3
-    """Passes over the images in each repeat; the first warms up and is not counted."""
+    """Passes over the images in each round, at least 2; the first is a warm-up and is not counted."""
     repeats: int = 3
-    """Times that both are measured in turn; medians are reported."""
+    """Number of rounds; each round measures everything once, and medians over the rounds are reported."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """As in train_classifier.py."""
+    """Floating-point precision; auto uses bf16 where the device supports it natively, and fp32 elsewhere."""
     compile: bool = False
-    """As in train_classifier.py."""
+    """Compile the model with torch.compile; this needs a C++ compiler on the machine."""
     use_gpu: bool = False
-    """As in train_classifier.py."""
+    """Train on a GPU; without this option the CPU is used."""
     debug: bool = False
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        for name in self.backbone:
+            require_backbone(name)
         require(self.epochs >= 2, "epochs", self.epochs, ">= 2, for the first is not counted")
         require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, ">= 1")
@@ -102,32 +105,36 @@ class BenchmarkTrainingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkSegmentationConfig:
-    """Measure time and memory of each stage of segmentation by text, and saliency beside the published loop, in one run."""
+    """Measure time and memory of each stage of segmentation by text, and compare saliency with the published loop (the baseline)."""
 
     input_uri: str
     """Folder or prefix of radiographs, or a manifest."""
     output_uri: str | None = None
-    """Folder that receives benchmark.json; it is printed only if not given."""
+    """Folder that receives benchmark.json; if not given, the result is only printed."""
     clip_uri: str | None = None
-    """BiomedCLIP as in segment_archive.py; of its published sizes with random weights, which take as long, if not given."""
+    """BiomedCLIP, as for segment_archive.py; if not given, a model of the published size with random weights, which
+    takes as long."""
     sam_uri: str | None = None
-    """SAM likewise."""
+    """SAM, as for segment_archive.py; if not given, a model of the published size with random weights, which takes as
+    long."""
     sam_type: Literal["vit_b", "vit_l", "vit_h"] = "vit_b"
-    """Sizes of the SAM of random weights."""
+    """Size of the SAM with random weights; ignored if --sam-uri is given."""
     images: int = 16
-    """How many are segmented, in one batch."""
+    """Number of images that are segmented, in one batch."""
     peer_images: int = 2
-    """How many of them the published loop is run on, which takes minutes for each on a CPU; 0 leaves it out."""
+    """Number of images on which the baseline is run, which takes minutes per image on a CPU; 0 leaves the baseline out."""
     repeats: int = 3
-    """Times that all is measured in turn; medians are reported."""
+    """Number of rounds; each round measures everything once, and medians over the rounds are reported."""
     layer: int = 7
-    """As in segment_archive.py."""
+    """Number of the transformer block of BiomedCLIP's vision encoder, from 0, after which the M2IB bottleneck is
+    inserted."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of our stages; the published loop runs in fp32, as it was published."""
+    """Floating-point precision of the project's own stages; auto uses bf16 where the device supports it natively. The
+    baseline always runs in fp32, as it was published."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes a GPU if there is one."""
+    """Device that runs the models; auto uses a GPU if there is one, and the CPU otherwise."""
     debug: bool = False
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -7,26 +7,27 @@ from cxr_ray.config.checks import require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoConfig:
-    """Index, prepare, train, classify, segment and evaluate an archive of drawn chest phantoms, or a real one."""
+    """Run the whole product: index, prepare, train, classify, segment and evaluate an archive of drawn chest phantoms, or a real one."""
 
     archive: str | None = None
-    """A folder in the layout of the COVID-19 Radiography Database; phantoms in an S3 server of its own if not given."""
+    """Folder in the layout of the COVID-19 Radiography Database; if not given, phantoms are drawn into an S3 server of
+    the demo's own."""
     output: str = "demo-output"
-    """Folder for all results; what an earlier demo made there is deleted."""
+    """Folder for all results; the results of an earlier demo in it are deleted."""
     images_per_class: int = 80
-    """Phantoms to draw of each class."""
+    """Number of phantoms to draw for each of the four classes, at least 10."""
     image_size: int = 64
-    """Pixels a side."""
+    """Pixels per side of the images that the classifier sees, at least 32; the segmenter sees twice as many."""
     epochs: int = 10
-    """Passes over the training images."""
+    """Passes of the classifier over the training images."""
     segmenter_epochs: int = 6
-    """Passes of the student over the train images, an even number."""
+    """Passes of the segmenter over the training images; an even number of at least 2."""
     by_text: bool = True
-    """Train small models for segmentation by text as well, and compare; drawn phantoms only."""
+    """Also train small models for segmentation by text, and compare them with the segmenter; only for drawn phantoms."""
     batch_size: int = 16
-    """Images a step."""
+    """Images per step while the classifier is trained."""
     debug: bool = False
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -42,14 +43,14 @@ class DemoConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhantomModelsConfig:
-    """Train a small BiomedCLIP and a small SAM on drawn chest phantoms; they know nothing of real radiographs."""
+    """Train a small BiomedCLIP and a small SAM on drawn chest phantoms, to try segmentation by text; they know nothing of real radiographs."""
 
     output_uri: str
-    """Folder that receives clip/ and sam.safetensors."""
+    """Folder that receives clip/ (for --clip-uri) and sam.safetensors (for --sam-uri)."""
     seed: int = 0
-    """Of weights and phantoms."""
+    """Seed of the initial weights and of the drawn phantoms."""
     debug: bool = False
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

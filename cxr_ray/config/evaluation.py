@@ -1,4 +1,4 @@
-"""Configs of the jobs that judge predictions by a dataset."""
+"""Configs of the jobs that evaluate predictions against a dataset."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,20 +11,20 @@ MOST_STRIP_IMAGES = 64  # fetched together, and inlined in a page that should op
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateClassifierConfig:
-    """Judge predictions by the labels of a dataset: metrics, a table of rows and a report."""
+    """Evaluate predictions against the labels of a dataset: metrics, figures, a table with a row per image, and an HTML report."""
 
     predictions_uri: str
-    """Output of classify_archive, or the folder of Parquet files inside it."""
+    """Output folder of classify_archive.py, or the folder of Parquet files inside it."""
     dataset_uri: str
-    """Dataset with the true labels: a Parquet file or a folder of them."""
+    """Dataset with the true labels: a Parquet file or a folder of Parquet files; rows are matched by image_id."""
     output_uri: str
     """Folder that receives metrics.json, report.txt, report.html, confusion_matrix.png and rows.parquet."""
     split: SplitChoice = "test"
-    """Images to judge by: one split of the dataset, or all."""
+    """Images to evaluate: one split of the dataset, or all of them."""
     strip_images: int = 16
-    """Scored images that the report shows; 0 for none."""
+    """Number of example images in the report, 0 to 64; 0 shows none."""
     debug: bool = False
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check the choice of split and the length of the strip."""

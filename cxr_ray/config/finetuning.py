@@ -10,46 +10,52 @@ from cxr_ray.config.training import TrainingJobConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneClipConfig(TrainingJobConfig):
-    """Fine-tune BiomedCLIP on images and captions (DHN-NCE) with Ray Train; the best epoch's bundle comes out."""
+    """Fine-tune BiomedCLIP on images and captions with the DHN-NCE loss and Ray Train; the weights of the best epoch are saved."""
 
     dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content counts
-    """Table of pairs, Parquet or CSV: `image` (a URI, or a path from the table's folder) and `caption`; `filename,Caption` is read too."""
+    """Table of pairs, Parquet or CSV, with the columns `image` (a URI, or a path relative to the table) and `caption`;
+    the column names `filename` and `Caption` are accepted too."""
     output_uri: str = field(metadata=MAY_CHANGE)
-    """Folder that becomes the CLIP bundle; TensorBoard files and history.parquet go there as well."""
+    """Folder that becomes the CLIP bundle; it also receives TensorBoard files and history.parquet."""
     weights_uri: str
-    """BiomedCLIP to start from: a folder or file of weights, in our layout, open_clip's or Hugging Face's, with vocab.txt beside it."""
+    """BiomedCLIP to start from: a folder or file of weights in the layout of this project, open_clip or Hugging Face,
+    with vocab.txt beside it."""
     val_share: float = 0.1
-    """Share of the images to validate by, chosen by content; a `split` column (train, val, test) in the table comes before it."""
+    """Fraction of the images (above 0, below 1) to validate on, chosen by content; ignored if the table has a `split`
+    column (train, val, test)."""
     class_prompts: dict[str, list[str]] = field(default_factory=dict)
-    """Sentences for each value of the table's `label` column, for a zero-shot accuracy; in a recipe a table of arrays."""
+    """Sentences for each value of the table's `label` column, to report a zero-shot accuracy; in a recipe, a table
+    [class_prompts] with an array of sentences for each label."""
 
     epochs: int = 20
     """Passes over the training pairs."""
     batch_size: int = 16
-    """Pairs on each worker at once; those of all workers are each other's negatives unless they share image or caption; 64 in the paper."""
+    """Pairs per worker and step, at least 2. The pairs of all workers serve as negatives of each other unless they
+    share image or caption; the paper uses 64."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the arithmetic; auto takes bf16 where the device has instructions for it, else fp32."""
+    """Floating-point precision; auto uses bf16 where the device supports it natively, and fp32 elsewhere."""
 
     # The paper's. Its script says 1e-3, by which AdamW would move every weight in every step: pretrained ones are lost.
     learning_rate: float = 1e-6
-    """Peak rate, whatever the batch."""
+    """Peak learning rate of AdamW; it is not scaled by the batch size."""
     warmup: float = 0.1
-    """Share of the training in which the rate rises; half a cosine to zero follows."""
+    """Fraction of the training (0 to below 1) in which the learning rate rises; after that it falls to 0 along a
+    cosine."""
     weight_decay: float = 0.1
-    """Of AdamW; norms, biases and the logit scale are spared."""
+    """Weight decay of AdamW; norms, biases and the logit scale are not decayed."""
     adam_betas: tuple[float, float] = (0.9, 0.98)
-    """Of AdamW."""
+    """Decay rates of AdamW's two moment estimates, each in 0 to below 1."""
     gradient_clip: float = 1.0
-    """Gradients of a larger norm are scaled down to it; 0 leaves them as they are."""
+    """Maximum norm of the gradient; a larger gradient is scaled down to it, and 0 turns clipping off."""
 
     tau: float = 0.6
-    """Temperature of the loss."""
+    """Temperature of the DHN-NCE loss, above 0."""
     beta1: float = 0.15
-    """How much harder texts weigh among the negatives of an image."""
+    """Weight of hard negatives among the texts that an image is compared with; 0 weighs all texts equally."""
     beta2: float = 0.15
-    """How much harder images weigh among the negatives of a text."""
+    """Weight of hard negatives among the images that a text is compared with; 0 weighs all images equally."""
     crop_scale: tuple[float, float] = (0.9, 1.0)
-    """Least and most share of an image's area that a random crop keeps."""
+    """Minimum and maximum fraction of an image's area that a random crop keeps."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

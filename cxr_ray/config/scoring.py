@@ -11,38 +11,43 @@ from cxr_ray.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveJobConfig:
-    """What all jobs that stream an archive through models have in common."""
+    """Options of every job that streams an archive through models."""
 
     input_uri: str
-    """Folder or prefix of the archive, or a manifest (any Parquet table with image_id and uri)."""
+    """Folder or prefix of the archive, or a manifest: any Parquet table with the columns image_id and uri."""
     output_uri: str = field(metadata=MAY_CHANGE)
-    """Folder that receives the rows in Parquet and run.json; the same command resumes what stands there."""
+    """Folder that receives the rows in Parquet and run.json; the same command on the same output resumes."""
     exclude: tuple[str, ...] = ()
-    """Shell patterns of names to leave out, relative to the input prefix, such as '*/masks/*'."""
+    """Shell patterns of names to leave out, relative to --input-uri; '*/masks/*' leaves out COVID/masks/1.png. A
+    manifest takes none."""
     overwrite: bool = field(default=False, metadata=MAY_CHANGE)
-    """Start over: delete what an earlier run left in the output."""
+    """Delete what an earlier run left in the output, and start over."""
     retry_errors: bool = field(default=False, metadata=MAY_CHANGE)
-    """Try again the images whose row says `error`, beside those that have no row yet."""
+    """Also score images again whose row has the status error; without this option only images without a row are scored."""
     max_error_rate: float = field(default=0.05, metadata=MAY_CHANGE)
-    """Fail (exit code 1, all rows kept) if more than this share of the images are errors."""
+    """Maximum fraction (0 to 1) of images that may be errors; above it the job ends with exit code 3 and keeps all
+    rows."""
     rows_per_block: int | None = field(default=None, metadata=MAY_CHANGE)
-    """Images that are committed together; a fiftieth of the job, between 64 and 8,192, if not given."""
+    """Number of rows that are committed together; if not given, a fiftieth of the job, between 64 and 8,192. A killed
+    job loses only the blocks in progress."""
     batch_size: int | None = field(default=None, metadata=MAY_CHANGE)
-    """Images a forward pass; what suits the device if not given."""
+    """Images per forward pass; if not given, a number that suits the device."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Of the arithmetic; auto takes bf16 where the device has instructions for it, else fp32."""
+    """Floating-point precision; auto uses bf16 where the device supports it natively, and fp32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=MAY_CHANGE)
-    """auto takes the cluster's GPUs, or its CPUs where there are none."""
+    """Device that runs the models; auto uses the GPUs of the cluster, or its CPUs if it has no GPU."""
     num_actors: int | None = field(default=None, metadata=MAY_CHANGE)
-    """Model replicas; as many as the cluster has GPUs (or groups of 8 CPUs) if not given."""
+    """Number of model replicas; if not given, one per GPU, or on CPUs one per 8 cores (two for segmenters)."""
     max_megapixels: float = field(default=100.0, metadata=MAY_CHANGE)
-    """Larger images become `too_large` rows, never decoded; a later run with a higher limit and --retry-errors scores them."""
+    """Images with more megapixels become rows with error_kind too_large, before any pixel is decoded; a larger limit
+    with --retry-errors scores them."""
     max_megabytes: int = field(default=512, metadata=MAY_CHANGE)
-    """Larger files become `too_large` rows; a later run with a higher limit and --retry-errors scores them."""
+    """Files of more megabytes, on disk or decoded, become rows with error_kind too_large; a larger limit with
+    --retry-errors scores them."""
     progress_seconds: float = field(default=30.0, metadata=MAY_CHANGE)
-    """Seconds between progress lines where standard error is no terminal."""
+    """Seconds between two progress lines where standard error is not a terminal."""
     debug: bool = field(default=False, metadata=MAY_CHANGE)
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -57,10 +62,11 @@ class ArchiveJobConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassifyConfig(ArchiveJobConfig):
-    """Score every image of an archive: one Parquet row each, broken files included."""
+    """Classify every image of an archive: one Parquet row per image, and for a broken file a row that says why."""
 
     model_uri: tuple[str, ...] = field(metadata=MAY_CHANGE)  # the ids of the models count
-    """One or more model bundles; several share download and decoding, and are averaged."""
+    """One or more classifier bundles; several share download and decoding, and the mean of their probabilities is the
+    prediction."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -73,7 +79,7 @@ class ClassifyConfig(ArchiveJobConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentConfig(MaskFiles, StudentSettings, TextSettings, SegmenterUris, ArchiveJobConfig):
-    """Segment every image of an archive, by text or by a student: one Parquet row each, its mask as COCO RLE at the original size."""
+    """Segment every image of an archive, by text or with a trained segmenter: one Parquet row per image, its mask as COCO run lengths at the original size."""
 
     def __post_init__(self) -> None:
         """Check ranges, and that nothing is asked for in vain."""
@@ -102,16 +108,16 @@ class SegmentConfig(MaskFiles, StudentSettings, TextSettings, SegmenterUris, Arc
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig(StudentSettings, ArchiveJobConfig):
-    """Classify every image of an archive and, in the same pass, segment those that a rule on the class asks for."""
+    """Classify every image of an archive and, in the same pass, segment the images that a rule on the class asks for."""
 
     classifier_uri: tuple[str, ...] = field(metadata=MAY_CHANGE)  # the ids of the models count
-    """One or more classifier bundles, as in classify_archive.py."""
+    """One or more classifier bundles; the mean of their probabilities is the prediction."""
     segmenter_uri: str = field(metadata=MAY_CHANGE)  # its model's id counts
-    """A student's bundle, as in segment_archive.py."""
+    """Segmenter bundle of train_segmenter.py."""
     segment_labels: tuple[str, ...] = ()
-    """Classes whose images are segmented; all if none is named."""
+    """Classes whose images are segmented; if none is given, every image is segmented."""
     segment_min_confidence: float = 0.0
-    """Least confidence of the class at which an image is segmented."""
+    """Minimum probability (0 to 1) of the predicted class at which an image is segmented."""
 
     def __post_init__(self) -> None:
         """Check ranges; those of both jobs are theirs to check."""

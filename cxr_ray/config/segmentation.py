@@ -1,4 +1,4 @@
-"""Settings of the two ways to segment, by text and by a trained student: what the models take, whatever job runs them."""
+"""Settings of the two ways to segment, by text and with a trained segmenter: what the models take, whatever job runs them."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
@@ -29,12 +29,12 @@ def part_of(config: Any, kind: type[Part]) -> Part:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSettings:
-    """Which pieces of the foreground a mask keeps, whichever way found them."""
+    """Which pieces of the foreground a mask keeps, by text and with a segmenter."""
 
     components: int = 2
-    """Largest connected pieces that are kept, of the saliency's foreground or of a student's mask; lungs want two."""
+    """Maximum number of connected pieces of a mask that are kept, the largest first (1 to 255); lungs need 2."""
     min_area: float = 0.005
-    """Share of the image that a piece must cover."""
+    """Minimum area of a piece that is kept, as a fraction of the image (0 to below 1)."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -45,36 +45,39 @@ class MaskSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSettings(MaskSettings):
-    """How a radiograph is segmented by sentences about it."""
+    """How a radiograph is segmented by text."""
 
     prompts: tuple[str, ...] = LUNG_PROMPTS
-    """Sentences about what to segment; the mean of their features is looked for."""
+    """Sentences that say what to segment by text; the mean of their text features is searched for in the image."""
     class_prompts: dict[str, list[str]] = field(default_factory=dict)
-    """Sentences in their stead for images of a class, which the manifest's column `label` names; in a recipe a table of arrays."""
+    """Sentences that replace --prompts for images of a class, which the manifest's column `label` gives; in a recipe, a
+    table [class_prompts] with an array of sentences for each label."""
     layer: int = 7
-    """Block of the vision encoder behind which the bottleneck stands, from 0."""
+    """Number of the transformer block of BiomedCLIP's vision encoder, from 0, after which the M2IB bottleneck is
+    inserted."""
     beta: float = 0.1
-    """Weight of the compression; larger maps are sparser."""
+    """Weight of the compression term of M2IB; a larger weight gives sparser saliency maps."""
     steps: int = 10
-    """Passes of the bottleneck's optimisation."""
+    """Optimisation steps of the M2IB bottleneck for each image."""
     draws: int = 10
-    """Of noise in each of them."""
+    """Noise samples in each optimisation step of the M2IB bottleneck."""
     threshold: Literal["otsu", "kmeans", "fixed"] = "otsu"
-    """What splits a saliency map into foreground and background."""
+    """How a saliency map is split into foreground and background: otsu and kmeans find a threshold for each map, fixed
+    uses --fixed-threshold."""
     fixed_threshold: float = 0.3
-    """Of `--threshold fixed`."""
+    """Saliency (above 0, at most 1) from which a pixel is foreground; only for --threshold fixed."""
     prompt_kind: Literal["boxes", "points", "both"] = "boxes"
-    """What SAM is shown of each piece."""
+    """What SAM receives for each piece of the coarse mask: its bounding box, points inside it, or both."""
     one_box: bool = False
-    """Show SAM one box around all pieces instead of one each."""
+    """Give SAM one bounding box around all pieces, instead of one box for each piece."""
     points: int = 10
-    """Points drawn from each piece."""
+    """Number of points inside each piece that SAM receives; only for --prompt-kind points or both."""
     background_points: int = 0
-    """Points drawn outside all pieces."""
+    """Number of points outside all pieces that SAM receives as background; only for --prompt-kind points or both."""
     multimask: bool = False
-    """Let SAM propose three masks for each prompt and take the one it thinks best of."""
+    """Let SAM propose three masks for each prompt, and keep the one with the highest predicted IoU."""
     seed: int = 0
-    """Of the bottleneck's noise."""
+    """Seed of the noise in the M2IB bottleneck."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -90,10 +93,10 @@ class TextSettings(MaskSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSettings(MaskSettings):
-    """How a mask is made of a trained student's probabilities."""
+    """How the probabilities of a trained segmenter become a mask."""
 
     foreground: float = 0.5
-    """Probability from which on a student's pixel belongs to the mask."""
+    """Probability (above 0, below 1) above which a pixel belongs to the mask; only for a trained segmenter."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -107,16 +110,18 @@ ONLY_FOR = "only_for"
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFiles:
-    """Files that a segmentation writes beside its rows."""
+    """Files that a segmentation also writes beside its rows."""
 
     save_overlays: bool = field(default=False, metadata=MAY_CHANGE)
-    """Write OUTPUT/overlays/IMAGE_ID.png, the radiograph with the mask's outline."""
+    """Also write OUTPUT/overlays/IMAGE_ID.png: the radiograph with the outline of its mask."""
     save_saliency: bool = field(default=False, metadata={**MAY_CHANGE, ONLY_FOR: TextSettings})
-    """Write OUTPUT/saliency/IMAGE_ID.png, the map of segmentation by text at 224 x 224 in 16 bits."""
+    """Also write OUTPUT/saliency/IMAGE_ID.png: the saliency map, 224 x 224 pixels of 16 bits; only for segmentation by
+    text."""
     save_uncertainty: bool = field(default=False, metadata={**MAY_CHANGE, ONLY_FOR: StudentSettings})
-    """Write OUTPUT/uncertainty/IMAGE_ID.png, the entropy of a student's pixels in 16 bits, log 2 as white."""
+    """Also write OUTPUT/uncertainty/IMAGE_ID.png: the entropy of each pixel in 16 bits, where white is log 2; only for
+    a segmenter."""
     save_dicom_seg: bool = field(default=False, metadata=MAY_CHANGE)
-    """Write OUTPUT/dicom_seg/IMAGE_ID for DICOM images: a DICOM Segmentation object."""
+    """Also write OUTPUT/dicom_seg/IMAGE_ID.seg.dcm, a DICOM Segmentation object, for each DICOM image with a mask."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,11 +137,12 @@ class SegmenterUris:
     """Where the models of one of the two ways lie; their content counts, and not their place."""
 
     model_uri: str | None = field(default=None, metadata=MAY_CHANGE)
-    """Student: a bundle of train_segmenter.py; or, to segment by text, both of the next."""
+    """Segmenter bundle of train_segmenter.py; give either this, or --clip-uri and --sam-uri to segment by text."""
     clip_uri: str | None = field(default=None, metadata=MAY_CHANGE)
-    """BiomedCLIP: a folder or file of weights, in our layout, open_clip's or Hugging Face's, with vocab.txt beside it."""
+    """BiomedCLIP: a folder or file of weights in the layout of this project, open_clip or Hugging Face, with vocab.txt
+    beside it."""
     sam_uri: str | None = field(default=None, metadata=MAY_CHANGE)
-    """SAM: weights of segment_anything (vit_b, vit_l or vit_h, told by their shapes)."""
+    """SAM: a file of weights of segment_anything; its size (vit_b, vit_l or vit_h) is recognised."""
 
     def __post_init__(self) -> None:
         """Check that the models of one way are named."""
@@ -147,7 +153,7 @@ class SegmenterUris:
         """The models of segmentation by text.
 
         Raises:
-            ConfigError: if a student is named, or not both of them.
+            ConfigError: if a segmenter bundle is named as well, or one of the two is missing.
         """
         if self.model_uri or not (self.clip_uri and self.sam_uri):
             raise ConfigError(

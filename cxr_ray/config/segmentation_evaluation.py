@@ -1,4 +1,4 @@
-"""Config of the job that judges segmentations by a dataset."""
+"""Config of the job that evaluates segmentations against a dataset."""
 
 import math
 from dataclasses import dataclass
@@ -13,30 +13,31 @@ MOST_DRAWS = 100_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateSegmenterConfig:
-    """Judge masks by the true masks of a dataset: metrics, a table of rows, a figure sheet and a report."""
+    """Evaluate masks against the true masks of a dataset: metrics, figures, a table with a row per image, and an HTML report."""
 
     predictions_uri: str
-    """Output of segment_archive, or the folder of Parquet files inside it."""
+    """Output folder of segment_archive.py, or the folder of Parquet files inside it."""
     dataset_uri: str
-    """Dataset with the URIs of the true masks: a Parquet file or a folder of them."""
+    """Dataset with the URIs of the true masks: a Parquet file or a folder of Parquet files; rows are matched by
+    image_id."""
     output_uri: str
     """Folder that receives metrics.json, report.txt, report.html, segmentations.png and rows.parquet."""
     compare_uris: tuple[str, ...] = ()
-    """Outputs of other segmenters for the same images, such as a teacher's; they stand beside it in one table."""
+    """Outputs of other segmentations of the same images; their metrics are shown beside those of --predictions-uri."""
     split: SplitChoice = "test"
-    """Images to judge by: one split of the dataset, or all."""
+    """Images to evaluate: one split of the dataset, or all of them."""
     tolerance: float = 2.0
-    """Distance up to which NSD takes a boundary pixel for right, in `tolerance_unit`."""
+    """Maximum distance, in --tolerance-unit, at which NSD counts a boundary pixel as correct."""
     tolerance_unit: ToleranceUnit = "px"
-    """Unit of the tolerance and of HD95: pixels of the predicted masks, or mm."""
+    """Unit of --tolerance and of HD95: pixels of the image, or millimetres."""
     pixel_spacing_mm: float | None = None
-    """Side of a pixel of the predicted masks, the same for every image; goes with --tolerance-unit mm."""
+    """Side of a pixel in millimetres, the same for every image; needed for --tolerance-unit mm, and refused otherwise."""
     bootstrap_draws: int = 1000
-    """Resamples behind each interval."""
+    """Number of bootstrap resamples for each confidence interval, 1 to 100,000."""
     seed: int = 0
-    """Of the resamples; the same rows always have the same intervals."""
+    """Seed of the bootstrap; the same rows and seed always give the same intervals."""
     debug: bool = False
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check every choice, and that a spacing is there where mm are asked for and nowhere else."""

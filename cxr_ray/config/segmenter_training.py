@@ -1,4 +1,4 @@
-"""Config of the job that trains student segmenters."""
+"""Config of the job that trains segmenters."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,80 +9,89 @@ from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import ConfigError
 
 MOST_BEND = 0.1
-"""Share of the side; by twice as much places would overtake one another."""
+"""Maximum of --bend, as a fraction of the image's side; at twice this value the deformation would fold the image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSegmenterConfig(TrainingJobConfig):
-    """Train a student that segments at classification speed (nnU-Net's plain U-Net), on true masks or on a teacher's."""
+    """Train a segmenter that runs at the speed of a classifier (nnU-Net's plain U-Net), on true masks or on masks of segment_archive.py."""
 
     dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content counts
-    """Dataset table of prepare_dataset.py; its `mask_uri` is learned, or only its splits if --masks-uri is given."""
+    """Dataset of prepare_dataset.py; the masks it names are learned, or only its splits are used if --masks-uri is
+    given."""
     output_uri: str = field(metadata=MAY_CHANGE)
-    """Folder that becomes the student's bundle; TensorBoard files and history.parquet go there as well."""
+    """Folder that becomes the segmenter bundle; it also receives TensorBoard files and history.parquet."""
     masks_uri: str | None = None
-    """Output of segment_archive.py, whose masks are learned and judged by in place of the dataset's."""
+    """Output of segment_archive.py (the teacher), whose masks replace those of the dataset, in training and in
+    validation."""
     uncertainty_quantile: float = 1.0
-    """A teacher's masks that it is less sure of than this share of them are left out (see --uncertain); 1 keeps all."""
+    """Drop masks whose teacher uncertainty lies above this quantile (above 0, at most 1) of the train split; 1 keeps
+    all."""
     uncertain: Literal["drop", "downweight"] = "drop"
-    """Leave masks above the quantile out, or let them count a quarter."""
+    """What happens to masks above --uncertainty-quantile: drop leaves them out, downweight lets each count a quarter."""
 
     image_size: int = 256
-    """Pixels a side; images are squashed to a square, a multiple of 2 ** (levels - 1)."""
+    """Pixels per side of the square to which images are resized; a multiple of 2 ** (number of levels - 1)."""
     filters: tuple[int, ...] = (32, 64, 128, 256, 320)
-    """Channels of each level of the network, from full resolution down; each level halves it."""
+    """Channels of each level of the network, at least three levels; the first level has full resolution, and each
+    further one has half of the previous."""
     deep_supervision: int = 2
-    """Levels above the output that learn as well, each with half the weight of the one below; 0 for none."""
+    """Number of levels of lower resolution that also contribute to the loss, each with half the weight of the previous
+    one; 0 uses the output alone."""
 
     epochs: int = 60
-    """Epochs, a multiple of --cycles."""
+    """Number of epochs; a multiple of --cycles."""
     steps: int = 0
-    """Of an epoch, which goes over the train images as often as that takes, so that a training takes the same time however
-    many there are; 0 for one pass over them."""
+    """Steps per epoch, independent of the size of the dataset; 0 means one pass."""
     cycles: int = 3
-    """Times that the learning rate falls from its peak to nothing; what each cycle ends with joins the ensemble."""
+    """Number of cycles in which the learning rate falls from its peak to 0; the network at the end of each cycle joins
+    the ensemble."""
     keep: int = 1
-    """Epochs at the end of each cycle whose weights join the ensemble."""
+    """Number of epochs at the end of each cycle whose weights join the ensemble."""
     mirrored: float = 0.0
-    """Size at which the bundle segments the mirror image of each radiograph as well, in a black margin if below 1: a
-    steadier mean at twice the work; 0 for not at all."""
+    """Size (0.5 to 1) at which the bundle also segments the mirror image of each radiograph, in a black margin if below
+    1, and averages both results; this doubles the work. 0 turns it off."""
     batch_size: int = 8
-    """Images on each worker at once."""
+    """Images per worker and step."""
     learning_rate: float = 0.1
-    """Peak rate of SGD."""
+    """Peak learning rate of SGD."""
     momentum: float = 0.9
-    """Of SGD, Nesterov's."""
+    """Nesterov momentum of SGD (above 0, below 1)."""
     weight_decay: float = 3e-5
-    """Of SGD."""
+    """Weight decay of SGD."""
     warmup: float = 0.02
-    """Share of the first cycle in which the rate rises."""
+    """Fraction of the first cycle (0 to below 1) in which the learning rate rises to its peak."""
     gradient_clip: float = 12.0
-    """Gradients of a larger norm are scaled down to it; 0 leaves them as they are."""
+    """Maximum norm of the gradient; a larger gradient is scaled down to it, and 0 turns clipping off."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the arithmetic; auto takes bf16 where the device has instructions for it, else fp32."""
+    """Floating-point precision; auto uses bf16 where the device supports it natively, and fp32 elsewhere."""
 
     flip: float = 0.5
-    """Probability of mirroring left to right."""
+    """Probability (0 to 1) of mirroring an image left to right."""
     rotate: float = 15.0
-    """Degrees to either side."""
+    """Maximum rotation in degrees, to either side."""
     translate: float = 0.08
-    """Share of the side, along each axis."""
+    """Maximum shift along each axis, as a fraction of the image's side (0 to below 1)."""
     scale: float = 0.2
-    """Share by which an image grows or shrinks."""
+    """Maximum change of size, as a fraction (0 to below 1); 0.1 means 0.9 to 1.1 times the size."""
     stretch: float = 0.0
-    """Share by which the width grows or shrinks while the height does the reverse."""
+    """Maximum change of proportions, as a fraction; 0.2 means a width of up to 1.2 times and a height of 1 / 1.2 times,
+    or the reverse."""
     bend: float = 0.0
-    """Share of the side by which places stray, smoothly, as shapes of bodies do."""
+    """Maximum shift of a smooth random deformation, as a fraction of the image's side (0 to 0.1)."""
     brightness: float = 0.15
-    """Share of the full range that is added or taken."""
+    """Maximum change of brightness, as a fraction of the full grey range."""
     contrast: float = 0.3
-    """Share by which distances from the mean grow or shrink."""
+    """Maximum change of contrast, as a fraction; 0.2 means that differences from the mean grey become 0.8 to 1.2 times
+    as large."""
     gamma: float = 0.4
-    """Range of the logarithm (base 2) of the exponent."""
+    """Maximum change of gamma, as a power of two; 0.2 means exponents from 2**-0.2 to 2**0.2."""
     shade: float = 0.0
-    """Share of the full range by which parts brighten or darken, smoothly, as opacities do."""
+    """Maximum change of brightness by smooth random shadows, as a fraction of the full grey range; they imitate
+    opacities."""
     erase: float = 0.0
-    """Probability that a rectangle of an image is erased; its mask stays, so that shapes are learned as well."""
+    """Probability (0 to 1) that a rectangle of 2 to 20 % of the image is replaced by the mean grey; its mask stays, so
+    that the network learns shapes too."""
 
     def __post_init__(self) -> None:
         """Check ranges."""

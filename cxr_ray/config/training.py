@@ -3,36 +3,38 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cxr_ray.config.backbones import BackboneName, require_backbone
 from cxr_ray.config.checks import require
 from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.errors import ConfigError
 
 REFERENCE_BATCH = 32
-"""Images a step for which learning rates are given; see `scale_learning_rate`."""
+"""Images per step for which learning rates are given; see `scale_learning_rate`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingJobConfig:
-    """What the jobs that train through Ray Train have in common."""
+    """Options of every job that trains through Ray Train."""
 
     dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content counts
-    """Dataset table of prepare_dataset.py."""
+    """Dataset of prepare_dataset.py: a Parquet file or a folder of Parquet files."""
     output_uri: str = field(metadata=MAY_CHANGE)
-    """Folder that becomes the model bundle; TensorBoard files and history.parquet go there as well."""
+    """Folder that becomes the model bundle; it also receives TensorBoard files and history.parquet."""
     overwrite: bool = field(default=False, metadata=MAY_CHANGE)
-    """Start over, whatever an earlier training left in the output."""
+    """Delete what an earlier training left in the output, and start over."""
 
     num_workers: int | str = field(default=1, metadata=MAY_CHANGE)
-    """Workers, data parallel: a number, or MIN..MAX for as many as the cluster has at any time."""
+    """Number of data-parallel workers: N, or MIN..MAX for as many as the cluster can hold at any time."""
     use_gpu: bool = field(default=False, metadata=MAY_CHANGE)
-    """Give each worker a GPU."""
+    """Give each worker one GPU; without this option workers use CPUs."""
     max_failures: int = field(default=3, metadata=MAY_CHANGE)
-    """Times that lost workers are replaced, each time from the last epoch; preempted machines do not count."""
+    """How often lost workers are replaced before the training fails; each replacement repeats the running epoch.
+    Preempted machines do not count."""
 
     seed: int = 0
-    """Of initial weights, order and augmentation."""
+    """Seed of the initial weights, the order of the images and the augmentation."""
     debug: bool = field(default=False, metadata=MAY_CHANGE)
-    """Show tracebacks."""
+    """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -43,7 +45,7 @@ class TrainingJobConfig:
 
     @property
     def worker_range(self) -> tuple[int, int]:
-        """Least and most workers.
+        """Minimum and maximum number of workers.
 
         Raises:
             ConfigError: if `num_workers` is neither N nor MIN..MAX.
@@ -56,81 +58,92 @@ class TrainingJobConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainClassifierConfig(TrainingJobConfig):
-    """Train a classifier with Ray Train; the bundle of the best epoch is what comes out."""
+    """Train a classifier with Ray Train; the weights of the epoch with the best validation accuracy are saved as a model bundle."""
 
-    backbone: Literal["vit_b16", "resnet50", "efficientnet_b0", "densenet121"] = "efficientnet_b0"
-    """Architecture."""
+    backbone: BackboneName = "efficientnet_b0"
+    """Network architecture."""
     image_size: int = 224
-    """Pixels a side; images are squashed to a square."""
+    """Pixels per side of the square to which images are resized, at least 32."""
     sweep: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
-    """Recipes to train each in a folder of its own below the output, as many at once as the cluster holds."""
+    """Recipes to train, each into the folder OUTPUT/RECIPE_NAME, as many at once as the cluster can hold; other flags
+    override every recipe."""
     weights_uri: str | None = None
-    """Weights to start from: a bundle, or a safetensors file or state dict of timm or torchvision."""
+    """Weights to start from: a bundle, or a safetensors file or state dict of timm or torchvision; the head and image
+    size may differ."""
     pretrained: bool = False
-    """Start from timm's ImageNet weights; needs a machine that reaches its hub."""
+    """Start from ImageNet weights of timm, which are downloaded; --weights-uri does the same from a file."""
     freeze_epochs: int = 0
-    """Epochs at the start in which only the head learns."""
+    """Number of epochs at the start in which only the last layer (the head) learns."""
 
     feed: Literal["auto", "cache", "stream"] = field(default="auto", metadata=MAY_CHANGE)
-    """Decode once into the cluster's memory, or anew in every epoch; auto decodes once where all images fit."""
+    """Where training images come from: cache decodes them once into the memory of the cluster, stream decodes them in
+    every epoch; auto uses cache if all images fit."""
 
     epochs: int = 50
-    """Passes over the training images."""
+    """Maximum number of passes over the training images; see --early-stopping-patience."""
     batch_size: int = 32
-    """Images on each worker at once."""
+    """Images per worker and forward pass."""
     accumulate: int = 1
-    """Batches whose gradients make one step."""
+    """Number of batches whose gradients are added up before each step of the optimiser."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the arithmetic; auto takes bf16 where the device has instructions for it, else fp32."""
+    """Floating-point precision; auto uses bf16 where the device supports it natively, and fp32 elsewhere."""
     compile: bool = field(default=False, metadata=MAY_CHANGE)
-    """Compile the model with torch.compile; needs a C++ compiler on the workers."""
+    """Compile the model with torch.compile; this needs a C++ compiler on the workers."""
 
     schedule: Literal["cosine", "plateau"] | None = None
-    """Learning rate: warm-up and cosine, or halved after 7 epochs without progress; cosine for random weights if not given."""
+    """Learning-rate schedule: cosine rises to the peak and falls to 0, plateau halves the rate after 7 epochs without a
+    better validation loss. If not given, cosine for random weights and plateau for other weights."""
     warmup: float = 0.3
-    """Share of the training in which the rate of the cosine schedule rises."""
+    """Fraction of the training (0 to below 1) in which the learning rate rises to its peak; only for the cosine
+    schedule."""
     learning_rate: float | None = None
-    """Peak rate for 32 images a step; if not given, 1e-4 for plateau, and for cosine what suits the backbone."""
+    """Peak learning rate for 32 images per step; if not given, 1e-4 for plateau, and for cosine a rate that suits the
+    backbone."""
     scale_learning_rate: bool = True
-    """Let the rate grow in proportion to the images a step of all workers."""
+    """Multiply the learning rate by the images per step of all workers, divided by 32."""
     weight_decay: float = 0.01
-    """Of AdamW."""
+    """Weight decay of the optimiser AdamW."""
     gradient_clip: float = 1.0
-    """Gradients of a larger norm are scaled down to it; 0 leaves them as they are."""
+    """Maximum norm of the gradient; a larger gradient is scaled down to it, and 0 turns clipping off."""
     ema_decay: float = 0.0
-    """Average the weights over steps with this decay, and validate and keep the average; 0 for none."""
+    """Decay (0 to below 1) of a moving average of the weights, which is then validated and saved instead of them; 0
+    turns it off."""
     early_stopping_patience: int = 10
-    """Epochs without a better validation loss after which training ends."""
+    """Number of epochs without a better validation loss after which the training ends."""
 
     label_smoothing: float = 0.1
-    """Share of the target that is spread over all classes; 0 for plain cross-entropy."""
+    """Fraction of the target (0 to below 1) that is spread over all classes; 0 means plain cross-entropy."""
     class_balance: Literal["none", "loss", "sampling"] = "none"
-    """Let rare classes weigh more in the loss, or be drawn more often."""
+    """How rare classes are balanced: loss gives them more weight in the loss, sampling draws their images more often."""
     balance_power: float = 1.0
-    """1 for classes of equal weight, 0.5 for half the way on a logarithmic scale."""
+    """Strength of --class-balance: 1 makes all classes count equally, 0.5 goes half the way on a logarithmic scale, 0
+    changes nothing."""
 
     flip: float = 0.5
-    """Probability of mirroring an image left to right."""
+    """Probability (0 to 1) of mirroring an image left to right."""
     rotate: float = 0.0
-    """Degrees to either side."""
+    """Maximum rotation in degrees, to either side."""
     translate: float = 0.0
-    """Share of the side."""
+    """Maximum shift along each axis, as a fraction of the image's side (0 to below 1)."""
     scale: float = 0.0
-    """Share by which an image grows or shrinks."""
+    """Maximum change of size, as a fraction (0 to below 1); 0.1 means 0.9 to 1.1 times the size."""
     brightness: float = 0.0
-    """Share of the full range that is added or taken."""
+    """Maximum change of brightness, as a fraction of the full grey range."""
     contrast: float = 0.0
-    """Share by which grey values move from or to their mean."""
+    """Maximum change of contrast, as a fraction; 0.2 means that differences from the mean grey become 0.8 to 1.2 times
+    as large."""
     gamma: float = 0.0
-    """Range of the logarithm (base 2) of the exponent."""
+    """Maximum change of gamma, as a power of two; 0.2 means exponents from 2**-0.2 to 2**0.2."""
     erase: float = 0.0
-    """Probability that a rectangle of an image is erased."""
+    """Probability (0 to 1) that a rectangle of 2 to 20 % of the image is replaced by the mean grey."""
     mixup: float = 0.0
-    """Parameter of the beta distribution by which images are mixed in pairs; 0 for none."""
+    """Parameter alpha of mixup: the weights with which images are mixed in pairs are drawn from a beta distribution; 0
+    turns mixup off."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
         TrainingJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
+        require_backbone(self.backbone)
         for name in ("epochs", "batch_size", "accumulate", "early_stopping_patience"):
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         for name in ("freeze_epochs", "gradient_clip", "weight_decay", "balance_power"):

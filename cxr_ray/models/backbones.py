@@ -1,33 +1,12 @@
-"""The backbones, by one table; a new one is one line."""
+"""Classifiers of the table of backbones, built by timm."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-@dataclass(frozen=True, slots=True)
-class Backbone:
-    """How timm knows a backbone, and what it likes."""
-
-    timm_name: str
-    channels_last: bool
-    """Convolutions run faster with channels last; measured, a ViT does not."""
-    scratch_rate: float
-    """Peak learning rate of AdamW that suits random weights, batches of 32, one cycle and clipped gradients."""
-    patch_size: int | None = None
-    """Pixels a side of a ViT's patches, for whose grid at one image size position embeddings are learned."""
-
-
-BACKBONES = {
-    "vit_b16": Backbone("vit_base_patch16_224", channels_last=False, scratch_rate=3e-4, patch_size=16),
-    "resnet50": Backbone("resnet50", channels_last=True, scratch_rate=1e-3),
-    "efficientnet_b0": Backbone("efficientnet_b0", channels_last=True, scratch_rate=3e-3),
-    "densenet121": Backbone("densenet121", channels_last=True, scratch_rate=1e-3),
-}
 
 HEAD_STD = 0.01
 
@@ -77,8 +56,9 @@ def _pass_residuals_by(model: "nn.Module") -> None:
 
     for block in model.modules():
         if getattr(block, "has_skip", False):
-            *_, last = (layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d))
-            nn.init.zeros_(last.weight)
+            norms = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d)]
+            if norms:
+                nn.init.zeros_(norms[-1].weight)
 
 
 def classifier_head(model: "nn.Module") -> "nn.Linear":

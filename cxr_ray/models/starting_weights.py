@@ -29,6 +29,8 @@ VIT_NAMES = (
     (r"^heads\.head\.", "head."),
 )
 """torchvision's names of a ViT, and timm's."""
+OLD_DENSE_LAYER = re.compile(r"(denselayer\d+)\.(norm|relu|conv)\.([12])\.")
+"""In old files of a DenseNet, where modules are now called `norm1` and not `norm.1`."""
 TENSORS_OF_A_MODULE = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
@@ -49,9 +51,10 @@ def load_starting_weights(model: nn.Module, uri: str, *, backbone: str) -> None:
     """
     wanted = model.state_dict()
     head = tuple(f"{name}." for name, module in model.named_modules() if module is classifier_head(model))
-    found = named_as_timm(read_state(uri), wanted, backbone)
+    found = named_as_timm(read_state(uri), wanted)
     if "pos_embed" in found and "pos_embed" in wanted:
-        found["pos_embed"] = _positions_like(found["pos_embed"], wanted["pos_embed"])
+        prefix_tokens = getattr(model, "num_prefix_tokens", 1)
+        found["pos_embed"] = _positions_like(found["pos_embed"], wanted["pos_embed"], prefix_tokens)
     fitting = {name: tensor for name, tensor in found.items() if name in wanted and tensor.shape == wanted[name].shape}
     if not any(not name.startswith(head) for name in fitting):
         raise BundleError(f"{uri}: none of its {len(found)} tensors fits {backbone}; name weights of that architecture")
@@ -73,23 +76,46 @@ def read_state(uri: str) -> State:
     return load_weights(uri, read_card(uri))
 
 
-def named_as_timm(state: State, wanted: State, backbone: str) -> State:
-    """`state` under timm's names."""
-    if backbone == "vit_b16" and "class_token" in state:
+def named_as_timm(state: State, wanted: State) -> State:
+    """`state` under timm's names; whose names it has is told by its tensors, never by the name of the architecture.
+
+    Args:
+        state: tensors of timm or torchvision, of any architecture.
+        wanted: the model's own tensors, in the order of its modules.
+    """
+    if "class_token" in state:
         return {_renamed(name): tensor for name, tensor in state.items()}
-    if backbone == "densenet121":  # old files write norm.1 where modules now are called norm1
-        return {re.sub(r"\.(norm|relu|conv)\.([12])\.", r".\1\2.", name): tensor for name, tensor in state.items()}
-    if backbone == "efficientnet_b0" and "features.0.0.weight" in state and len(state) == len(wanted):
-        # torchvision has the same tensors in the same order of modules under other names
-        return dict(zip(wanted, (state[name] for name in sorted(state, key=_module_order)), strict=True))
+    state = {OLD_DENSE_LAYER.sub(r"\1.\2\3.", name): tensor for name, tensor in state.items()}
+    if "features.0.0.weight" in state and not state.keys() & wanted.keys():
+        return _named_by_order(state, wanted)
     return state
 
 
-def _module_order(name: str) -> tuple[bool, list[int | str], int]:
-    """Sorts torchvision's names of an EfficientNet as its modules follow each other, which safetensors files do not."""
+def _named_by_order(state: State, wanted: State) -> State:
+    """`state` under the names of `wanted`, if it holds tensors of the same sizes in the same order of modules.
+
+    So torchvision holds what it keeps in `features` and `classifier`, EfficientNet and ConvNeXt for instance. The last
+    module, which is the head, may have another size. A scale of [C, 1, 1] becomes [C] where that is what is wanted.
+    """
+    names = sorted(state, key=_module_order)
+    head = names[-1].rpartition(".")[0] + "."
+    if len(names) != len(wanted):
+        return state
+    renamed = {}
+    for name, (timm_name, tensor) in zip(names, wanted.items(), strict=True):
+        is_same_size = state[name].numel() == tensor.numel()
+        if not is_same_size and not name.startswith(head):
+            return state
+        renamed[timm_name] = state[name].reshape(tensor.shape) if is_same_size else state[name]
+    return renamed
+
+
+def _module_order(name: str) -> tuple[bool, list[tuple[int, str]], int]:
+    """Sorts torchvision's names as their modules follow each other, which safetensors files do not; the head is last."""
     *modules, tensor = name.split(".")
-    places: list[int | str] = [int(part) if part.isdigit() else part for part in modules]
-    return modules[0] == "classifier", places, TENSORS_OF_A_MODULE.index(tensor)
+    places = [(int(part), "") if part.isdecimal() else (-1, part) for part in modules]
+    known = TENSORS_OF_A_MODULE.index(tensor) if tensor in TENSORS_OF_A_MODULE else -1
+    return modules[:1] == ["classifier"], places, known
 
 
 def _renamed(name: str) -> str:
@@ -98,11 +124,12 @@ def _renamed(name: str) -> str:
     return name
 
 
-def _positions_like(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def _positions_like(found: torch.Tensor, wanted: torch.Tensor, prefix_tokens: int) -> torch.Tensor:
+    """Position embeddings [1, prefix_tokens + N, C] interpolated to the square grid of `wanted`."""
     from timm.layers import resample_abs_pos_embed
 
-    side = round((wanted.shape[1] - 1) ** 0.5)
-    return resample_abs_pos_embed(found.float(), [side, side], num_prefix_tokens=1)
+    side = round((wanted.shape[1] - prefix_tokens) ** 0.5)
+    return resample_abs_pos_embed(found.float(), [side, side], num_prefix_tokens=prefix_tokens)
 
 
 def _log_misfits(uri: str, wanted: State, found: State, fitting: State) -> None:

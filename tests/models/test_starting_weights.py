@@ -4,13 +4,15 @@ import logging
 from functools import partial
 
 import pytest
+import timm
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
 
+from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.errors import BundleError
 from cxr_ray.models.backbones import build_backbone
-from cxr_ray.models.starting_weights import load_starting_weights
+from cxr_ray.models.starting_weights import load_starting_weights, named_as_timm
 
 PEERS = {
     "resnet50": torchvision.models.resnet50,
@@ -50,6 +52,35 @@ def test_weights_of_torchvision_give_its_logits(backbone, suffix, tmp_path):
     model = build_backbone(backbone, num_classes=4, image_size=32)
     load_starting_weights(model, str(file), backbone=backbone)
     torch.testing.assert_close(logits(model), logits(peer), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", [name for name in BACKBONES if name in torchvision.models.list_models()])
+def test_any_backbone_that_torchvision_has_under_its_name_takes_its_weights(backbone):
+    with torch.device("meta"):
+        peer = torchvision.models.get_model(backbone, num_classes=4).state_dict()
+        wanted = build_backbone(backbone, num_classes=4, image_size=32).state_dict()
+    found = named_as_timm(peer, wanted)
+    assert {name: tensor.shape for name, tensor in found.items()} == {n: t.shape for n, t in wanted.items()}
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_tensors_in_torchvisions_order_are_known_by_it_and_by_no_name_of_an_architecture(shuffled):
+    peer = disturbed(torchvision.models.convnext_tiny(num_classes=4))
+    model = timm.create_model("convnext_tiny", num_classes=4)
+    state = peer.state_dict()
+    names = sorted(state) if shuffled else list(state)  # as safetensors files have them, or as modules follow
+    model.load_state_dict(named_as_timm({name: state[name] for name in names}, model.state_dict()))
+    torch.testing.assert_close(logits(model), logits(peer), rtol=1e-3, atol=1e-4)
+
+
+def test_tensors_of_other_sizes_are_not_known_by_their_order():
+    state = torchvision.models.efficientnet_b0(num_classes=4).state_dict()
+    with torch.device("meta"):
+        wanted = timm.create_model("efficientnet_b0", num_classes=4).state_dict()
+    assert named_as_timm(state, wanted).keys() == wanted.keys()
+    assert named_as_timm(state | {"features.1.0.block.0.0.weight": torch.zeros(3)}, wanted).keys() == state.keys()
+    del state["features.1.0.block.0.0.weight"]
+    assert named_as_timm(state, wanted).keys() == state.keys()
 
 
 def test_another_head_is_left_out_and_named(tmp_path, caplog):

@@ -45,9 +45,7 @@ class CascadeStage:
         predictions = _with_verdicts(predictions, places, masks)
         added = pa.schema(field for field in self.schema if field.name not in predictions.column_names)
         filled = pa.Table.from_pylist(rows, schema=added)
-        columns = {
-            table_name: table[table_name] for table in (predictions, filled) for table_name in table.column_names
-        }
+        columns = {name: table[name] for table in (predictions, filled) for name in table.column_names}
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
 from cxr_ray.imaging.resize import resize_image
-from cxr_ray.schema import DICOM_FIELDS, IMAGE_FIELDS
+from cxr_ray.schema import loaded_schema
 from cxr_ray.scoring.stages.load import ROWS_AT_ONCE, Geometry, LoadStage, patient_key, pixels_of
 
 SMALL = Geometry(image_size=32, interpolation="bilinear")
@@ -53,7 +53,7 @@ def test_one_row_for_every_input_in_its_order_whatever_befalls_it(loaded):
 
 def test_columns_are_those_of_the_results_and_one_of_pixels_for_each_geometry(loaded):
     pixels = [pa.field("pixels_32_bilinear", pa.binary(32 * 32)), pa.field("pixels_48_bicubic", pa.binary(48 * 48))]
-    assert loaded.schema == pa.schema([*IMAGE_FIELDS, *DICOM_FIELDS, *pixels])
+    assert loaded.schema == pa.schema([*loaded_schema(), *pixels])
 
 
 def test_other_columns_of_the_block_are_carried_along(archive, monkeypatch):

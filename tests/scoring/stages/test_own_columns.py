@@ -5,11 +5,13 @@ import pytest
 
 from cxr_ray import schema
 from cxr_ray.config import ScoreConfig
+from cxr_ray.config.segmentation import MaskFiles, StudentSettings
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.scoring.stages.cascade import CascadeStage
 from cxr_ray.scoring.stages.classify import ScoreStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
 from cxr_ray.scoring.stages.segment_by_student import StudentStage
+from cxr_ray.scoring.stages.segment_outputs import SegmentOutputs
 
 FRAME = Geometry(image_size=32, interpolation="bilinear")
 OWN = pa.field("mean_intensity", pa.float32())
@@ -32,7 +34,10 @@ def test_a_column_of_predictions_is_in_no_other_table(loaded, save_random, stude
     )
     score = {"model_uris": (str(tmp_path),), "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"}
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
-    segment = {"config": config.segmenting(), "device": "cpu", "threads": 1, "provenance": provenance}
+    segment = {
+        "model_uri": student, "settings": StudentSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
+        "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
+    }  # fmt: skip
     predictions = ScoreStage(**score)(loaded)
     assert predictions[OWN.name].to_pylist() == list(range(loaded.num_rows))
     masks, scores = StudentStage(**segment)(loaded), CascadeStage(config=config, score=score, segment=segment)(loaded)

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import MaskFiles, StudentSettings
 from cxr_ray.errors import ImageError
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
@@ -16,6 +16,7 @@ from cxr_ray.schema import probability_column
 from cxr_ray.scoring.stages.classify import ScoreStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
 from cxr_ray.scoring.stages.segment_by_student import StudentStage
+from cxr_ray.scoring.stages.segment_outputs import SegmentOutputs
 
 LIMITS = DecodeLimits(max_megapixels=1.0)
 LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
@@ -67,9 +68,16 @@ def test_a_classifier_says_what_the_archive_job_writes(save_random, tmp_path, bl
 
 def test_a_segmenter_draws_what_the_archive_job_writes(student, tmp_path, block):
     options = {"foreground": 0.48, "components": 3, "min_area": 0.001}
-    config = SegmentConfig(input_uri="i", output_uri=str(tmp_path), model_uri=student, precision="fp32", **options)
-    provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
-    stage = StudentStage(config=config, device="cpu", threads=1, provenance=provenance)
+    stage = StudentStage(
+        model_uri=student,
+        settings=StudentSettings(**options),
+        outputs=SegmentOutputs(str(tmp_path), MaskFiles()),
+        precision="fp32",
+        batch_size=None,
+        device="cpu",
+        threads=1,
+        provenance={"model_id": "m", "preprocessing_id": "p", "run_id": "r"},
+    )
     segmenter = Segmenter(student, device="cpu", precision="fp32")
     table, some_lung = loaded(block, 32), False
     for position in range(table.num_rows):  # alone in its batch, as here: else the last bits of a sum differ

@@ -8,6 +8,8 @@ import torch
 from torch import multiprocessing
 
 from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.config.backbones import BACKBONES
+from cxr_ray.models.backbones import classifier_head
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
 from cxr_ray.training.classifier.learner import ClassifierLearner
 from cxr_ray.training.classifier.views import TrainingViews, augmentation_of
@@ -91,6 +93,23 @@ def test_only_the_head_learns_while_the_rest_is_frozen():
     learner.train_epoch(batches(learner), epoch=2, steps=2)
     assert not learner.model.conv_stem.weight.equal(before["conv_stem.weight"])
     assert not learner.model.bn1.running_mean.equal(before["bn1.running_mean"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_learns_its_head_first_and_then_all_of_it(backbone, precision):
+    learner = make_learner(backbone=backbone, precision=precision, batch_size=8, freeze_epochs=1, epochs=2)
+    head = {id(parameter) for parameter in classifier_head(learner.model).parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in learner.model.named_parameters()}
+
+    def changed():
+        return {name for name, now in learner.model.named_parameters() if not now.equal(before[name])}
+
+    assert learner.train_epoch(batches(learner), epoch=1, steps=2)[1] == IMAGES
+    assert changed() == {name for name, parameter in learner.model.named_parameters() if id(parameter) in head}
+    assert np.isfinite(learner.train_epoch(batches(learner), epoch=2, steps=2)[0])
+    assert len(changed()) > 0.9 * len(before)
 
 
 def test_the_loss_is_the_cross_entropy_with_smoothing_and_class_weights():
