@@ -42,7 +42,7 @@ class Learner(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedEpoch:
-    """What came of an epoch."""
+    """The result of an epoch."""
 
     report: EpochReport
     """Its metrics hold at least `epoch`, `train_loss` and `val_loss`; the loop adds `seconds`."""

@@ -17,7 +17,7 @@ BEST_NAME = "best"
 
 @dataclass(slots=True)
 class Progress:
-    """How far a training has come.
+    """Progress of a training.
 
     Attributes:
         epoch: number of finished epochs.

@@ -80,15 +80,15 @@ def test_a_stretched_view_is_wider_by_what_it_is_lower(square):
 
 
 def spread(mass):
-    """Standard deviation of the places of brightness [N, 64], in pixels."""
-    fraction, places = mass / mass.sum(1, keepdim=True), torch.arange(64.0)
-    middle = (fraction * places).sum(1, keepdim=True)
-    return (fraction * (places - middle) ** 2).sum(1).sqrt()
+    """Standard deviation, in pixels, of the positions at which the brightness [N, 64] lies."""
+    fraction, positions = mass / mass.sum(1, keepdim=True), torch.arange(64.0)
+    middle = (fraction * positions).sum(1, keepdim=True)
+    return (fraction * (positions - middle) ** 2).sum(1).sqrt()
 
 
 def test_a_bent_view_moves_every_part_by_its_own_way_and_folds_nowhere():
     ramp = torch.arange(64.0).expand(64, 64)
-    planes = torch.stack([ramp, ramp.T]).expand(100, 2, 64, 64)  # what a place of the view shows: its x and y
+    planes = torch.stack([ramp, ramp.T]).expand(100, 2, 64, 64)  # a point shows its own x and y
     x, y = Augmentation(bend=MOST_BEND, **STILL).moved(planes, seeded())[:, :, 16:48, 16:48].unbind(1)
     assert (x.diff(dim=2) > 0).all()
     assert (y.diff(dim=1) > 0).all()
@@ -127,7 +127,7 @@ def test_tones_change_and_differ_from_image_to_image():
     assert levels.unique().numel() == 32
 
 
-def test_erasing_takes_a_part_of_the_area_and_spares_the_others():
+def test_erasing_takes_a_part_of_the_area_and_leaves_other_images_as_they_are():
     grey = torch.zeros(400, 1, 32, 32)
     grey[..., ::2] = 200.0
     changed = (Augmentation(erase=0.5, **STILL)(grey, seeded()) != grey).float().mean((1, 2, 3))

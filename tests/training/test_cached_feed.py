@@ -29,7 +29,7 @@ def batches_of(count, batch_size, world_size, seed=0, weights=None):
 
 
 @given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 5), st.integers(0, 2**31))
-def test_workers_share_the_images_in_as_many_batches_each_and_none_twice(count, batch_size, world_size, seed):
+def test_workers_get_equal_numbers_of_batches_and_no_image_twice(count, batch_size, world_size, seed):
     by_rank = batches_of(count, batch_size, world_size, seed)
     assert len({len(batches) for batches in by_rank}) == 1
     drawn = np.concatenate([batch for batches in by_rank for batch in batches])
@@ -64,7 +64,7 @@ def test_weights_draw_rare_images_as_often_as_common_ones():
 
 @pytest.fixture
 def cache():
-    """300 images of 2x2, more than a part of the cache; image i is i % 251."""
+    """300 images of 2 x 2 pixels, more than a part of the cache; all pixels of image i are i % 251."""
     pixels = np.broadcast_to((np.arange(300) % 251).astype(np.uint8)[:, None, None], (300, 2, 2))
     return PixelCache([pixels[:IMAGES_PER_PART], pixels[IMAGES_PER_PART:]])
 
@@ -113,7 +113,7 @@ print([part.shape for part in ray.get(parts, timeout=60)])
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_images_outlive_the_nodes_that_decoded_them(tmp_path, short_folder):
-    """With no CPU left to decode them again, as where training workers hold all."""
+    """No CPU is left to decode the images again, as if training workers held all CPUs."""
     names = [str(tmp_path / f"{i}.png") for i in range(2)]
     for i, name in enumerate(names):
         Image.new("L", (8, 8), 100 * i).save(name)

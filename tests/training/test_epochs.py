@@ -16,7 +16,7 @@ def blobs(size=10):
     return list(zip(inputs.split(size), targets.split(size), strict=True))
 
 
-def descend(model, rate):
+def sgd_step(model, rate):
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
 
     def step(_number):
@@ -44,9 +44,9 @@ def test_accumulated_batches_step_as_one_of_their_size():
     parts = torch.nn.Linear(4, 2)
     parts.load_state_dict(whole.state_dict())
     arguments = {"criterion": CRITERION, "autocast": nullcontext}
-    train_epoch(whole, iter(blobs(50)), step=descend(whole, 0.1), **arguments)
+    train_epoch(whole, iter(blobs(50)), step=sgd_step(whole, 0.1), **arguments)
     steps = []
-    move = descend(parts, 0.1)
+    move = sgd_step(parts, 0.1)
     train_epoch(parts, iter(blobs(10)), step=lambda n: (steps.append(n), move(n)), accumulate=5, **arguments)
     assert steps == [0]
     torch.testing.assert_close(parts.weight, whole.weight)
@@ -61,7 +61,7 @@ def test_a_last_step_of_fewer_batches_counts_as_well():
 def test_epochs_learn():
     torch.manual_seed(1)
     model = torch.nn.Linear(4, 2)
-    step = descend(model, 0.1)
+    step = sgd_step(model, 0.1)
     losses = [epoch(model, step)[0] for _ in range(30)]
     assert losses[-1] < losses[0] / 2
 

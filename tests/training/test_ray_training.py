@@ -1,4 +1,4 @@
-"""Epochs are told of as they end, whatever becomes of the files about them."""
+"""Epochs are shown as they end, whatever happens to the TensorBoard files about them."""
 
 import time
 
@@ -13,20 +13,20 @@ from cxr_ray.training.ray_training import epochs_reported
 def test_storage_that_fails_for_a_while_costs_no_line_and_a_few_curves(ray_cluster, tmp_path):
     in_the_way = tmp_path / "model"
     in_the_way.write_text("no folder")
-    told = []
+    shown = []
 
     def end_epoch(epoch):
         ray.get(listener.add.remote(EpochReport(metrics={"epoch": epoch, "val_loss": 1.0})))
         deadline = time.monotonic() + 60
-        while told[-1:] != [epoch] and time.monotonic() < deadline:
+        while shown[-1:] != [epoch] and time.monotonic() < deadline:
             time.sleep(0.05)
 
-    with epochs_reported(str(in_the_way), (), lambda metrics: told.append(metrics["epoch"])) as listener:
+    with epochs_reported(str(in_the_way), (), lambda metrics: shown.append(metrics["epoch"])) as listener:
         end_epoch(1)
-        end_epoch(2)  # by whose line the first has been tried in vain
+        end_epoch(2)  # when its line is shown, writing the first epoch has failed
         in_the_way.unlink()
         end_epoch(3)
-    assert told == [1, 2, 3]
+    assert shown == [1, 2, 3]
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(in_the_way / "tensorboard")).Reload()

@@ -20,7 +20,7 @@ def test_workers_fit_on_single_nodes_with_the_most_cpus_there_are(nodes, workers
     cpus = cpus_per_worker(nodes, workers, use_gpu=use_gpu, minimum=workers)
     assert worker_slots(nodes, cpus, use_gpu=use_gpu) >= workers
     if use_gpu and cpus == max(1, *(node.cpus // node.gpus for node in nodes if node.gpus)):
-        return  # a GPU's share of its node
+        return  # the CPUs that the node has for each GPU
     assert worker_slots(nodes, cpus + 1, use_gpu=use_gpu) < workers
 
 

@@ -1,4 +1,4 @@
-"""The learner alone and beside others."""
+"""The learner of a classifier, alone and with a second worker."""
 
 import socket
 
@@ -41,7 +41,7 @@ def batches(learner):
 
 
 def gradients(learner):
-    """Those of the first step, as the optimizer sees them before it clips."""
+    """Gradients of the first step, as they are before the optimizer clips them."""
     seen = {}
 
     def keep(_progress):
@@ -53,7 +53,7 @@ def gradients(learner):
 
 
 WAYS = {"plain": {"batch_size": 8}, "accumulated": {"batch_size": 4, "accumulate": 2}}
-"""To a global batch of 16 with two workers."""
+"""Ways to a global batch of 16 with two workers."""
 
 
 def worker(rank, port, path):
@@ -74,7 +74,7 @@ def free_port():
 
 @pytest.mark.slow
 def test_two_workers_have_the_gradients_of_one_at_the_same_global_batch(tmp_path):
-    """A ViT, whose layers never look across images; batch statistics of the other backbones are each worker's own."""
+    """The backbone is a ViT, whose layers never mix images; each worker has batch statistics of its own in the others."""
     expected = gradients(make_learner(batch_size=16))
     path = tmp_path / "gradients.pt"
     multiprocessing.start_processes(worker, (free_port(), path), nprocs=2, start_method="spawn")

@@ -14,7 +14,7 @@ EPOCHS, SIZE = 3, 32
 
 
 def epochs_of(**options):
-    """What each epoch of a small training came to, one after the other; only the head learns, which is quick."""
+    """Run the epochs of a small training and yield the result of each; only the head learns, which is quick."""
     config = TrainClassifierConfig(
         dataset_uri="d", output_uri="o", image_size=SIZE, batch_size=4, epochs=EPOCHS, freeze_epochs=EPOCHS, flip=0.0,
         precision="fp32", scale_learning_rate=False, weight_decay=0.0, **options,

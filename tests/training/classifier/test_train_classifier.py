@@ -1,4 +1,4 @@
-"""The training job on a real Ray cluster: what it learns, writes and refuses."""
+"""The training of a classifier on a real Ray cluster: what it learns, writes and refuses."""
 
 import json
 import os
@@ -34,7 +34,7 @@ OPTIONS = {"backbone": "densenet121", "image_size": 32, "epochs": 6, "batch_size
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """96 noisy squares: dark ones are `Normal`, bright ones `COVID`."""
+    """Table of 96 noisy squares: dark ones have the label `Normal`, bright ones `COVID`."""
     folder = tmp_path_factory.mktemp("squares")
     rng = np.random.default_rng(0)
     rows = []
@@ -67,14 +67,14 @@ def one_worker(ray_cluster, dataset, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two_workers(ray_cluster, dataset, tmp_path_factory):
-    """The same by two workers."""
+    """Output of a training by two workers that nothing disturbs."""
     output = tmp_path_factory.mktemp("two")
     train(dataset, output, num_workers=2, batch_size=4)
     return output
 
 
 def assert_same_training(output, undisturbed):
-    """Metrics of every epoch are equal within noise, and no epoch is missing or stands twice."""
+    """Metrics of every epoch are equal within noise, and every epoch is in the history once."""
     found, expected = history_of(output), history_of(undisturbed)
     assert found["epoch"].to_pylist() == expected["epoch"].to_pylist()
     for name in ("train_loss", "val_loss", "val_accuracy"):
@@ -134,7 +134,7 @@ def test_drawing_by_class_from_a_stream_is_refused_also_where_the_stream_was_not
 
 
 def test_a_worker_killed_in_mid_epoch_costs_that_epoch_only(two_workers, dataset, tmp_path):
-    """The group starts again by itself, and what comes out is what an undisturbed training gives."""
+    """The workers start again by themselves, and the result is that of an undisturbed training."""
     killer = threading.Thread(target=kill_worker_after_epoch, args=(tmp_path, 2))
     killer.start()
     train(dataset, tmp_path, num_workers=2, batch_size=4)
@@ -143,7 +143,7 @@ def test_a_worker_killed_in_mid_epoch_costs_that_epoch_only(two_workers, dataset
 
 
 def kill_worker_after_epoch(output, epochs):
-    """SIGKILL one training worker once that many epochs are in the event files."""
+    """Kill one training worker by SIGKILL as soon as `epochs` epochs are saved."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and last_epoch(output) < epochs:
         time.sleep(0.05)
@@ -165,7 +165,7 @@ def own_training_workers():
 
 
 def last_epoch(output):
-    """The last one that Ray Train has noted as saved."""
+    """Number of the last epoch that Ray Train has noted as saved; 0 if there is none."""
     state = output / "_state" / "train"
     with suppress(OSError, ValueError, TypeError):  # nothing noted yet, or half written
         noted = json.loads((state / "checkpoint_manager_snapshot.json").read_text())["latest_checkpoint_result"]
@@ -190,7 +190,7 @@ def test_an_image_that_vanished_is_named(ray_cluster, dataset, tmp_path):
 
 
 def test_a_killed_driver_and_its_cluster_lose_no_finished_epoch(one_worker, dataset, tmp_path):
-    """kill -9 of the driver takes the cluster it started with it; the same command on a new one goes on."""
+    """A driver that is killed takes along the cluster that it started; the same command resumes on a new one."""
     flags = [part for name, value in OPTIONS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, str(JOB), "--dataset-uri", dataset, "--output-uri", str(tmp_path), *flags]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}

@@ -1,4 +1,4 @@
-"""The fine-tuning job: what it refuses at once, and on a real Ray cluster what it learns and writes."""
+"""The fine-tuning of BiomedCLIP: what it refuses at once, and what it learns and writes on a real Ray cluster."""
 
 import json
 
@@ -24,7 +24,7 @@ KINDS = {
     "rows": "ribs lie level",
     "columns": "upright lines of a grid",
 }
-"""The caption of each."""
+"""Caption of each kind of picture."""
 SIZES = {"image_size": 48, "vocab_size": 64, "text_positions": 32, "context": 32, "projection": 32}
 TINY = BiomedClipConfig(
     vision_hidden=64, vision_layers=2, vision_heads=2, vision_mlp=128, text_hidden=64, text_layers=2, text_heads=2,
@@ -45,7 +45,7 @@ def picture(kind, rng):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """32 pictures of four kinds, a caption each kind; every fourth of a kind is val, one in all is test."""
+    """Table of 32 pictures of four kinds, with a caption for each kind; a quarter is val, and one more row is test."""
     folder = tmp_path_factory.mktemp("pairs")
     rng = np.random.default_rng(0)
     rows = []
@@ -80,9 +80,9 @@ def test_kinds_are_learned_by_two_workers_everything_is_written_and_nothing_is_d
 ):
     output = tmp_path / "out"
     card = finetune_clip(config_of(dataset, weights, output))
-    told = capsys.readouterr().out
-    assert told.count("epoch ") == 30
-    assert "image->text@1" in told
+    shown = capsys.readouterr().out
+    assert shown.count("epoch ") == 30
+    assert "image->text@1" in shown
     assert card == read_card(str(output), ClipCard)
     # Chance is a quarter: four captions, and a quarter of the pictures has each.
     assert card.metrics["val_image_to_text_at_1"] >= 0.75

@@ -1,4 +1,4 @@
-"""The CLIP learner alone and beside another."""
+"""The learner of BiomedCLIP, alone and with a second worker."""
 
 import socket
 from io import BytesIO
@@ -42,7 +42,7 @@ def make_learner(context=ALONE, *, seed=0, dropout=0.0, **options):
 
 
 def batches(learner, crop=None):
-    """The feed of one epoch, as the training loop makes it, of captions of unlike lengths, some of which repeat."""
+    """Batches of one epoch, as the training loop makes them; captions differ in length, and some repeat."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (PAIRS, SIZE, SIZE), dtype=np.uint8)
     lengths = rng.integers(3, 9, CAPTIONS)
@@ -56,7 +56,7 @@ def batches(learner, crop=None):
 
 
 def first_step(learner):
-    """Loss and gradients of the first step, as the optimizer sees them before it clips."""
+    """Loss and gradients of the first step, as they are before the optimizer clips them."""
     seen = {}
 
     def keep(_progress):
@@ -87,7 +87,7 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def beside_each_other(tmp_path_factory):
-    """What two workers saw."""
+    """Losses, gradients and features of each of two workers."""
     path = tmp_path_factory.mktemp("workers")
     multiprocessing.start_processes(worker, (free_port(), path), nprocs=2, start_method="spawn")
     return [torch.load(path / f"{rank}.pt", weights_only=True) for rank in range(2)]
@@ -95,7 +95,7 @@ def beside_each_other(tmp_path_factory):
 
 @pytest.mark.slow
 def test_two_workers_have_the_gradients_of_one_at_the_same_global_batch(beside_each_other):
-    """Within a thousandth: sums over a batch are taken in another order. None is a multiple by the workers' number."""
+    """Losses and gradients agree within a thousandth, for sums over a batch are taken in another order."""
     expected = first_step(make_learner(batch_size=16))
     assert any(gradient.abs().max() > 1e-3 for name, gradient in expected.items() if name != "loss")
     for found in beside_each_other:
@@ -106,7 +106,7 @@ def test_two_workers_have_the_gradients_of_one_at_the_same_global_batch(beside_e
 
 @pytest.mark.slow
 def test_features_are_gathered_in_the_order_of_ranks_and_their_gradient_comes_back_to_their_own(beside_each_other):
-    """Times two, since the average over two workers follows."""
+    """The gradient is doubled, for the average over two workers follows."""
     weights = torch.arange(12.0).view(2, 2, 3)
     for rank, found in enumerate(beside_each_other):
         assert found["gathered"][:, 0].tolist() == [0, 3, 10, 13]
