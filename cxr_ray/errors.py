@@ -41,3 +41,20 @@ class GateError(CxrRayError):
     """The job finished and wrote all of its rows, but too many of them are errors; a job ends with code 3."""
 
     exit_code = 3
+
+
+class ImageError(CxrRayError):
+    """One image cannot be read, or a model gives no finite number for it; its text is `name: kind: reason`.
+
+    Attributes:
+        name: path or URI of the image.
+        kind: the word that archive jobs write to the column `error_kind`, such as `truncated` or `not_found`.
+        reason: one line that quotes no patient's data.
+    """
+
+    def __init__(self, name: str, kind: str, reason: str) -> None:
+        super().__init__(name, kind, reason)  # all of them, so that a copy can be made in another process
+        self.name, self.kind, self.reason = name, kind, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.kind}: {self.reason}"

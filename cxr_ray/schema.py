@@ -120,5 +120,10 @@ def predictions_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] 
     return pa.schema([*IMAGE_FIELDS, *score_fields(labels), *PROVENANCE_FIELDS, *DICOM_FIELDS, *per_model])
 
 
+def cascade_schema(predictions: pa.Schema) -> pa.Schema:
+    """Schema of `OUTPUT/scores/`: a row of predictions, and then the columns of its mask."""
+    return pa.schema([*predictions, *CASCADE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS])
+
+
 NOT_FINITE = {"status": "error", "error_kind": "not_finite", "error": "a model's output is not a finite number"}
 """Columns of a row that would otherwise pass NaN off as the first class, or as an empty mask."""

@@ -1,4 +1,4 @@
-"""Measure segmenting by a student beside its forward pass, and the cascade beside its jobs."""
+"""Measure how fast a segmenter and the cascade run, compared with the forward pass alone and with the single jobs."""
 
 from cxr_ray.config import BenchmarkCascadeConfig, run_job
 

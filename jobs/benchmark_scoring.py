@@ -1,4 +1,4 @@
-"""Measure what scoring an archive reaches, beside its limit and a plain loop."""
+"""Measure how fast an archive is scored, compared with the forward pass alone and with a plain loop."""
 
 from cxr_ray.config import BenchmarkConfig, run_job
 

@@ -1,4 +1,4 @@
-"""Measure the stages of segmentation by text, and saliency beside the published loop."""
+"""Measure the stages of segmentation by text, and compare saliency with the published loop."""
 
 from cxr_ray.config import BenchmarkSegmentationConfig, run_job
 

@@ -1,4 +1,4 @@
-"""Score every image of an archive with one or more classifiers."""
+"""Classify every image of an archive with one or more classifiers."""
 
 from cxr_ray.config import ClassifyConfig, run_job
 

@@ -1,4 +1,4 @@
-"""Judge the predictions of a classifier by a dataset: metrics, figures and a page to read."""
+"""Evaluate the predictions of a classifier against a dataset: metrics, figures and a report."""
 
 from cxr_ray.config import EvaluateClassifierConfig, run_job
 from cxr_ray.evaluation.evaluate_classifier import evaluate_classifier

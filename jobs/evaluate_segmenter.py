@@ -1,4 +1,4 @@
-"""Judge masks by the true masks of a dataset: metrics, figures and a page to read."""
+"""Evaluate masks against the true masks of a dataset: metrics, figures and a report."""
 
 from cxr_ray.config import EvaluateSegmenterConfig, run_job
 from cxr_ray.evaluation.evaluate_segmenter import evaluate_segmenter

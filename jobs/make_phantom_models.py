@@ -1,4 +1,4 @@
-"""Train a small BiomedCLIP and a small SAM on drawn phantoms, to try segmentation by text with."""
+"""Train a small BiomedCLIP and a small SAM on drawn phantoms, to try segmentation by text."""
 
 from cxr_ray.config import PhantomModelsConfig, run_job
 

@@ -1,4 +1,4 @@
-"""Make a dataset with labels, patients, masks, duplicate groups and splits of a folder of radiographs."""
+"""Make a dataset from a folder of radiographs: labels, patients, masks, groups of copies, and splits."""
 
 from cxr_ray.config import PrepareConfig, run_job
 

@@ -1,4 +1,4 @@
-"""Classify an archive and segment, in the same pass, what a rule on the class asks for."""
+"""Classify every image of an archive and, in the same pass, segment the images that a rule on the class asks for."""
 
 from cxr_ray.config import ScoreConfig, run_job
 

@@ -1,4 +1,4 @@
-"""Segment every image of an archive by text."""
+"""Segment every image of an archive, by text or with a trained segmenter."""
 
 from cxr_ray.config import SegmentConfig, run_job
 

@@ -1,4 +1,4 @@
-"""Train a student segmenter on masks, true ones or a teacher's."""
+"""Train a segmenter on true masks, or on masks of segment_archive.py."""
 
 from cxr_ray.config import TrainSegmenterConfig, run_job
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from cxr_ray.config import SegmentConfig, TrainClassifierConfig, TrainSegmenterConfig, load_config
-from cxr_ray.config.scoring import LUNG_PROMPTS
+from cxr_ray.config.segmentation import LUNG_PROMPTS
 from cxr_ray.models.backbones import BACKBONES
 
 RECIPES = Path(__file__).parents[1] / "jobs/recipes"

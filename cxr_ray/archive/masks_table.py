@@ -11,7 +11,7 @@ from cxr_ray.archive.uris import exists, join_uri
 from cxr_ray.errors import DatasetError
 from cxr_ray.schema import MASKS, PROVENANCE_FIELDS
 
-MASK_COLUMNS = ["image_id", "status", "error_kind", "mask_height", "mask_width", "mask_counts"]
+REQUIRED_COLUMNS = ["image_id", "status", "error_kind", "mask_height", "mask_width", "mask_counts"]
 OPTIONAL_FIELDS = pa.schema([MASKS.field("uncertainty"), MASKS.field("iou_prediction"), *PROVENANCE_FIELDS])
 CONTENT = "content_sha256"
 """Column by which a mask is known to be of the file that the dataset names, where it says so."""
@@ -37,7 +37,7 @@ def read_masks(uri: str, images: pa.Table) -> pa.Table:
     inner = (join_uri(uri, name) for name in ("masks", "scores"))
     folder = next(filter(exists, inner), uri)
     present = read_schema(folder).names
-    names = [*MASK_COLUMNS, *(name for name in (*OPTIONAL_FIELDS.names, CONTENT) if name in present)]
+    names = [*REQUIRED_COLUMNS, *(name for name in (*OPTIONAL_FIELDS.names, CONTENT) if name in present)]
     stored = {name: CASCADE_NAMES[name] for name in names if CASCADE_NAMES.get(name) in present}
     columns = [*names, *stored.values()]
     wanted = pc.unique(images["image_id"])

@@ -19,8 +19,8 @@ from cxr_ray.archive.tables import iter_batches
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.benchmarks.peak_memory import peak_memory
 from cxr_ray.benchmarks.plain_saliency import plain_saliency
-from cxr_ray.config import BenchmarkSegmentationConfig, SegmentConfig
-from cxr_ray.config.scoring import LUNG_PROMPTS
+from cxr_ray.config import BenchmarkSegmentationConfig
+from cxr_ray.config.segmentation import LUNG_PROMPTS, TextSettings
 from cxr_ray.errors import DatasetError
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.mask_rle import encode_mask
@@ -96,15 +96,7 @@ class _Bench:
         self._load = LoadStage(geometries=(CLIP_FRAME, SAM_IMAGE), limits=DecodeLimits(), patient_key_secret=b"")
         self.sam = _sam(config, device)
         clip, self._tokenizer = _clip(config)
-        segmenting = SegmentConfig(
-            input_uri="",
-            output_uri="",
-            clip_uri="in memory",
-            sam_uri="in memory",
-            layer=config.layer,
-            precision=config.precision,
-        )
-        self._segmenter = ZeroShotSegmenter(clip, self._tokenizer, self.sam, segmenting)
+        self._segmenter = ZeroShotSegmenter(clip, self._tokenizer, self.sam, TextSettings(layer=config.layer))
         self._clip = self._segmenter.clip
 
     def round(self) -> dict[str, Measured]:

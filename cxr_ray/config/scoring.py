@@ -1,9 +1,10 @@
 """Configs of the jobs that stream an archive through models."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from cxr_ray.config.checks import require
+from cxr_ray.config.segmentation import ONLY_FOR, MaskFiles, SegmenterUris, StudentSettings, TextSettings
 from cxr_ray.errors import ConfigError
 
 
@@ -63,112 +64,34 @@ class ClassifyConfig(ArchiveJobConfig):
     def __post_init__(self) -> None:
         """Check ranges."""
         ArchiveJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
+        is_tuple = not isinstance(self.model_uri, str)  # whose letters would each be taken for a bundle
+        require(is_tuple, "model_uri", self.model_uri, 'a tuple of bundles such as ("models/classifier",)')
         require(bool(self.model_uri), "model_uri", self.model_uri, "at least one model bundle")
         require(len(set(self.model_uri)) == len(self.model_uri), "model_uri", self.model_uri, "bundles that differ")
 
 
-LUNG_PROMPTS = (
-    "a chest x-ray of the left and right lung fields",
-    "the lungs in a frontal chest radiograph",
-    "the right lung field from apex to costophrenic angle",
-    "the left lung field from apex to costophrenic angle",
-    "air-filled lungs on both sides of the mediastinum",
-    "lung parenchyma within the rib cage",
-)
-
-
-OF_STUDENTS_ALONE = ("foreground", "save_uncertainty")
-OF_TEXT_ALONE = (
-    "prompts", "class_prompts", "layer", "beta", "steps", "draws", "threshold", "fixed_threshold", "prompt_kind",
-    "one_box", "points", "background_points", "multimask", "seed", "save_saliency",
-)  # fmt: skip
-"""Options of `SegmentConfig` that change nothing for the other of the two ways to segment."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SegmentConfig(ArchiveJobConfig):
+@dataclass(frozen=True, kw_only=True)
+class SegmentConfig(MaskFiles, StudentSettings, TextSettings, SegmenterUris, ArchiveJobConfig):
     """Segment every image of an archive, by text or by a student: one Parquet row each, its mask as COCO RLE at the original size."""
 
-    model_uri: str | None = None
-    """Student: a bundle of train_segmenter.py; or, to segment by text, both of the next."""
-    clip_uri: str | None = None
-    """BiomedCLIP: a folder or file of weights, in our layout, open_clip's or Hugging Face's, with vocab.txt beside it."""
-    sam_uri: str | None = None
-    """SAM: weights of segment_anything (vit_b, vit_l or vit_h, told by their shapes)."""
-
-    components: int = 2
-    """Largest connected pieces that are kept, of the saliency's foreground or of a student's mask; lungs want two."""
-    min_area: float = 0.005
-    """Share of the image that a piece must cover."""
-    foreground: float = 0.5
-    """Probability from which on a student's pixel belongs to the mask."""
-
-    prompts: tuple[str, ...] = LUNG_PROMPTS
-    """Sentences about what to segment; the mean of their features is looked for."""
-    class_prompts: dict[str, list[str]] = field(default_factory=dict)
-    """Sentences in their stead for images of a class, which the manifest's column `label` names; in a recipe a table of arrays."""
-    layer: int = 7
-    """Block of the vision encoder behind which the bottleneck stands, from 0."""
-    beta: float = 0.1
-    """Weight of the compression; larger maps are sparser."""
-    steps: int = 10
-    """Passes of the bottleneck's optimisation."""
-    draws: int = 10
-    """Of noise in each of them."""
-    threshold: Literal["otsu", "kmeans", "fixed"] = "otsu"
-    """What splits a saliency map into foreground and background."""
-    fixed_threshold: float = 0.3
-    """Of `--threshold fixed`."""
-    prompt_kind: Literal["boxes", "points", "both"] = "boxes"
-    """What SAM is shown of each piece."""
-    one_box: bool = False
-    """Show SAM one box around all pieces instead of one each."""
-    points: int = 10
-    """Points drawn from each piece."""
-    background_points: int = 0
-    """Points drawn outside all pieces."""
-    multimask: bool = False
-    """Let SAM propose three masks for each prompt and take the one it thinks best of."""
-    seed: int = 0
-    """Of the bottleneck's noise."""
-
-    save_overlays: bool = False
-    """Write OUTPUT/overlays/IMAGE_ID.png, the radiograph with the mask's outline."""
-    save_saliency: bool = False
-    """Write OUTPUT/saliency/IMAGE_ID.png, the map of segmentation by text at 224 x 224 in 16 bits."""
-    save_uncertainty: bool = False
-    """Write OUTPUT/uncertainty/IMAGE_ID.png, the entropy of a student's pixels in 16 bits, log 2 as white."""
-    save_dicom_seg: bool = False
-    """Write OUTPUT/dicom_seg/IMAGE_ID for DICOM images: a DICOM Segmentation object."""
-
     def __post_init__(self) -> None:
-        """Check ranges."""
-        ArchiveJobConfig.__post_init__(self)
-        for name, prompts in {"prompts": self.prompts, **self.class_prompts}.items():
-            require(bool(prompts) and all(map(str.strip, prompts)), name, prompts, "sentences, and at least one")
-        for name in ("steps", "draws", "components", "points"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
-        for name in ("layer", "background_points", "beta"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        require(self.components <= 255, "components", self.components, "<= 255")
-        require(0 < self.foreground < 1, "foreground", self.foreground, "above 0 and below 1")
-        require(0 < self.fixed_threshold <= 1, "fixed_threshold", self.fixed_threshold, "above 0 and at most 1")
-        require(0 <= self.min_area < 1, "min_area", self.min_area, "in [0, 1)")
-        self._check_models()
-        self._check_that_nothing_is_ignored()
-
-    def _check_models(self) -> None:
-        by_text = [uri for uri in (self.clip_uri, self.sam_uri) if uri]
-        if bool(self.model_uri) == bool(by_text) or len(by_text) == 1:
-            raise ConfigError(
-                f"name a student by --model-uri, or both --clip-uri and --sam-uri; got {self.model_uri}, "
-                f"{self.clip_uri} and {self.sam_uri}"
-            )
+        """Check ranges, and that nothing is asked for in vain."""
+        for part in (ArchiveJobConfig, SegmenterUris, TextSettings, StudentSettings):
+            part.__post_init__(self)
         fits = bool(self.model_uri) or self.precision != "fp16"
         require(fits, "precision", self.precision, "auto, bf16 or fp32: fp16 loses M2IB's gradients")
+        self._check_that_nothing_is_ignored()
+
+    @property
+    def idle_options(self) -> frozenset[str]:
+        """Options that change nothing for the chosen one of the two ways to segment."""
+        chosen, other = (StudentSettings, TextSettings) if self.model_uri else (TextSettings, StudentSettings)
+        settings = {option.name for option in fields(other)} - {option.name for option in fields(chosen)}
+        files = {option.name for option in fields(MaskFiles) if option.metadata.get(ONLY_FOR) is other}
+        return frozenset(settings | files)
 
     def _check_that_nothing_is_ignored(self) -> None:
-        idle = OF_TEXT_ALONE if self.model_uri else OF_STUDENTS_ALONE
+        idle = self.idle_options
         for option in fields(self):
             default = option.default_factory() if callable(option.default_factory) else option.default
             if option.name in idle and getattr(self, option.name) != default:
@@ -176,8 +99,8 @@ class SegmentConfig(ArchiveJobConfig):
                 raise ConfigError(f"{option.name} changes nothing for {way}; drop it")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScoreConfig(ArchiveJobConfig):
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig(StudentSettings, ArchiveJobConfig):
     """Classify every image of an archive and, in the same pass, segment those that a rule on the class asks for."""
 
     classifier_uri: tuple[str, ...]
@@ -189,16 +112,10 @@ class ScoreConfig(ArchiveJobConfig):
     segment_min_confidence: float = 0.0
     """Least confidence of the class at which an image is segmented."""
 
-    components: int = 2
-    """As in segment_archive.py."""
-    min_area: float = 0.005
-    """As in segment_archive.py."""
-    foreground: float = 0.5
-    """As in segment_archive.py."""
-
     def __post_init__(self) -> None:
         """Check ranges; those of both jobs are theirs to check."""
         ArchiveJobConfig.__post_init__(self)
+        StudentSettings.__post_init__(self)
         confidence = self.segment_min_confidence
         require(0 <= confidence <= 1, "segment_min_confidence", confidence, "between 0 and 1")
         self.classifying()
@@ -210,8 +127,8 @@ class ScoreConfig(ArchiveJobConfig):
 
     def segmenting(self) -> SegmentConfig:
         """What segment_archive.py would be told."""
-        chosen = {name: getattr(self, name) for name in ("components", "min_area", "foreground")}
+        chosen = {option.name: getattr(self, option.name) for option in fields(StudentSettings)}
         return SegmentConfig(**self._shared(), model_uri=self.segmenter_uri, **chosen)
 
     def _shared(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(ArchiveJobConfig)}
+        return {option.name: getattr(self, option.name) for option in fields(ArchiveJobConfig)}

@@ -8,7 +8,6 @@ from PIL import Image
 
 from cxr_ray.errors import StorageError
 from cxr_ray.imaging.decode import DecodedImage
-from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.load import load_images
 from cxr_ray.imaging.mask_picture import mask_of_picture
 from cxr_ray.imaging.mask_rle import decode_mask
@@ -42,5 +41,4 @@ def masks_of(row: dict[str, Any], truth: DecodedImage) -> tuple[Mask, Mask]:
 
 def load_pictures(uris: list[str], *wanted_sizes: int) -> Iterator[DecodedImage]:
     """Pictures at these URIs, one each; see `load_images`."""
-    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_sizes=wanted_sizes)
-    return (image.decoded for image in images)
+    return (image.decoded for image in load_images(uris, wanted_sizes=wanted_sizes))

@@ -12,6 +12,7 @@ OBJECTS_AT_ONCE = 64
 BYTES_AT_ONCE = 256 * 2**20
 BYTES_OF_UNKNOWN = 16 * 2**20
 """What an object of unknown size is taken for; a large radiograph."""
+DEFAULT_LIMITS = DecodeLimits()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,19 +32,22 @@ class LoadedImage:
 
 def load_images(
     uris: Sequence[str],
-    sizes_bytes: Sequence[int | None],
+    sizes_bytes: Sequence[int | None] | None = None,
     *,
-    limits: DecodeLimits,
+    limits: DecodeLimits = DEFAULT_LIMITS,
     wanted_sizes: Sequence[int] = (),
 ) -> Iterator[LoadedImage]:
     """Download and decode every object, in order; one result each, whatever befalls it.
 
     Args:
         uris: objects of any scheme.
-        sizes_bytes: their sizes where the listing knows them; what exceeds the limit is not downloaded.
+        sizes_bytes: their sizes where the listing knows them; what exceeds the limit is not downloaded. None where
+            no size is known.
         limits: see `decode_image`.
         wanted_sizes: see `decode_for_sizes`; full scale if none is named.
     """
+    if sizes_bytes is None:
+        sizes_bytes = [None] * len(uris)
     chunks = list(_chunks(sizes_bytes))
     with ThreadPoolExecutor(1, thread_name_prefix="download") as ahead:
         jobs = (ahead.submit(_fetch, [uris[i] for i in c], [sizes_bytes[i] for i in c], limits) for c in chunks)

@@ -1,22 +1,43 @@
 """A bundle made ready to score: uint8 radiographs in, class probabilities out. No Ray, so it runs in a notebook."""
 
 import warnings
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxr_ray.errors import BundleError, ConfigError
+from cxr_ray.errors import BundleError, ConfigError, ImageError
+from cxr_ray.imaging.radiograph import Radiograph
 from cxr_ray.models.backbones import BACKBONES, build_backbone
 from cxr_ray.models.bundle import ModelCard, load_weights, read_card
 from cxr_ray.models.precision import Precision, autocast, chosen_precision
+from cxr_ray.schema import NOT_FINITE
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """What a classifier says of one image; the columns of an archive job's row.
+
+    Attributes:
+        label: the most probable class; of a bundle with a single label, `not_LABEL` below one half.
+        confidence: probability of `label`, 0 to 1.
+        probabilities: of every label of the bundle, 0 to 1.
+        entropy: of the probabilities in nats, 0 for a sure prediction.
+    """
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    entropy: float
+
+
 class Classifier:
-    """One classifier on one device.
+    """One classifier on one device. `classify` and `predict` are stable.
 
     Args:
         uri: URI of its bundle.
@@ -32,25 +53,47 @@ class Classifier:
 
         from cxr_ray.models.grey_input import GreyInput
 
+        self.uri = uri
         self.card: ModelCard = read_card(uri)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.precision = chosen_precision(self.device, precision)
-        try:
-            model = build_backbone(
-                self.card.backbone, num_classes=len(self.card.labels), image_size=self.card.image_size
-            )
-            model.load_state_dict(load_weights(uri, self.card))
-        except ConfigError as error:
-            raise BundleError(f"{uri}: {error}") from error
-        except RuntimeError as error:
-            raise BundleError(
-                f"{uri}: weights do not fit {self.card.backbone}: {str(error).splitlines()[-1].strip()}"
-            ) from error
-        memory_format = torch.channels_last if BACKBONES[self.card.backbone].channels_last else torch.contiguous_format
-        self.model = model.eval().to(self.device).to(memory_format=memory_format)
-        self.to_input = GreyInput(self.card.mean, self.card.std, self.device, memory_format)
-        if self.device.type == "cpu" and self.precision == "fp32":
+        network = load_network(uri, self.card)
+        channels_last = BACKBONES[self.card.backbone].channels_last
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.model = network.to(self.device).to(memory_format=self._memory_format)
+        self.to_input = GreyInput(self.card.mean, self.card.std, self.device, self._memory_format)
+        self._is_frozen = self.device.type == "cpu" and self.precision == "fp32"
+        if self._is_frozen:
             self.model = frozen(self.model, self.to_input(np.zeros((2, *2 * [self.card.image_size]), np.uint8)))
+
+    @cached_property
+    def network(self) -> "nn.Module":
+        """The network for gradients and hooks, in eval mode on the device.
+
+        Scoring may run a frozen form that has neither; the network is then loaded once more, at the first use.
+        """
+        if not self._is_frozen:
+            return self.model
+        return load_network(self.uri, self.card).to(self.device).to(memory_format=self._memory_format)
+
+    def classify(self, image: Radiograph) -> Prediction:
+        """The prediction for one radiograph, with the numbers that `classify_archive` writes for the same file.
+
+        They are equal up to rounding: processors add in another order for a batch of another size.
+
+        Raises:
+            ImageError: if the model gives NaN or infinity for this image.
+        """
+        probs = self.predict(image.squashed(self.card.image_size, self.card.interpolation)[None])
+        if not np.isfinite(probs).all():
+            raise ImageError(image.name, NOT_FINITE["error_kind"], NOT_FINITE["error"])
+        names, full = outcomes(self.card.labels, probs)
+        return Prediction(
+            label=names[int(full[0].argmax())],
+            confidence=float(full[0].max()),
+            probabilities=dict(zip(self.card.labels, probs[0].tolist(), strict=True)),
+            entropy=float(entropy(probs)[0]),
+        )
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         """Class probabilities float32 [N, C] of uint8 [N, image_size, image_size], calibrated by the temperature."""
@@ -59,6 +102,24 @@ class Classifier:
         with torch.inference_mode(), autocast(self.device, self.precision):
             logits = self.model(self.to_input(pixels))
         return probabilities(logits.float() / self.card.temperature).cpu().numpy()
+
+
+def load_network(uri: str, card: ModelCard) -> "nn.Module":
+    """The network of a classifier's bundle, in eval mode on the CPU.
+
+    Raises:
+        BundleError: if the weights are missing, altered, or do not fit the backbone that the card names.
+    """
+    try:
+        model = build_backbone(card.backbone, num_classes=len(card.labels), image_size=card.image_size)
+        model.load_state_dict(load_weights(uri, card))
+    except ConfigError as error:
+        raise BundleError(f"{uri}: {error}") from error
+    except RuntimeError as error:
+        raise BundleError(
+            f"{uri}: weights do not fit {card.backbone}: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    return model.eval()
 
 
 def frozen(model: "nn.Module", example: "torch.Tensor") -> "torch.jit.ScriptModule":
@@ -87,3 +148,18 @@ def entropy(probs: np.ndarray) -> np.ndarray:
     """Entropy in nats, float32 [N], of probabilities float [N, C]; of a single output, of presence and absence."""
     full = probs if probs.shape[1] > 1 else np.hstack([probs, 1 - probs])
     return np.asarray(-np.sum(full * np.log(np.clip(full, 1e-12, 1)), axis=1), np.float32)
+
+
+def outcomes(labels: tuple[str, ...], probs: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """What a prediction may be, and how probable each is: of a single label, its absence and its presence.
+
+    Args:
+        labels: the C labels of a bundle.
+        probs: their probabilities, float [N, C].
+
+    Returns:
+        Names, and probabilities float [N, names] whose rows sum to one.
+    """
+    if len(labels) > 1:
+        return labels, probs
+    return (f"not_{labels[0]}", labels[0]), np.hstack([1 - probs, probs])

@@ -4,16 +4,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxr_ray.errors import ImageError
+from cxr_ray.imaging.radiograph import Radiograph
 from cxr_ray.models.bundle import load_weights, read_card
+from cxr_ray.models.lung_segmentation import LungSegmentation, segmentations_of
 from cxr_ray.models.precision import Precision, autocast, chosen_precision
 from cxr_ray.models.student import StudentCard, load_members, standardised, suited_to_cpu
+from cxr_ray.schema import NOT_FINITE
 
 if TYPE_CHECKING:
     import torch
 
 
 class Segmenter:
-    """One ensemble on one device.
+    """One ensemble of lung segmenters on one device; its bundle is made by train_segmenter. `segment` and `predict` are stable.
 
     Args:
         uri: URI of its bundle.
@@ -34,6 +38,30 @@ class Segmenter:
         if self.device.type == "cpu":
             members = [suited_to_cpu(member) for member in members]
         self.members = [member.to(self.device) for member in members]
+
+    def segment(
+        self, image: Radiograph, *, foreground: float = 0.5, components: int = 2, min_area: float = 0.005
+    ) -> LungSegmentation:
+        """The lung mask of one radiograph, with the numbers that `segment_archive` writes for the same file and options.
+
+        Args:
+            image: as `load_image` gives it.
+            foreground: probability above which a pixel belongs to the mask, between 0 and 1.
+            components: largest connected pieces that are kept, 1 to 255.
+            min_area: part of the image that a piece must cover, 0 to 1.
+
+        Raises:
+            ImageError: if the model gives NaN or infinity for this image.
+            ValueError: if an option is out of its range.
+        """
+        if not 0 < foreground < 1:
+            raise ValueError(f"foreground must be above 0 and below 1; got {foreground}")
+        probability = self.predict(image.squashed(self.card.image_size, self.card.interpolation)[None])
+        size = [(image.height, image.width)]
+        (found,) = segmentations_of(probability, size, foreground=foreground, components=components, min_area=min_area)
+        if found is None:
+            raise ImageError(image.name, NOT_FINITE["error_kind"], NOT_FINITE["error"])
+        return found
 
     def predict(self, pixels: np.ndarray) -> "torch.Tensor":
         """Mean probability of the foreground over the ensemble and the views that its card asks for, float32 [N, S, S] on the device.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import TextSettings
 from cxr_ray.models.biomedclip import BiomedClip, PromptTokenizer, clip_input
 from cxr_ray.models.coarse_mask import coarse_masks, draw_points, to_image_scale
 from cxr_ray.models.m2ib import M2ib
@@ -40,26 +40,26 @@ class ZeroShotSegmenter:
     Args:
         clip: on the device that is used.
         tokenizer: of its vocabulary.
-        sam: on the same device.
-        config: prompts, bottleneck, thresholds and what SAM is shown.
+        sam: on the same device; its precision is that of both models.
+        settings: prompts, bottleneck, thresholds and what SAM is shown.
     """
 
-    def __init__(self, clip: BiomedClip, tokenizer: PromptTokenizer, sam: Sam, config: SegmentConfig) -> None:
-        self.sam, self._config = sam, config
+    def __init__(self, clip: BiomedClip, tokenizer: PromptTokenizer, sam: Sam, settings: TextSettings) -> None:
+        self.sam, self._settings = sam, settings
         self.clip = clip.to(sam.device)
         self.clip_size = clip.config.image_size
         self._to_input = clip_input(sam.device)
         self._m2ib = M2ib(
             self.clip,
-            layer=config.layer,
-            steps=config.steps,
-            draws=config.draws,
-            seed=config.seed,
-            precision=config.precision,
+            layer=settings.layer,
+            steps=settings.steps,
+            draws=settings.draws,
+            seed=settings.seed,
+            precision=sam.precision,
         )
-        self._text = self._encoded(tokenizer, config.prompts)
+        self._text = self._encoded(tokenizer, settings.prompts)
         self._class_texts = {
-            label: self._encoded(tokenizer, prompts) for label, prompts in config.class_prompts.items()
+            label: self._encoded(tokenizer, prompts) for label, prompts in settings.class_prompts.items()
         }
 
     @torch.no_grad()
@@ -76,7 +76,7 @@ class ZeroShotSegmenter:
         Args:
             frames: uint8 [B, S, S], whole images squashed to CLIP's square.
             image_ids: B ids, which seed the noise.
-            labels: B classes; those with prompts of their own in the config are looked at by them, others by `prompts`.
+            labels: B classes; those with prompts of their own in the settings are looked at by them, others by `prompts`.
         """
         texts = torch.stack(
             [self._class_texts.get(label or "", self._text) for label in labels or [None] * len(frames)]
@@ -86,7 +86,7 @@ class ZeroShotSegmenter:
             size = (self.clip_size, self.clip_size)
             grey = functional.interpolate(grey, size, mode="bicubic", antialias=True).clamp(0, 255)
         return self._m2ib.saliency(
-            self._to_input.normalised(grey), texts, image_ids, beta=self._config.beta, size=self.clip_size
+            self._to_input.normalised(grey), texts, image_ids, beta=self._settings.beta, size=self.clip_size
         )
 
     def segment(
@@ -106,14 +106,14 @@ class ZeroShotSegmenter:
             image_ids: B ids, which seed noise and points.
             labels: as of `saliency`.
         """
-        config = self._config
+        settings = self._settings
         maps = self.saliency(frames, image_ids, labels)
         coarse = coarse_masks(
             maps,
-            method=config.threshold,
-            fixed_threshold=config.fixed_threshold,
-            keep=config.components,
-            min_area_share=config.min_area,
+            method=settings.threshold,
+            fixed_threshold=settings.fixed_threshold,
+            keep=settings.components,
+            min_area_share=settings.min_area,
         )
         found = [position for position, boxes in enumerate(coarse.boxes_xyxy) if len(boxes)]
         embeddings = dict(zip(found, self.sam.encode([images[position] for position in found]), strict=True))
@@ -135,22 +135,22 @@ class ZeroShotSegmenter:
     def _decoded(
         self, embedding: torch.Tensor, components: np.ndarray, boxes: np.ndarray, size: tuple[int, int], image_id: str
     ) -> tuple[np.ndarray, SamMasks]:
-        """Boxes in pixels of the image, and what SAM makes of the prompts that the config asks for."""
-        config = self._config
-        if config.one_box:
+        """Boxes in pixels of the image, and what SAM makes of the prompts that the settings ask for."""
+        settings = self._settings
+        if settings.one_box:
             boxes = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])[None]
             components = (components > 0).astype(np.uint8)
         boxes = to_image_scale(boxes, self.clip_size, *size)
         points, labels = draw_points(
-            components, image_id, count=config.points, background_count=config.background_points
+            components, image_id, count=settings.points, background_count=settings.background_points
         )
-        is_pointed = config.prompt_kind != "boxes"
+        is_pointed = settings.prompt_kind != "boxes"
         masks = self.sam.decode(
             embedding,
             size,
-            boxes=None if config.prompt_kind == "points" else boxes,
+            boxes=None if settings.prompt_kind == "points" else boxes,
             points=to_image_scale(points, self.clip_size, *size) if is_pointed else None,
             point_labels=labels if is_pointed else None,
-            multimask=config.multimask,
+            multimask=settings.multimask,
         )
         return boxes, masks

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cxr_ray.config.scoring import LUNG_PROMPTS
+from cxr_ray.config.segmentation import LUNG_PROMPTS
 from cxr_ray.imaging.resize import resize_image
 from cxr_ray.models.biomedclip import SPECIAL_TOKENS, BiomedClip, BiomedClipConfig, PromptTokenizer, clip_input
 from cxr_ray.models.biomedclip_checkpoint import save_biomedclip

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import TextModels, TextSettings
 from cxr_ray.imaging.resize import resize_image
 from cxr_ray.metrics.segmentation import mask_agreement
 from cxr_ray.models.biomedclip_checkpoint import load_biomedclip, load_tokenizer
@@ -18,7 +18,7 @@ from cxr_ray.models.coarse_mask import coarse_masks
 from cxr_ray.models.sam_weights import load_sam
 from cxr_ray.models.zero_shot_segmenter import Segmentation, ZeroShotSegmenter
 from cxr_ray.phantoms.phantom import PHANTOM_LABELS, Phantom, draw_phantom
-from cxr_ray.training.learning_rate import cosine_share
+from cxr_ray.training.learning_rate import cosine_fraction
 
 VIEW_SIZE = 256
 """Pixels a side of a phantom before it is cropped."""
@@ -28,7 +28,7 @@ SEEDS_APART = 1 << 20
 RIGHT, LEFT = 1, 2
 """In a map of the lungs: the patient's right lung, which is on the left of the image, and the left one."""
 PHANTOM_LAYER, PHANTOM_BETA = 0, 0.01
-"""What `SegmentConfig` needs for a BiomedCLIP of `train_phantom_clip`."""
+"""What `TextSettings` needs for a BiomedCLIP of `train_phantom_clip`."""
 WARMUP = 0.1
 SEGMENTED_AT_ONCE = 8
 
@@ -85,36 +85,35 @@ def descend(
     weights = list(parameters)
     optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.01)
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * cosine_share(step / steps, WARMUP)
+        optimizer.param_groups[0]["lr"] = rate * cosine_fraction(step / steps, WARMUP)
         optimizer.zero_grad()
         loss_of_batch().backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
 
 
-def evaluate_phantom_models(config: SegmentConfig, views: Sequence[Phantom]) -> PhantomScores:
+def evaluate_phantom_models(models: TextModels, settings: TextSettings, views: Sequence[Phantom]) -> PhantomScores:
     """Segment views by text on the CPU, print how well that went, and return it.
 
     Args:
-        config: models, prompts and settings.
+        models: where their weights lie.
+        settings: prompts, bottleneck, thresholds and what SAM is shown.
         views: with their true masks.
     """
-    found = segment_views(config, views)
+    found = segment_views(models, settings, views)
     dsc, coarse_dsc = (
         float(np.mean([mask_agreement(mask, view.lung_mask).dsc for mask, view in zip(masks, views, strict=True)]))
-        for masks in ([one.mask for one in found], coarse_masks_of(config, found))
+        for masks in ([one.mask for one in found], coarse_masks_of(settings, found))
     )
     print(f"{len(views)} phantoms: DSC {coarse_dsc:.3f} of the coarse masks, {dsc:.3f} of SAM's", flush=True)
     return PhantomScores(coarse_dsc=coarse_dsc, dsc=dsc)
 
 
-def segment_views(config: SegmentConfig, views: Sequence[Phantom]) -> list[Segmentation]:
-    """What the models of `config` find in views, on the CPU."""
-    assert config.clip_uri is not None  # noqa: S101 - for the type checker
-    assert config.sam_uri is not None  # noqa: S101 - likewise
-    clip = load_biomedclip(config.clip_uri)
-    sam = load_sam(config.sam_uri, device="cpu", precision=config.precision)
-    segmenter = ZeroShotSegmenter(clip, load_tokenizer(config.clip_uri, clip.config), sam, config)
+def segment_views(models: TextModels, settings: TextSettings, views: Sequence[Phantom]) -> list[Segmentation]:
+    """What the models find in views, on the CPU."""
+    clip = load_biomedclip(models.clip_uri)
+    sam = load_sam(models.sam_uri, device="cpu")
+    segmenter = ZeroShotSegmenter(clip, load_tokenizer(models.clip_uri, clip.config), sam, settings)
     found = []
     for start in range(0, len(views), SEGMENTED_AT_ONCE):
         batch = views[start : start + SEGMENTED_AT_ONCE]
@@ -125,14 +124,14 @@ def segment_views(config: SegmentConfig, views: Sequence[Phantom]) -> list[Segme
     return found
 
 
-def coarse_masks_of(config: SegmentConfig, found: Sequence[Segmentation]) -> list[np.ndarray]:
+def coarse_masks_of(settings: TextSettings, found: Sequence[Segmentation]) -> list[np.ndarray]:
     """The masks that SAM was prompted from, bool [H, W] at the sizes of the images."""
     coarse = coarse_masks(
         torch.from_numpy(np.stack([one.saliency for one in found])),
-        method=config.threshold,
-        fixed_threshold=config.fixed_threshold,
-        keep=config.components,
-        min_area_share=config.min_area,
+        method=settings.threshold,
+        fixed_threshold=settings.fixed_threshold,
+        keep=settings.components,
+        min_area_share=settings.min_area,
     )
     return [
         torch.nn.functional.interpolate(mask[None, None].float(), one.mask.shape)[0, 0].bool().numpy()

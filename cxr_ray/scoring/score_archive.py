@@ -14,7 +14,7 @@ from cxr_ray.models.bundle import ModelCard
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
 from cxr_ray.scoring.classify_archive import classifier_arguments, geometries, read_cards
 from cxr_ray.scoring.output.claim import JobSignature
-from cxr_ray.scoring.segment_archive import STUDENTS_PER_GROUP, ChosenSegmenter, by_student, with_absolute_uris
+from cxr_ray.scoring.segment_archive import STUDENTS_PER_GROUP, ChosenSegmenter, by_student
 from cxr_ray.scoring.stages.classify import joint_model_id
 
 
@@ -30,7 +30,7 @@ def score_archive(config: ScoreConfig) -> dict[str, int]:
     cards = read_cards(config.classifier_uri)
     if unknown := set(config.segment_labels) - set(cards[0].labels):
         raise ConfigError(f"segment_labels names {', '.join(sorted(unknown))}; the classifier tells {cards[0].labels}")
-    segmenter = by_student(with_absolute_uris(config.segmenting()))
+    segmenter = by_student(absolute_uri(config.segmenter_uri), config.segmenting())
     model_ids = [*(card.model_id for card in cards), segmenter.model_id]
     return run_archive_job(
         config,

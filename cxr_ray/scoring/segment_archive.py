@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields, replace
 import ray
 
 from cxr_ray.archive.uris import absolute_uri
-from cxr_ray.config import ArchiveJobConfig, SegmentConfig
-from cxr_ray.config.scoring import OF_STUDENTS_ALONE, OF_TEXT_ALONE
+from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import MaskFiles, MaskSettings, StudentSettings, TextModels, TextSettings, part_of
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.clip_weights import clip_weights_uri
 from cxr_ray.models.student import StudentCard
@@ -20,13 +20,10 @@ from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, sco
 from cxr_ray.scoring.output.claim import JobSignature
 from cxr_ray.scoring.output.state import OutputState, file_names
 from cxr_ray.scoring.stages.load import Geometry
-from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE
+from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 
 log = logging.getLogger("cxr_ray")
 
-FILES_BESIDE = ("save_overlays", "save_saliency", "save_uncertainty", "save_dicom_seg")
-OF_NO_CONSEQUENCE = (*FILES_BESIDE, "clip_uri", "sam_uri", "model_uri")
-"""Fields that leave the rows as they are, or that the models' ids stand for."""
 STUDENTS_PER_GROUP = 2
 """Actors that share a group of CPUs: while one cleans its masks up the other computes. Both together are small."""
 
@@ -39,7 +36,8 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
         CxrRayError: as `run_archive_job` does.
     """
     config = with_absolute_uris(config)
-    segmenter = by_student(config) if config.model_uri else by_text(config)
+    segmenter = by_student(config.model_uri, config) if config.model_uri else by_text(config.text_models(), config)
+    model_ids = segmenter.model_id.split("+")
     warn_of_files_too_late(config)
     return run_archive_job(
         config,
@@ -51,7 +49,7 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
             precision=config.precision,
             exclude=shlex.join(sorted(set(config.exclude))),
         ),
-        model_ids=segmenter.model_id.split("+"),
+        model_ids=model_ids,
         pipeline=lambda run: _pipeline(config, segmenter, run),
         carried=("label",) if config.class_prompts else (),
         actors_per_group=STUDENTS_PER_GROUP if config.model_uri else 1,
@@ -71,7 +69,7 @@ def with_absolute_uris(config: SegmentConfig) -> SegmentConfig:
 
 def warn_of_files_too_late(config: SegmentConfig) -> None:
     """Say that images which have their row already get no overlays or the like."""
-    wanted = [name.removeprefix("save_") for name in FILES_BESIDE if getattr(config, name)]
+    wanted = [option.name.removeprefix("save_") for option in fields(MaskFiles) if getattr(config, option.name)]
     rows_uri = OutputState(config.output_uri, "masks").rows_uri
     if wanted and not config.overwrite and file_names(rows_uri):
         log.warning(
@@ -94,27 +92,27 @@ class ChosenSegmenter:
     """The class that actors hold, and its arguments; the class is imported late, for it brings torch."""
 
 
-def by_text(config: SegmentConfig) -> ChosenSegmenter:
-    """BiomedCLIP and SAM.
+def by_text(models: TextModels, config: SegmentConfig) -> ChosenSegmenter:
+    """BiomedCLIP and SAM at absolute URIs.
 
     Raises:
         BundleError: if their weights are missing.
     """
-    assert config.clip_uri is not None  # noqa: S101 - for the type checker
-    assert config.sam_uri is not None  # noqa: S101 - likewise
+    settings = part_of(config, TextSettings)
     hashes = {
-        "biomedclip": weights_sha256(clip_weights_uri(config.clip_uri)),
-        "sam": weights_sha256(config.sam_uri),
+        "biomedclip": weights_sha256(clip_weights_uri(models.clip_uri)),
+        "sam": weights_sha256(models.sam_uri),
     }
     provenance = {
         "model_id": "+".join(f"{name}-{sha256[:12]}" for name, sha256 in hashes.items()),
-        "preprocessing_id": preprocessing_id(config),
+        "preprocessing_id": settings_id(settings),
     }
 
     def stage(run: Run) -> tuple[type, dict[str, object]]:
         from cxr_ray.scoring.stages.segment_by_text import SegmentStage
 
-        return SegmentStage, {"hashes": hashes} | stage_arguments(config, run, provenance)
+        own = {"models": models, "settings": settings, "hashes": hashes}
+        return SegmentStage, own | stage_arguments(config, run, provenance)
 
     from cxr_ray.scoring.stages.segment_by_text import CLIP_FRAME, SAM_IMAGE
 
@@ -123,15 +121,14 @@ def by_text(config: SegmentConfig) -> ChosenSegmenter:
     )
 
 
-def by_student(config: SegmentConfig) -> ChosenSegmenter:
-    """The ensemble of a bundle.
+def by_student(model_uri: str, config: SegmentConfig) -> ChosenSegmenter:
+    """The ensemble of the bundle at an absolute URI.
 
     Raises:
         BundleError: if there is none.
     """
-    assert config.model_uri is not None  # noqa: S101 - for the type checker
-    card = read_card(config.model_uri, StudentCard)
-    shared = json.dumps([card.preprocessing_id, preprocessing_id(config)])
+    card, settings = read_card(model_uri, StudentCard), part_of(config, StudentSettings)
+    shared = json.dumps([card.preprocessing_id, settings_id(settings)])
     provenance = {
         "model_id": card.model_id,
         "preprocessing_id": hashlib.sha256(shared.encode()).hexdigest()[:12],
@@ -140,7 +137,8 @@ def by_student(config: SegmentConfig) -> ChosenSegmenter:
     def stage(run: Run) -> tuple[type, dict[str, object]]:
         from cxr_ray.scoring.stages.segment_by_student import StudentStage
 
-        return StudentStage, stage_arguments(config, run, provenance)
+        own = {"model_uri": model_uri, "settings": settings, "batch_size": config.batch_size}
+        return StudentStage, own | stage_arguments(config, run, provenance)
 
     frame = Geometry(image_size=card.image_size, interpolation=card.interpolation)
     geometries = (frame, OVERLAY_IMAGE) if config.save_overlays else (frame,)
@@ -150,7 +148,8 @@ def by_student(config: SegmentConfig) -> ChosenSegmenter:
 def stage_arguments(config: SegmentConfig, run: Run, provenance: dict[str, str]) -> dict[str, object]:
     """What both stages are made with."""
     return {
-        "config": config,
+        "outputs": SegmentOutputs(config.output_uri, part_of(config, MaskFiles)),
+        "precision": config.precision,
         "device": run.pool.device,
         "threads": run.pool.threads_per_actor,
         "provenance": provenance | {"run_id": run.run_id},
@@ -165,9 +164,6 @@ def _pipeline(config: SegmentConfig, segmenter: ChosenSegmenter, run: Run) -> "r
     return scored_images(loaded, run, stage, arguments, batch_size=config.batch_size or suited)
 
 
-def preprocessing_id(config: SegmentConfig) -> str:
-    """12 hex digits that change with anything but the models that changes a mask."""
-    idle = OF_TEXT_ALONE if config.model_uri else OF_STUDENTS_ALONE
-    left_out = {field.name for field in fields(ArchiveJobConfig)} | {*OF_NO_CONSEQUENCE, *idle}
-    recipe = {name: value for name, value in asdict(config).items() if name not in left_out}
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:12]
+def settings_id(settings: MaskSettings) -> str:
+    """12 hex digits that change with any of the settings of a way to segment, since each of them changes masks."""
+    return hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode()).hexdigest()[:12]

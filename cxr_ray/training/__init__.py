@@ -1,1 +1,1 @@
-"""Ray Train: datasets made ready and classifiers trained on them."""
+"""Training of classifiers, BiomedCLIP and segmenters through Ray Train."""

@@ -9,20 +9,21 @@ from torch.nn import functional
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Augmentation:
-    """How far a view may stray from its radiograph; 0 leaves a property as it is.
+    """Limits within which random views differ from their radiographs; 0 leaves a property unchanged.
 
     Attributes:
-        flip: probability of mirroring left to right.
-        rotate: degrees to either side.
-        translate: share of the side, along each axis.
-        scale: share by which it grows or shrinks.
-        stretch: share by which the width grows or shrinks while the height does the reverse.
-        bend: share of the side by which places stray, smoothly, as shapes of bodies do.
-        brightness: share of the full range that is added or taken.
-        contrast: share by which distances from the mean grow or shrink.
-        gamma: range of the logarithm (base 2) of the exponent.
-        shade: share of the full range by which parts brighten or darken, smoothly, as opacities and scatter do.
-        erase: probability that a rectangle of 2 to 20 % of the area turns to the mean grey.
+        flip: probability that a view is mirrored left to right.
+        rotate: maximum rotation to either side, degrees.
+        translate: maximum shift along each axis, as a fraction of the side.
+        scale: maximum fraction by which a view grows or shrinks.
+        stretch: maximum fraction by which the width grows or shrinks while the height does the reverse.
+        bend: maximum shift of single points, as a fraction of the side; it varies smoothly, as shapes of bodies do.
+        brightness: maximum change of brightness, as a fraction of the full range.
+        contrast: maximum fraction by which differences from the mean grow or shrink.
+        gamma: maximum of the absolute logarithm (base 2) of the exponent.
+        shade: maximum change of brightness of parts of a view, as a fraction of the full range; it varies smoothly, as
+            opacities and scatter do.
+        erase: probability that a rectangle of 2 to 20 % of the area is replaced by the mean grey.
     """
 
     flip: float = 0.5
@@ -38,18 +39,18 @@ class Augmentation:
     erase: float = 0.0
 
     def __call__(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Views of float32 [N, 1, H, W] in 0-255, of the same shape and range.
+        """Random views, float32 [N, 1, H, W] in 0-255.
 
         Args:
-            grey: radiographs, on any device.
-            generator: on the CPU, so that a seed gives the same views on every device.
+            grey: radiographs, float32 [N, 1, H, W] in 0-255, on any device.
+            generator: draws the views; on the CPU, so that a seed gives the same views on every device.
         """
         views = self.moved(grey, generator)
         views = self.toned(views, generator)
         return self.erased(views, generator)
 
     def moved(self, planes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Mirrored, turned, scaled, stretched, shifted and bent, all planes of an image alike; float32 [N, C, H, W]."""
+        """Mirror, rotate, scale, stretch, shift and bend all planes of an image alike; float32 [N, C, H, W]."""
         count = len(planes)
         mirror = torch.where(torch.rand(count, generator=generator) < self.flip, -1.0, 1.0)
         if not (self.rotate or self.translate or self.scale or self.stretch or self.bend):
@@ -59,7 +60,7 @@ class Augmentation:
         shift = 2 * self.translate * torch.stack([_symmetric(count, generator) for _ in range(2)], 1)
         wider = (1 + self.stretch) ** _symmetric(count, generator) if self.stretch else torch.ones(count)
         cos, sin = angle.cos() / size, angle.sin() / size
-        # rows of the matrix that takes a place of the view to one of the radiograph (both in -1 to 1, x before y)
+        # rows of the matrix that maps a point of the view to one of the radiograph (both in -1 to 1, x before y)
         across = torch.stack([mirror * cos, -mirror * sin], 1) / wider.unsqueeze(1)
         down = torch.stack([sin, cos], 1) * wider.unsqueeze(1)
         theta = torch.cat([torch.stack([across, down], 1), shift.unsqueeze(2)], 2).to(planes.device)
@@ -69,7 +70,7 @@ class Augmentation:
         return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def toned(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Brighter or darker, as a whole and in parts, of more or less contrast; float32 [N, 1, H, W] in 0-255."""
+        """Change brightness, as a whole and in parts, contrast and gamma; float32 [N, 1, H, W] in 0-255."""
         if not (self.brightness or self.contrast or self.gamma or self.shade):
             return grey
 
@@ -85,7 +86,7 @@ class Augmentation:
         return (toned * 255).clamp(0, 255)
 
     def erased(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Of some a rectangle turned to the mean grey; float32 [N, 1, H, W]."""
+        """Replace a rectangle of some images by the mean grey of the image; float32 [N, 1, H, W]."""
         if not self.erase:
             return grey
         count, _, height, width = grey.shape
@@ -105,16 +106,19 @@ class RandomResizedCrop:
     """Crops of random area and shape, each stretched to the whole square again (Szegedy et al., arXiv 1409.4842).
 
     Attributes:
-        scale: least and most share of the area that a crop keeps; its sides are as 3:4 to 4:3, as far as it fits.
+        scale: minimum and maximum fraction of the area that a crop keeps. The ratio of its sides lies in 3:4 to 4:3, and
+            closer to 1 where the crop would otherwise not fit.
     """
 
     scale: tuple[float, float]
 
     def __call__(self, grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Views of float32 [N, 1, S, S], of the same shape and range; `generator` is on the CPU."""
-        count, (least, most) = len(grey), self.scale
-        area = least + (most - least) * torch.rand(count, generator=generator)
-        widest = (-area.log()).clamp(max=math.log(4 / 3))  # log of the aspect at which a side is the image's
+        """Random views of `grey`, float32 [N, 1, S, S], of the same shape and range; `generator` is on the CPU."""
+        count, (minimum, maximum) = len(grey), self.scale
+        area = minimum + (maximum - minimum) * torch.rand(count, generator=generator)
+        widest = (-area.log()).clamp(
+            max=math.log(4 / 3)
+        )  # log of the aspect ratio at which one side is as long as the image's
         aspect = (widest * _symmetric(count, generator)).exp()
         size = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], 1).clamp(max=1)  # x before y
         shift = (1 - size) * torch.stack([_symmetric(count, generator) for _ in range(2)], 1)
@@ -124,12 +128,12 @@ class RandomResizedCrop:
 
 
 def _smooth_field(reach: float, like: torch.Tensor, channels: int, generator: torch.Generator) -> torch.Tensor:
-    """Random planes that change slowly, -reach to reach at their 4 x 4 knots; float32 [N, channels, H, W] as `like`."""
+    """Smooth random planes float32 [N, channels, H, W], for N, H, W of `like`; -reach to reach at their 4 x 4 knots."""
     knots = reach * (2 * torch.rand(len(like), channels, 4, 4, generator=generator) - 1)
     size = list(like.shape[2:])
     return functional.interpolate(knots.to(like.device), size, mode="bicubic", align_corners=True)
 
 
 def _symmetric(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Uniform in -1 to 1, float32 [count]."""
+    """Uniform random numbers in -1 to 1, float32 [count]."""
     return 2 * torch.rand(count, generator=generator) - 1

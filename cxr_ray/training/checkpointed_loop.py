@@ -1,10 +1,11 @@
-"""The loop that every worker of every training runs: epoch after epoch, a checkpoint after each."""
+"""The loop that every worker of every training runs: epoch after epoch, with a checkpoint after each."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import ray
@@ -14,13 +15,23 @@ from ray.actor import ActorHandle
 
 from cxr_ray.training.epoch_report import EpochReport
 from cxr_ray.training.training_state import BestBundle, Progress, checkpoint_of, read_state
+from cxr_ray.training.training_task import TrainingTask
 from cxr_ray.training.worker_context import WorkerContext
+
+Shard = TypeVar("Shard")
 
 
 class Learner(Protocol):
-    """A model and everything that changes it."""
+    """A model and everything that changes it, on one worker."""
 
     context: WorkerContext
+
+    @property
+    def learning_rate(self) -> float:
+        """The present learning rate."""
+
+    def train_epoch(self, batches: Iterator[Any], *, epoch: int, steps: int) -> tuple[float, int]:
+        """Learn from the batches of epoch `epoch` (from 1), which make `steps` steps; mean loss and images seen."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that a restart needs: tensors, numbers and strings."""
@@ -35,12 +46,12 @@ class FinishedEpoch:
 
     report: EpochReport
     """Its metrics hold at least `epoch`, `train_loss` and `val_loss`; the loop adds `seconds`."""
-    save_bundle: Callable[[Path], None]
-    """Writes the model as it is now into a folder."""
+    save_bundle: Callable[[str, dict[str, Any]], object]
+    """Writes the model as it is now, with its metrics, as a bundle into the folder of a path."""
 
 
-def worker_context(threads: int) -> WorkerContext:
-    """Rank and device of this worker; on a CPU it computes with `threads` threads."""
+def start_worker(task: TrainingTask) -> WorkerContext:
+    """Seed torch and, on a CPU, set the number of its threads; the context of this worker."""
     ray_context = train.get_context()
     context = WorkerContext(
         rank=ray_context.get_world_rank(),
@@ -48,7 +59,8 @@ def worker_context(threads: int) -> WorkerContext:
         device=train.torch.get_device(),
     )
     if context.device.type == "cpu":
-        torch.set_num_threads(threads)
+        torch.set_num_threads(task.threads)
+    torch.manual_seed(task.config.seed)
     return context
 
 
@@ -57,19 +69,19 @@ def train_epochs(
     run_epoch: Callable[[int], FinishedEpoch | None],
     *,
     epochs: int,
-    patience: int,
     listener: ActorHandle,
-    accuracy_name: str = "val_accuracy",
+    patience: float = math.inf,
+    best_by: str = "val_accuracy",
 ) -> None:
     """Run the epochs after the last checkpoint; report a checkpoint, which carries the best bundle, after each.
 
     Args:
         learner: takes the state of the checkpoint.
         run_epoch: trains and validates the epoch of a number; None if it diverged, which ends the training.
-        epochs: to run at most.
-        patience: epochs without a lower validation loss after which the training ends.
+        epochs: epochs to run at most.
         listener: an `EpochLog`.
-        accuracy_name: the metric by which the best epoch is chosen.
+        patience: epochs without a lower validation loss after which the training ends.
+        best_by: the metric by which the best epoch is chosen.
     """
     context, progress, best = learner.context, Progress(), BestBundle()
     if checkpoint := train.get_checkpoint():
@@ -85,13 +97,14 @@ def train_epochs(
             return
         metrics = finished.report.metrics
         metrics["seconds"] = time.monotonic() - began
-        if progress.add(metrics, accuracy_name) and context.is_first:
-            finished.save_bundle(best.path)
+        if progress.add(metrics, best_by) and context.is_first:
+            known = {name: value for name, value in metrics.items() if not math.isnan(value)}  # JSON knows no NaN
+            finished.save_bundle(str(best.path), known)
         _report(learner, progress, best, finished.report, listener)
 
 
 def _report(learner: Learner, progress: Progress, best: BestBundle, report: EpochReport, listener: ActorHandle) -> None:
-    """Tell Ray Train, which waits for all workers; the first one brings the checkpoint along."""
+    """Report the epoch to Ray Train, which waits for all workers; the first one brings the checkpoint along."""
     if not learner.context.is_first:
         train.report(report.metrics)
         return
@@ -100,19 +113,30 @@ def _report(learner: Learner, progress: Progress, best: BestBundle, report: Epoc
     listener.add.remote(report)
 
 
-def training_figures(
-    epoch: int, losses: Sequence[float], counts: Sequence[int], *, seconds: float, learning_rate: float
-) -> dict[str, Any]:
-    """Metrics of the training half of an epoch, from the mean loss of each worker and the images it saw."""
-    return {
+def train_and_validate(
+    learner: Learner, batches: Iterator[Any], validate: Callable[[], Shard], *, epoch: int, steps: int
+) -> tuple[dict[str, Any], list[Shard]]:
+    """Train one epoch on this worker's batches, then validate.
+
+    Args:
+        learner: trains on the batches.
+        batches: the worker's batches of the epoch, which make `steps` steps.
+        validate: called after the training; what the model makes of this worker's shard of the validation split.
+        epoch: number of the epoch, from 1.
+        steps: steps of each worker.
+
+    Returns:
+        Metrics of the training over all workers, `train_loss` among them, and what `validate` gave on each worker.
+    """
+    began = time.monotonic()
+    loss, images = learner.train_epoch(batches, epoch=epoch, steps=steps)
+    seconds = time.monotonic() - began
+    losses, counts, shards = zip(*learner.context.gather((loss, images, validate())), strict=True)
+    metrics = {
         "epoch": epoch,
         "train_loss": float(np.average(losses, weights=counts)),
-        "learning_rate": learning_rate,
+        "learning_rate": learner.learning_rate,
         "images_per_second": sum(counts) / seconds,
         "workers": len(losses),
     }
-
-
-def seed_of(*parts: int) -> int:
-    """A seed that no other parts give."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+    return metrics, list(shards)

@@ -1,4 +1,4 @@
-"""Epochs on the terminal and in TensorBoard as they end, wherever the workers run."""
+"""Reports of epochs, from the workers to the driver as the epochs end, and as lines on its terminal."""
 
 import os
 import sys
@@ -11,38 +11,38 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-CLASSIFIER_FIGURES = (("accuracy", "val_accuracy"), ("macro F1", "val_macro_f1"), ("AUROC", "val_auroc"))
-"""Titles and names of the metrics that stand in a classifier's line."""
+LineMetrics = Sequence[tuple[str, str]]
+"""Titles and names of the validation metrics in the line of an epoch."""
 
 
 @ray.remote(num_cpus=0)
 class EpochLog:
-    """Collects the report of every epoch, and hears of one that has none."""
+    """An actor that collects the reports of epochs, and notes an epoch that has none because training diverged."""
 
     def __init__(self) -> None:
         self.reports: list[Any] = []
         self._diverged_in: int | None = None
 
     def add(self, report: Any) -> None:
-        """Take the report of one epoch, or a line about one."""
+        """Add the report of an epoch, or a line about an epoch."""
         self.reports.append(report)
 
     def since(self, seen: int) -> list[Any]:
-        """Reports after the first `seen`."""
+        """All reports but the first `seen`."""
         return self.reports[seen:]
 
     def note_divergence(self, epoch: int) -> None:
-        """Take note that the loss is no finite number in this epoch, which has no report and no checkpoint."""
+        """Note that the loss is no finite number in this epoch, which has no report and no checkpoint."""
         self._diverged_in = epoch
 
     def diverged_in(self) -> int | None:
-        """The epoch in which training ended for this reason."""
+        """The epoch in which training diverged; None if it did not."""
         return self._diverged_in
 
 
 @contextmanager
 def reported_epochs(on_epoch: Callable[[Any], None]) -> Iterator[ActorHandle]:
-    """An `EpochLog` whose reports are handed to `on_epoch`, in a thread, until the block ends."""
+    """An `EpochLog`; a thread calls `on_epoch` with each of its reports until the block ends."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     epoch_log = EpochLog.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     stop = threading.Event()
@@ -57,8 +57,8 @@ def reported_epochs(on_epoch: Callable[[Any], None]) -> Iterator[ActorHandle]:
 
 def _hand_on(epoch_log: ActorHandle, on_epoch: Callable[[Any], None], stop: threading.Event) -> None:
     if sys.platform == "linux":
-        # Of this thread alone: what is made of reports yields to training workers on the same machine, which on
-        # two cores would lose a tenth of a short epoch to drawing.
+        # This thread alone becomes idle: its drawing gives way to training workers on the same machine, which on two
+        # cores would lose a tenth of a short epoch.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     seen, ending = 0, False
     while not ending:
@@ -69,17 +69,17 @@ def _hand_on(epoch_log: ActorHandle, on_epoch: Callable[[Any], None], stop: thre
 
 
 def print_line(text: str) -> None:
-    """To standard output, at once also where that is a file."""
+    """Print a line without delay, also where standard output is a file."""
     print(text, flush=True)
 
 
-def epoch_line(metrics: dict[str, Any], total: int, figures: Sequence[tuple[str, str]] = CLASSIFIER_FIGURES) -> str:
-    """One line: losses, those of the validation `figures` (titles and names) that are there, speed, time left."""
+def epoch_line(metrics: dict[str, Any], total: int, line_metrics: LineMetrics) -> str:
+    """Line about an epoch of `total`: losses, those of `line_metrics` that it has, speed, and the time that is left."""
     left = (total - metrics["epoch"]) * metrics["seconds"]
-    told = "".join(f"{title} {metrics[name]:.4f}  " for title, name in figures if name in metrics)
+    chosen = "".join(f"{title} {metrics[name]:.4f}  " for title, name in line_metrics if name in metrics)
     return (
         f"epoch {metrics['epoch']:>3}/{total}  loss {metrics['train_loss']:.4f}  val loss {metrics['val_loss']:.4f}  "
-        f"{told}{metrics['images_per_second']:,.1f} img/s  {_minutes(left)} left"
+        f"{chosen}{metrics['images_per_second']:,.1f} img/s  {_minutes(left)} left"
     )
 
 

@@ -1,4 +1,4 @@
-"""One epoch of training, and one of validation, on one worker; plain torch."""
+"""The steps of one epoch, and the forward pass of validation, on one worker; torch alone, without Ray."""
 
 from collections.abc import Callable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
@@ -23,15 +23,15 @@ def train_epoch(
     step: Callable[[int], None],
     accumulate: int = 1,
 ) -> tuple[float, int]:
-    """Mean loss over the batches of (inputs of B images, targets), and the images seen.
+    """Train on batches; the mean loss over all images, and the number of images.
 
     Args:
-        model: in training mode already; gradients gather in its parameters.
-        batches: of equal size, or the loss of a smaller one weighs more.
-        criterion: mean loss of what the model makes of the inputs, and the targets.
-        autocast: mixed precision around the forward pass.
-        step: called with the number of the step (from 0) to take its gradients down.
-        accumulate: batches a step; workers exchange gradients at the last one only.
+        model: in training mode already; gradients accumulate in its parameters.
+        batches: pairs (inputs of B images, targets) of equal sizes; images of a smaller batch weigh more in a step.
+        criterion: mean loss of the model's outputs and the targets.
+        autocast: context of mixed precision around the forward pass.
+        step: called with the number of the step, from 0, to update the model by its gradients and clear them.
+        accumulate: batches of a step; workers exchange gradients only at the last of them.
     """
     total, seen, number = torch.zeros(()), 0, 0
     while group := list(islice(batches, accumulate)):
@@ -40,7 +40,9 @@ def train_epoch(
                 with autocast():
                     loss = criterion(model(inputs), targets)
                 (loss / len(group)).backward()
-            total = total.to(loss.device) + loss.detach() * len(inputs)  # read at the end: a GPU need not wait here
+            total = total.to(loss.device) + loss.detach() * len(
+                inputs
+            )  # read at the end, so that a GPU does not wait here
             seen += len(inputs)
         step(number)
         number += 1
@@ -48,12 +50,12 @@ def train_epoch(
 
 
 def _exchange(model: nn.Module, is_last: bool) -> AbstractContextManager[None]:
-    """Gradients are averaged over workers only where the block is the last of its step."""
+    """Context in which gradients are averaged over workers only if the batch is the last of its step."""
     return model.no_sync() if isinstance(model, DistributedDataParallel) and not is_last else nullcontext()
 
 
 @torch.inference_mode()
 def predict_logits(model: nn.Module, inputs: torch.Tensor, *, autocast: AutocastFactory) -> torch.Tensor:
-    """Logits float32 [B, C] on the CPU; the model is in evaluation mode already."""
+    """Logits float32 [B, C], on the CPU, of a model that is in evaluation mode already."""
     with autocast():
         return model(inputs).float().cpu()

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.training.learning_rate import cosine_share, peak_learning_rate
+from cxr_ray.training.learning_rate import cosine_fraction, peak_learning_rate
 
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 7  # of the seed recipe
 
@@ -16,13 +16,13 @@ PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 7  # of the seed recipe
 class Optimization:
     """AdamW with clipped gradients under one of two schedules, and a moving average of the weights if asked for.
 
-    `cosine` is a function of how much of the training is done, so it means the same after a restart with other
-    numbers of workers; `plateau` halves the rate after 7 epochs without a better validation loss.
+    The rate of `cosine` is a function of the progress of the training alone, so a restart with another number of workers
+    does not change it; `plateau` halves the rate at the eighth epoch in a row without a better validation loss.
 
     Args:
-        model: its parameters are changed in place.
+        model: the model to train; its parameters are changed in place.
         config: backbone, rate, schedule, weight decay, clipping and averaging.
-        images_per_step: of all workers together.
+        images_per_step: images of a step, over all workers.
     """
 
     def __init__(self, model: nn.Module, config: TrainClassifierConfig, *, images_per_step: int) -> None:
@@ -39,7 +39,7 @@ class Optimization:
 
     @property
     def learning_rate(self) -> float:
-        """The present rate."""
+        """The present learning rate."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     @property
@@ -48,22 +48,22 @@ class Optimization:
         return self._average.module if self._average else self._model
 
     def step(self, progress: float) -> None:
-        """Take the gradients that have gathered down, `progress` (0-1) through the training."""
+        """Update the model by its gradients; the progress through the training (0-1) gives the rate of `cosine`."""
         if not self._plateau:
             for group in self._optimizer.param_groups:
-                group["lr"] = self._peak * cosine_share(progress, self._config.warmup)
-        descend(self._optimizer, self._model, self._config.gradient_clip)
+                group["lr"] = self._peak * cosine_fraction(progress, self._config.warmup)
+        clipped_step(self._optimizer, self._model, self._config.gradient_clip)
         self._steps += 1
         if self._average:
             self._average.update(self._model, step=self._steps)
 
     def after_epoch(self, val_loss: float) -> None:
-        """Judge an epoch by its validation loss."""
+        """Let the schedule `plateau` judge an epoch by its validation loss; `cosine` ignores it."""
         if self._plateau:
             self._plateau.step(val_loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs beside the model."""
+        """All that a restart needs besides the model."""
         return {
             "optimizer": self._optimizer.state_dict(),
             "peak": self._peak,
@@ -73,7 +73,7 @@ class Optimization:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken, also by another number of workers."""
+        """Go on where `state_dict` was taken; the rate is scaled where the number of workers differs."""
         self._optimizer.load_state_dict(state["optimizer"])
         for group in self._optimizer.param_groups:
             group["lr"] *= self._peak / state["peak"]  # which grows with the number of workers
@@ -84,8 +84,8 @@ class Optimization:
         self._steps = state["steps"]
 
 
-def descend(optimizer: torch.optim.Optimizer, model: nn.Module, gradient_clip: float) -> None:
-    """Take the gradients in `model` down, scaled to a norm of at most `gradient_clip` unless that is 0."""
+def clipped_step(optimizer: torch.optim.Optimizer, model: nn.Module, gradient_clip: float) -> None:
+    """Step along the gradients of `model`, scaled to a norm of at most `gradient_clip` unless that is 0; clear them."""
     if gradient_clip:
         nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
     optimizer.step()

@@ -1,4 +1,4 @@
-"""Images decoded anew in every epoch by Ray Data, for splits that no memory holds."""
+"""A feed of images that Ray Data decodes anew in every epoch, for splits that no memory holds."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,33 +10,37 @@ import ray
 from ray.data import DataIterator, RandomSeedConfig
 from ray.train import DataConfig
 
-from cxr_ray.imaging.decode import DecodeLimits
-from cxr_ray.imaging.load import load_images
-from cxr_ray.imaging.resize import resize_image
 from cxr_ray.training.batch import Batch
+from cxr_ray.training.readable_images import load_resized
 
 IMAGES_PER_BLOCK = 128
 
 
 class StreamedFeed:
-    """One worker's share of a split, from its side of a streaming split.
+    """Batches of one worker from a stream.
 
     Args:
-        shard: of `streamed_images`.
-        batch_size: images a batch.
-        share: images of the split that fall to each worker; fewer than a batch are trained on as they are.
+        shard: the worker's side of the split stream of `streamed_images`.
+        batch_size: images of a batch.
+        shard_size: images of the split that fall to each worker; if they do not fill a batch, they are one batch.
     """
 
-    def __init__(self, shard: DataIterator, batch_size: int, share: int) -> None:
-        self._shard, self._batch_size, self._share = shard, batch_size, share
+    def __init__(self, shard: DataIterator, batch_size: int, shard_size: int) -> None:
+        self._shard, self._batch_size, self._shard_size = shard, batch_size, shard_size
 
-    def shuffled(self, seed: int, weights: None = None) -> Iterator[Batch]:
-        """Full batches of one epoch; the order was drawn when the stream was made, anew for every pass."""
-        del seed, weights
-        return self._batches(drop_last=self._share >= self._batch_size)
+    def shuffled(self, seed: int, weights: np.ndarray | None = None) -> Iterator[Batch]:
+        """Full batches of one epoch. The stream draws a new order in every pass; `seed` has no part in it.
+
+        Raises:
+            ValueError: if there are `weights`, by which a stream cannot draw.
+        """
+        del seed
+        if weights is not None:
+            raise ValueError("a stream cannot draw images by weights; load them into memory")
+        return self._batches(drop_last=self._shard_size >= self._batch_size)
 
     def in_order(self) -> Iterator[Batch]:
-        """Every image of this worker's share once."""
+        """Batches of this worker's shard of the split, each image once; the last batch may be smaller."""
         return self._batches(drop_last=False)
 
     def _batches(self, *, drop_last: bool) -> Iterator[Batch]:
@@ -44,8 +48,8 @@ class StreamedFeed:
         return (Batch(batch["position"], batch["pixels"]) for batch in batches)
 
 
-class SharedOut(DataConfig):
-    """Streams to workers: train images in equal shares, so that all take as many steps; others every one once."""
+class ShardedStreams(DataConfig):
+    """Splits streams over workers: equal shards of train, so that all take as many steps; every image of others."""
 
     def configure(
         self,
@@ -57,23 +61,23 @@ class SharedOut(DataConfig):
     ) -> list[dict[str, DataIterator]]:
         """See `ray.train.DataConfig`, which would drop what does not divide evenly from every split."""
         del worker_handles, kwargs
-        shares: list[dict[str, DataIterator]] = [{} for _ in range(world_size)]
+        by_worker: list[dict[str, DataIterator]] = [{} for _ in range(world_size)]
         for split, images in datasets.items():
             streams = images.streaming_split(world_size, equal=split == "train", locality_hints=worker_node_ids)
-            for share, stream in zip(shares, streams, strict=True):
-                share[split] = stream
-        return shares
+            for shards, stream in zip(by_worker, streams, strict=True):
+                shards[split] = stream
+        return by_worker
 
 
 def streamed_images(rows: pa.Table, *, image_size: int, shuffle_seed: int | None) -> "ray.data.Dataset":
-    """A dataset table's images as rows of `position` and `pixels` (uint8 [image_size, image_size]).
+    """Stream the images of a dataset table as rows of `position` and `pixels` (uint8 [image_size, image_size]).
+
+    A worker that meets an image that cannot be read raises `ray.exceptions.RayTaskError`, which names the image.
 
     Args:
         rows: dataset table of one split.
         image_size: pixels a side.
-        shuffle_seed: draws another order, before anything is downloaded, in every pass; None keeps that of the rows.
-
-    A worker that meets an image that cannot be read raises `ray.exceptions.RayTaskError` naming it.
+        shuffle_seed: draws another order in every pass, before anything is downloaded; None keeps the order of `rows`.
     """
     table = rows.select(["image_id", "uri"]).append_column("position", pa.array(np.arange(rows.num_rows)))
     images = ray.data.from_arrow(table)
@@ -84,12 +88,5 @@ def streamed_images(rows: pa.Table, *, image_size: int, shuffle_seed: int | None
 
 
 def _load(batch: dict[str, np.ndarray], *, image_size: int) -> dict[str, np.ndarray]:
-    uris = batch["uri"].tolist()
-    pixels = np.empty((len(uris), image_size, image_size), np.uint8)
-    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_sizes=(image_size,))
-    for position, image in enumerate(images):
-        if image.decoded.pixels is None:
-            image_id = batch["image_id"][position]
-            raise ValueError(f"cannot train on {image_id}: {image.decoded.error}; prepare the dataset again")
-        pixels[position] = resize_image(image.decoded.pixels, image_size)
+    pixels, _ = load_resized(batch["image_id"].tolist(), batch["uri"].tolist(), image_size)
     return {"position": batch["position"], "pixels": pixels}

@@ -1,4 +1,4 @@
-"""A training as TensorBoard event files, written while it goes on."""
+"""TensorBoard event files of a training, written while it runs."""
 
 import tempfile
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from cxr_ray.training.epoch_report import EpochReport, Mistake
 
 
 def import_drawing() -> None:
-    """Import what a `TensorBoardLog` needs; seconds that are better spent while workers start than while they train."""
+    """Import what a `TensorBoardLog` needs; this takes seconds, better while workers start than while they train."""
     import matplotlib.figure  # noqa: F401
     import torch.utils.tensorboard  # noqa: F401
 
 
 class TensorBoardLog:
-    """Event files in the folder at `uri`: every metric as a scalar; of classes the confusion matrix, a sheet of mistakes.
+    """Event files in the folder at `uri`: metrics as scalars, and of a classifier the confusion matrix and mistakes.
 
     Args:
-        uri: on any storage; the files are put there whole after each epoch.
+        uri: folder on any storage; whole files are written there after each epoch.
         labels: class names.
-        first_epoch: what an earlier run wrote of this epoch and later ones is hidden; 1 deletes its files.
+        first_epoch: entries that an earlier run wrote of this epoch and later ones are hidden; 1 deletes its files.
 
     Raises:
-        StorageError: here or in `add`, if the storage fails; what it lacks then goes with the next epoch.
+        StorageError: here or in `add`, if the storage fails; the next `add` writes the missing entries as well.
     """
 
     def __init__(self, uri: str, labels: Sequence[str], *, first_epoch: int) -> None:
@@ -41,7 +41,7 @@ class TensorBoardLog:
         self._writer = SummaryWriter(self._folder.name, purge_step=first_epoch)
 
     def add(self, report: EpochReport) -> None:
-        """Write one epoch."""
+        """Write the entries of one epoch."""
         epoch = report.metrics["epoch"]
         for name, value in report.metrics.items():
             if name != "epoch":
@@ -68,6 +68,6 @@ class TensorBoardLog:
             write_bytes(join_uri(self._uri, file.name), file.read_bytes())
 
     def close(self) -> None:
-        """Close the files; what was added is at the URI already."""
+        """Close the files; all entries are at the URI already."""
         self._writer.close()
         self._folder.cleanup()

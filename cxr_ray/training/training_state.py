@@ -1,4 +1,4 @@
-"""What a training leaves behind after every epoch, and finds when it starts again."""
+"""The content of a checkpoint: progress, state of the learner, and the bundle of the best epoch."""
 
 import shutil
 import tempfile
@@ -20,12 +20,12 @@ class Progress:
     """How far a training has come.
 
     Attributes:
-        epoch: epochs that are done.
-        history: their metrics.
-        best_accuracy: of the epoch whose bundle is kept; whatever figure `add` is told to go by.
-        best_loss: of the same epoch.
-        least_loss: of any epoch.
-        epochs_since_least_loss: for early stopping.
+        epoch: number of finished epochs.
+        history: metrics of each finished epoch.
+        best_accuracy: metric of the epoch whose bundle is kept; `add` names which metric it is.
+        best_loss: validation loss of the same epoch.
+        least_loss: minimum validation loss of all epochs.
+        epochs_since_least_loss: finished epochs since that minimum, for early stopping.
     """
 
     epoch: int = 0
@@ -35,9 +35,9 @@ class Progress:
     least_loss: float = float("inf")
     epochs_since_least_loss: int = 0
 
-    def add(self, metrics: dict[str, Any], accuracy_name: str = "val_accuracy") -> bool:
-        """Take in an epoch; True if it is the best: by the metric `accuracy_name`, then by validation loss."""
-        accuracy, loss = metrics[accuracy_name], metrics["val_loss"]
+    def add(self, metrics: dict[str, Any], best_by: str = "val_accuracy") -> bool:
+        """Add an epoch; True if it is the best so far by the metric `best_by`, and by validation loss where that ties."""
+        accuracy, loss = metrics[best_by], metrics["val_loss"]
         self.epoch = metrics["epoch"]
         self.history.append(metrics)
         self.epochs_since_least_loss = 0 if loss < self.least_loss else self.epochs_since_least_loss + 1
@@ -49,20 +49,20 @@ class Progress:
 
 
 class BestBundle:
-    """The first worker's copy of the best epoch's bundle, which every checkpoint carries."""
+    """The first worker's copy of the bundle of the best epoch, which is part of every checkpoint."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="cxr_ray_best_")
         self.path = Path(self._folder.name) / BEST_NAME
 
     def restore(self, checkpoint: Path) -> None:
-        """Take over the one of a checkpoint."""
+        """Copy the bundle from the folder of a checkpoint."""
         shutil.copytree(checkpoint / BEST_NAME, self.path)
 
 
 @contextmanager
 def checkpoint_of(progress: Progress, learner_state: dict[str, Any], best: BestBundle) -> Iterator[train.Checkpoint]:
-    """A checkpoint for `ray.train.report`; its folder is gone after the block."""
+    """A checkpoint for `ray.train.report`; its folder is deleted after the block."""
     with tempfile.TemporaryDirectory(prefix="cxr_ray_checkpoint_") as folder:
         torch.save({"progress": asdict(progress), "learner": learner_state}, Path(folder) / STATE_NAME)
         shutil.copytree(best.path, Path(folder) / BEST_NAME, copy_function=_link)
@@ -74,6 +74,6 @@ def _link(source: str, target: str) -> None:
 
 
 def read_state(checkpoint: Path, *, device: str | torch.device = "cpu") -> tuple[Progress, dict[str, Any]]:
-    """Progress and learner state of a checkpoint's folder."""
+    """Progress and state of the learner from the folder of a checkpoint."""
     state = torch.load(checkpoint / STATE_NAME, map_location=device, weights_only=True)
     return Progress(**state["progress"]), state["learner"]

@@ -1,4 +1,4 @@
-"""Fitting training workers to the cluster's nodes."""
+"""How many training workers, of how many CPUs and GPUs, fit on the nodes of the cluster."""
 
 import math
 from collections.abc import Sequence
@@ -10,60 +10,69 @@ from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import ClusterError
 
 
-def scaling_of(config: TrainingJobConfig, *, shares_cpus: bool) -> tuple[ScalingConfig, int]:
-    """How Ray Train lays the workers over the cluster as it is now, and the threads of each.
+def scaling_of(config: TrainingJobConfig, *, streams_images: bool) -> tuple[ScalingConfig, int]:
+    """Number and resources of the workers on the cluster as it is now, and the threads of each worker.
 
     Args:
-        config: number of workers, GPUs.
-        shares_cpus: reserve half of a worker's CPUs only, because images are decoded on the others meanwhile.
+        config: names the number of workers, and whether they use GPUs.
+        streams_images: reserve only half of a worker's CPUs, because images are decoded on the other half meanwhile.
 
     Raises:
-        ClusterError: if the least number of workers does not fit, or they could grow until nothing is left to decode
-            their stream; for either Ray would wait for ever.
+        ClusterError: if the minimum number of workers does not fit, or if their number could grow until no CPU is left to
+            decode the stream; Ray would wait forever in both cases.
     """
-    least, most = config.worker_range
-    if shares_cpus and least < most and not config.use_gpu:
+    minimum, maximum = config.worker_range
+    if streams_images and minimum < maximum and not config.use_gpu:
         raise ClusterError(
-            f"--num-workers {config.num_workers} on CPUs would leave none to decode the stream; name one number"
+            f"--num-workers {config.num_workers} on CPUs would leave none to decode the stream; give one number"
         )
     nodes = alive_nodes()
-    present = min(most, max(least, int(sum(n.gpus if config.use_gpu else n.cpus for n in nodes))))
-    cpus = cpus_per_worker(nodes, present if least < most else least, use_gpu=config.use_gpu, least=least)
+    present = min(maximum, max(minimum, int(sum(n.gpus if config.use_gpu else n.cpus for n in nodes))))
+    workers = present if minimum < maximum else minimum
+    cpus = cpus_per_worker(nodes, workers, use_gpu=config.use_gpu, minimum=minimum)
     return (
         ScalingConfig(
-            num_workers=least if least == most else (least, most),
+            num_workers=minimum if minimum == maximum else (minimum, maximum),
             use_gpu=config.use_gpu,
-            resources_per_worker={"CPU": cpus / 2 if shares_cpus else cpus} | ({"GPU": 1} if config.use_gpu else {}),
+            resources_per_worker={"CPU": cpus / 2 if streams_images else cpus} | ({"GPU": 1} if config.use_gpu else {}),
         ),
         cpus,
     )
 
 
-def cpus_per_worker(nodes: Sequence[NodeRoom], workers: int, *, use_gpu: bool, least: int) -> int:
-    """The most whole CPUs with which `workers` workers fit on single nodes, or `least` workers if not all do.
+def cpus_per_worker(nodes: Sequence[NodeRoom], workers: int, *, use_gpu: bool, minimum: int) -> int:
+    """Maximum of whole CPUs for each of `workers` workers, each on one node; for fewer workers if not all of them fit.
 
-    With GPUs no more than a GPU's share of its node, so that its others stay of use.
+    A worker with a GPU gets no more CPUs than its node has for each GPU, so that the node's other GPUs can be used.
+
+    Args:
+        nodes: CPUs and GPUs of the nodes.
+        workers: number of workers to fit.
+        use_gpu: whether each worker needs a GPU.
+        minimum: number of workers that must fit.
 
     Raises:
-        ClusterError: if not even `least` workers of one CPU fit.
+        ClusterError: if `minimum` workers of one CPU do not fit.
     """
-    shares = [node.cpus / node.gpus for node in nodes if node.gpus] if use_gpu else [node.cpus for node in nodes]
-    most = max(1, math.floor(max(shares, default=0)))
-    for count in range(workers, least - 1, -1):
-        for cpus in range(most, 0, -1):
+    per_worker = [node.cpus / node.gpus for node in nodes if node.gpus] if use_gpu else [node.cpus for node in nodes]
+    maximum = max(1, math.floor(max(per_worker, default=0)))
+    for count in range(workers, minimum - 1, -1):
+        for cpus in range(maximum, 0, -1):
             if worker_slots(nodes, cpus, use_gpu=use_gpu) >= count:
                 return cpus
     gpus = sum(node.gpus for node in nodes)
-    if use_gpu and gpus < least:
-        raise ClusterError(f"--use-gpu with --num-workers {least} needs {least} GPUs and the cluster has {gpus}")
+    if use_gpu and gpus < minimum:
+        raise ClusterError(
+            f"--use-gpu with --num-workers {minimum} needs {minimum} GPUs and the cluster has {gpus}; ask for fewer"
+        )
     total = sum(math.floor(node.cpus) for node in nodes)
     raise ClusterError(
-        f"--num-workers {least} needs {least} CPUs{' beside their GPUs' if use_gpu else ''} and the cluster has {total}; "
+        f"--num-workers {minimum} needs {minimum} CPUs{' besides their GPUs' if use_gpu else ''} and the cluster has {total}; "
         "ask for fewer"
     )
 
 
 def worker_slots(nodes: Sequence[NodeRoom], cpus: int, *, use_gpu: bool) -> int:
-    """Workers of `cpus` CPUs, and a GPU each where asked for, that the nodes hold together."""
+    """Number of workers that the nodes hold together, of `cpus` CPUs each, and a GPU each if `use_gpu`."""
     by_cpu = [math.floor(node.cpus / cpus) for node in nodes]
     return sum(min(held, node.gpus) if use_gpu else held for held, node in zip(by_cpu, nodes, strict=True))

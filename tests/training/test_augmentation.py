@@ -81,9 +81,9 @@ def test_a_stretched_view_is_wider_by_what_it_is_lower(square):
 
 def spread(mass):
     """Standard deviation of the places of brightness [N, 64], in pixels."""
-    share, places = mass / mass.sum(1, keepdim=True), torch.arange(64.0)
-    middle = (share * places).sum(1, keepdim=True)
-    return (share * (places - middle) ** 2).sum(1).sqrt()
+    fraction, places = mass / mass.sum(1, keepdim=True), torch.arange(64.0)
+    middle = (fraction * places).sum(1, keepdim=True)
+    return (fraction * (places - middle) ** 2).sum(1).sqrt()
 
 
 def test_a_bent_view_moves_every_part_by_its_own_way_and_folds_nowhere():
@@ -135,7 +135,7 @@ def test_erasing_takes_a_part_of_the_area_and_spares_the_others():
     assert changed.max() <= 0.25
 
 
-def test_a_crop_shows_the_share_of_the_area_asked_for_and_lies_inside():
+def test_a_crop_shows_the_fraction_of_the_area_asked_for_and_lies_inside():
     ramp = torch.arange(64.0).expand(64, 64)
     grey = torch.stack([ramp, ramp.T]).unsqueeze(1).repeat_interleave(200, 0)  # x first, then y
     across, down = RandomResizedCrop(scale=(0.5, 0.8))(grey, seeded())[:, 0].split(200)

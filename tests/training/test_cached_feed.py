@@ -77,12 +77,12 @@ def test_batches_carry_the_pixels_of_their_positions(cache):
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])
-def test_in_order_the_workers_shares_are_every_image_once(cache, world_size):
-    shares = [
+def test_in_order_the_workers_shards_are_every_image_once(cache, world_size):
+    shards = [
         np.concatenate([batch.positions for batch in CachedFeed(cache, context_of(rank, world_size), 32).in_order()])
         for rank in range(world_size)
     ]
-    assert sorted(np.concatenate(shares).tolist()) == list(range(300))
+    assert sorted(np.concatenate(shards).tolist()) == list(range(300))
 
 
 def test_a_split_may_be_made_of_some_images_and_of_some_twice(cache):

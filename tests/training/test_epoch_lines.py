@@ -12,13 +12,14 @@ def test_an_epoch_on_one_line():
         "images_per_second": 1123.45,
         "seconds": 100.0,
     }
-    assert epoch_line(metrics, 50) == (
+    line_metrics = (("accuracy", "val_accuracy"), ("macro F1", "val_macro_f1"), ("AUROC", "val_auroc"))
+    assert epoch_line(metrics, 50, line_metrics) == (
         "epoch   3/50  loss 0.5123  val loss 1.0000  accuracy 0.8765  macro F1 0.8000  AUROC 0.9500  "
         "1,123.5 img/s  1:18:20 left"
     )
 
 
-def test_a_line_tells_the_figures_that_are_there():
+def test_a_line_has_the_metrics_that_the_epoch_has():
     metrics = {"epoch": 1, "train_loss": 2.0, "val_loss": 1.0, "recall": 0.25, "images_per_second": 9.0, "seconds": 2.0}
     line = epoch_line(metrics, 2, (("recall@1", "recall"), ("zero-shot", "accuracy")))
     assert line == "epoch   1/2  loss 2.0000  val loss 1.0000  recall@1 0.2500  9.0 img/s  0:00:02 left"

@@ -1,7 +1,7 @@
 import pytest
 
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.training.learning_rate import cosine_share, peak_learning_rate
+from cxr_ray.training.learning_rate import cosine_fraction, peak_learning_rate
 
 
 def config_of(**options):
@@ -9,13 +9,13 @@ def config_of(**options):
 
 
 def test_cosine_rises_for_the_warm_up_and_ends_at_zero():
-    shares = [cosine_share(i / 100, 0.3) for i in range(101)]
-    assert shares[0] == pytest.approx(0.04)
-    assert max(shares) == shares[30] == pytest.approx(1)
-    assert shares[:31] == sorted(shares[:31])
-    assert shares[30:] == sorted(shares[30:], reverse=True)
-    assert shares[100] == pytest.approx(0, abs=1e-12)
-    assert cosine_share(0.0, 0.0) == 1.0
+    fractions = [cosine_fraction(i / 100, 0.3) for i in range(101)]
+    assert fractions[0] == pytest.approx(0.04)
+    assert max(fractions) == fractions[30] == pytest.approx(1)
+    assert fractions[:31] == sorted(fractions[:31])
+    assert fractions[30:] == sorted(fractions[30:], reverse=True)
+    assert fractions[100] == pytest.approx(0, abs=1e-12)
+    assert cosine_fraction(0.0, 0.0) == 1.0
 
 
 @pytest.mark.parametrize(

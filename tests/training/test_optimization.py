@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.training.learning_rate import cosine_share
+from cxr_ray.training.learning_rate import cosine_fraction
 from cxr_ray.training.optimization import Optimization
 
 
@@ -30,7 +30,7 @@ def test_a_step_takes_the_rate_of_its_progress(model):
     training = optimization(model, schedule="cosine", warmup=0.5)
     for progress in (0.9, 0.5, 0.1):
         descend(training, model, progress)
-        assert training.learning_rate == pytest.approx(1e-3 * cosine_share(progress, 0.5))
+        assert training.learning_rate == pytest.approx(1e-3 * cosine_fraction(progress, 0.5))
 
 
 def test_plateau_halves_when_more_than_seven_epochs_bring_nothing(model):

@@ -15,9 +15,9 @@ NODES = st.lists(
 def test_workers_fit_on_single_nodes_with_the_most_cpus_there_are(nodes, workers, use_gpu):
     if worker_slots(nodes, 1, use_gpu=use_gpu) < workers:
         with pytest.raises(ClusterError):
-            cpus_per_worker(nodes, workers, use_gpu=use_gpu, least=workers)
+            cpus_per_worker(nodes, workers, use_gpu=use_gpu, minimum=workers)
         return
-    cpus = cpus_per_worker(nodes, workers, use_gpu=use_gpu, least=workers)
+    cpus = cpus_per_worker(nodes, workers, use_gpu=use_gpu, minimum=workers)
     assert worker_slots(nodes, cpus, use_gpu=use_gpu) >= workers
     if use_gpu and cpus == max(1, *(node.cpus // node.gpus for node in nodes if node.gpus)):
         return  # a GPU's share of its node
@@ -25,18 +25,18 @@ def test_workers_fit_on_single_nodes_with_the_most_cpus_there_are(nodes, workers
 
 
 def test_one_worker_takes_a_node_and_not_the_cluster():
-    assert cpus_per_worker([NodeRoom(cpus=8.0)] * 3, 1, use_gpu=False, least=1) == 8
-    assert cpus_per_worker([NodeRoom(cpus=4.0)] * 3, 2, use_gpu=False, least=2) == 4
+    assert cpus_per_worker([NodeRoom(cpus=8.0)] * 3, 1, use_gpu=False, minimum=1) == 8
+    assert cpus_per_worker([NodeRoom(cpus=4.0)] * 3, 2, use_gpu=False, minimum=2) == 4
 
 
 def test_a_worker_with_a_gpu_leaves_the_other_gpus_their_cpus():
     node = NodeRoom(cpus=16.0, gpus=4)
-    assert [cpus_per_worker([node], workers, use_gpu=True, least=workers) for workers in (1, 4)] == [4, 4]
+    assert [cpus_per_worker([node], workers, use_gpu=True, minimum=workers) for workers in (1, 4)] == [4, 4]
     assert worker_slots([node], 4, use_gpu=True) == 4
 
 
 def test_elastic_workers_settle_for_fewer():
-    assert cpus_per_worker([NodeRoom(cpus=2.0)], 4, use_gpu=False, least=1) == 1
+    assert cpus_per_worker([NodeRoom(cpus=2.0)], 4, use_gpu=False, minimum=1) == 1
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_elastic_workers_settle_for_fewer():
 )
 def test_what_does_not_fit_is_said(use_gpu, message):
     with pytest.raises(ClusterError, match=message):
-        cpus_per_worker([NodeRoom(cpus=2.0, gpus=1)], 9, use_gpu=use_gpu, least=9)
+        cpus_per_worker([NodeRoom(cpus=2.0, gpus=1)], 9, use_gpu=use_gpu, minimum=9)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from cxr_ray.config import ScoreConfig
-from cxr_ray.schema import CASCADE_FIELDS, LUNG_FIELDS, MASK_FIELDS
+from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS, cascade_schema
 from cxr_ray.scoring.stages.classify import ScoreStage
 from cxr_ray.scoring.stages.segment_by_student import StudentStage
 
@@ -64,11 +64,6 @@ def _with_verdicts(predictions: pa.Table, places: np.ndarray, masks: Sequence[di
             predictions.schema.get_field_index(name), predictions.schema.field(name), column
         )
     return predictions
-
-
-def cascade_schema(predictions: pa.Schema) -> pa.Schema:
-    """Schema of `OUTPUT/scores/`: a row of predictions, and then the columns of its mask."""
-    return pa.schema([*predictions, *CASCADE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS])
 
 
 def asked_for(predictions: pa.Table, config: ScoreConfig) -> np.ndarray:

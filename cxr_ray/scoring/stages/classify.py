@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxr_ray.models.classifier import Classifier, entropy
+from cxr_ray.models.classifier import Classifier, entropy, outcomes
 from cxr_ray.models.precision import Precision
 from cxr_ray.schema import NOT_FINITE, predictions_schema, probability_column
 from cxr_ray.scoring.stages.load import Geometry, pixels_of
@@ -109,10 +109,9 @@ def joint_model_id(model_ids: list[str]) -> str:
 
 def _score_columns(probs: np.ndarray, labels: tuple[str, ...], present: np.ndarray, prefix: str) -> dict[str, pa.Array]:
     """Label, confidence, entropy and probabilities of N rows, null where `present` is false."""
-    names = np.array(labels if len(labels) > 1 else (f"not_{labels[0]}", labels[0]))
-    full = probs if probs.shape[1] > 1 else np.hstack([1 - probs, probs])
+    names, full = outcomes(labels, probs)
     columns = {
-        "label": _spread(names[full.argmax(1)], present),
+        "label": _spread(np.array(names)[full.argmax(1)], present),
         "confidence": _spread(full.max(1, initial=0), present),
         "entropy": _spread(entropy(probs), present),
     } | {probability_column(label): _spread(probs[:, i], present) for i, label in enumerate(labels)}

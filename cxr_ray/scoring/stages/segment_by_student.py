@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import StudentSettings
 from cxr_ray.models.allocator import keep_freed_memory
-from cxr_ray.models.segmentation import Segmentation, segmentations_of
+from cxr_ray.models.lung_segmentation import LungSegmentation, segmentations_of
+from cxr_ray.models.precision import Precision
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import MASKS, NOT_FINITE
 from cxr_ray.scoring.stages.load import Geometry, images_of, pixels_of
@@ -24,22 +25,36 @@ class StudentStage:
     """One ensemble on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
 
     Args:
-        config: model, threshold, clean-up and outputs; its URIs are absolute.
+        model_uri: of the bundle; absolute.
+        settings: threshold and clean-up.
+        outputs: writes the files beside the rows.
+        precision: of the forward pass.
+        batch_size: images a forward pass; what suits the device if None.
         device: `cuda` or `cpu`.
         threads: torch threads on a CPU.
         provenance: `model_id`, `preprocessing_id` and `run_id` of every row.
     """
 
-    def __init__(self, *, config: SegmentConfig, device: str, threads: int, provenance: dict[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        model_uri: str,
+        settings: StudentSettings,
+        outputs: SegmentOutputs,
+        precision: Precision,
+        batch_size: int | None,
+        device: str,
+        threads: int,
+        provenance: dict[str, str],
+    ) -> None:
         if device == "cpu":
             torch.set_num_threads(threads)
             keep_freed_memory()
-        assert config.model_uri is not None  # noqa: S101 - for the type checker
-        self.segmenter = Segmenter(config.model_uri, device=device, precision=config.precision)
+        self.segmenter = Segmenter(model_uri, device=device, precision=precision)
         card = self.segmenter.card
         self._geometry = Geometry(image_size=card.image_size, interpolation=card.interpolation)
-        self._config, self._provenance = config, provenance
-        self._outputs = SegmentOutputs(config)
+        self._settings, self._outputs, self._provenance = settings, outputs, provenance
+        self._forward_batch = batch_size or FORWARD_BATCH[self.segmenter.device.type]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Loaded rows to rows of `schema.MASKS`; rows with an error keep null masks."""
@@ -48,9 +63,9 @@ class StudentStage:
         with_pixels = [row for row, is_present in zip(loaded, present, strict=True) if is_present]
         if with_pixels:
             images: list[np.ndarray | None] = [None] * len(with_pixels)
-            if self._config.save_overlays:
+            if self._outputs.files.save_overlays:
                 images = list(images_of(batch, OVERLAY_IMAGE))
-            size = self._config.batch_size or FORWARD_BATCH[self.segmenter.device.type]
+            size = self._forward_batch
             for part in (slice(start, start + size) for start in range(0, len(with_pixels), size)):
                 self._segment(with_pixels[part], pixels[part], images[part])
         provenance = self._provenance | {"scored_at": datetime.now(UTC)}
@@ -64,13 +79,13 @@ class StudentStage:
             pixels: uint8 [K, S, S].
             images: uint8 [h, w] each, for overlays.
         """
-        config = self._config
+        settings = self._settings
         found = segmentations_of(
             self.segmenter.predict(pixels),
             [(row["height"], row["width"]) for row in rows],
-            foreground=config.foreground,
-            components=config.components,
-            min_area=config.min_area,
+            foreground=settings.foreground,
+            components=settings.components,
+            min_area=settings.min_area,
         )
         for row, image, segmentation in zip(rows, images, found, strict=True):
             if segmentation is None:
@@ -82,7 +97,7 @@ class StudentStage:
             row.update(lung_columns(segmentation))
 
 
-def lung_columns(segmentation: Segmentation) -> dict[str, Any]:
+def lung_columns(segmentation: LungSegmentation) -> dict[str, Any]:
     """Uncertainty of the whole, and the columns of `schema.LUNG_FIELDS`; those of a missing lung are left out."""
     columns: dict[str, Any] = {"uncertainty": segmentation.uncertainty, "symmetry": segmentation.symmetry}
     for side, lung in (("right", segmentation.right), ("left", segmentation.left)):

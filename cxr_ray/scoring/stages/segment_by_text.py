@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import TextModels, TextSettings
+from cxr_ray.models.precision import Precision
 from cxr_ray.schema import MASKS, NOT_FINITE
 from cxr_ray.scoring.stages.load import Geometry, images_of, pixels_of
 from cxr_ray.scoring.stages.mask_columns import mask_columns
@@ -29,7 +30,10 @@ class SegmentStage:
     share of a GPU. Together they take 1.2 GB with SAM's vit_b, 3.4 GB with vit_h.
 
     Args:
-        config: models, prompts and outputs; its URIs are absolute.
+        models: where their weights lie; absolute URIs.
+        settings: prompts, bottleneck, thresholds and what SAM is shown.
+        outputs: writes the files beside the rows.
+        precision: of both models.
         hashes: sha256 that the weights of `biomedclip` and `sam` must have; whatever they have, where one is missing.
         device: `cuda` or `cpu`.
         threads: torch threads on a CPU.
@@ -39,7 +43,10 @@ class SegmentStage:
     def __init__(
         self,
         *,
-        config: SegmentConfig,
+        models: TextModels,
+        settings: TextSettings,
+        outputs: SegmentOutputs,
+        precision: Precision,
         hashes: dict[str, str],
         device: str,
         threads: int,
@@ -55,15 +62,13 @@ class SegmentStage:
         if device == "cpu":
             torch.set_num_threads(threads)
             keep_freed_memory()
-        assert config.clip_uri is not None  # noqa: S101 - for the type checker
-        assert config.sam_uri is not None  # noqa: S101 - likewise
-        clip = load_biomedclip(config.clip_uri, sha256=hashes.get("biomedclip"))
-        tokenizer = load_tokenizer(config.clip_uri, clip.config)
-        sam = load_sam(config.sam_uri, sha256=hashes.get("sam"), device=device, precision=config.precision)
-        self.segmenter = ZeroShotSegmenter(clip, tokenizer, sam, config)
-        self._provenance, self._prompt = provenance, "; ".join(config.prompts)
-        self._class_prompts = {label: "; ".join(prompts) for label, prompts in config.class_prompts.items()}
-        self._outputs = SegmentOutputs(config)
+        clip = load_biomedclip(models.clip_uri, sha256=hashes.get("biomedclip"))
+        tokenizer = load_tokenizer(models.clip_uri, clip.config)
+        sam = load_sam(models.sam_uri, sha256=hashes.get("sam"), device=device, precision=precision)
+        self.segmenter = ZeroShotSegmenter(clip, tokenizer, sam, settings)
+        self._provenance, self._prompt = provenance, "; ".join(settings.prompts)
+        self._class_prompts = {label: "; ".join(prompts) for label, prompts in settings.class_prompts.items()}
+        self._outputs = outputs
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Loaded rows to rows of `schema.MASKS`; rows with an error keep null masks."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
-from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import MaskFiles
 from cxr_ray.errors import StorageError
 from cxr_ray.imaging.dicom_seg import dicom_segmentation
 from cxr_ray.imaging.overlay import overlay_png
@@ -18,10 +18,15 @@ OVERLAY_IMAGE = Geometry(image_size=1024, interpolation="bilinear", fit="within"
 
 
 class SegmentOutputs:
-    """Writes what the config asks for; a file stands before the row of its image does."""
+    """Writes what is asked for; a file stands before the row of its image does.
 
-    def __init__(self, config: SegmentConfig) -> None:
-        self._config = config
+    Args:
+        output_uri: folder of the output.
+        files: which of them are asked for.
+    """
+
+    def __init__(self, output_uri: str, files: MaskFiles) -> None:
+        self._output_uri, self.files = output_uri, files
 
     def write(
         self,
@@ -42,13 +47,13 @@ class SegmentOutputs:
             uncertainty: float32 [S, S] in 0 to log 2, of a student.
         """
         image_id = row["image_id"]
-        if self._config.save_overlays and image is not None:
+        if self.files.save_overlays and image is not None:
             self._put("overlays", f"{image_id}.png", overlay_png(image, mask))
-        if self._config.save_saliency and saliency is not None:
+        if self.files.save_saliency and saliency is not None:
             self._put("saliency", f"{image_id}.png", _png16(saliency))
-        if self._config.save_uncertainty and uncertainty is not None:
+        if self.files.save_uncertainty and uncertainty is not None:
             self._put("uncertainty", f"{image_id}.png", _png16(uncertainty / math.log(2)))
-        if self._config.save_dicom_seg and row["format"] == "dicom" and mask.any():
+        if self.files.save_dicom_seg and row["format"] == "dicom" and mask.any():
             try:
                 data = dicom_segmentation(read_bytes(row["uri"]), mask, patient_key=row["patient_key"])
             except (
@@ -63,7 +68,7 @@ class SegmentOutputs:
         return None
 
     def _put(self, folder: str, name: str, data: bytes) -> None:
-        write_bytes(join_uri(self._config.output_uri, folder, name), data)
+        write_bytes(join_uri(self._output_uri, folder, name), data)
 
 
 def _png16(saliency: np.ndarray) -> bytes:

@@ -1,10 +1,10 @@
-"""How much each class counts, where some have many more images than others."""
+"""Weights of classes, for datasets in which some classes have many more images than others."""
 
 import numpy as np
 
 
 def class_weights(targets: np.ndarray, classes: int, power: float) -> np.ndarray:
-    """Weight of each class, float64 [classes], in proportion to its frequency to the -`power`; their mean over images is 1.
+    """Weight of each class, float64 [classes], proportional to its frequency raised to -`power`; mean over images 1.
 
     Args:
         targets: class indices of the training images; every class occurs.

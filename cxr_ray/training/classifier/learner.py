@@ -1,4 +1,4 @@
-"""A model and everything that changes it, on one worker."""
+"""A classifier and everything that changes it, on one worker."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,8 +24,8 @@ class ClassifierLearner:
     Args:
         config: what to train and how.
         classes: number of labels.
-        class_weights: float [classes], by which the loss of an image is multiplied.
-        context: rank and device; with other workers there is a process group.
+        class_weights: float [classes]; the loss of an image is multiplied by the weight of its class.
+        context: the worker's own.
     """
 
     def __init__(
@@ -50,6 +50,11 @@ class ClassifierLearner:
         self._compiled: nn.Module = torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
         self._parallel: nn.Module | None = None
         self._frozen: bool | None = None
+
+    @property
+    def learning_rate(self) -> float:
+        """The present learning rate."""
+        return self.optimization.learning_rate
 
     def train_epoch(
         self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], *, epoch: int, steps: int
@@ -78,23 +83,21 @@ class ClassifierLearner:
         return (losses * (truth @ self._class_weights)).mean()
 
     def autocast(self) -> Any:
-        """Mixed precision as the config has it."""
+        """Context of mixed precision in the `precision` of the config."""
         return autocast(self.context.device, self.config.precision)
 
     def _freeze(self, frozen: bool) -> None:
-        """Let only the head learn, or everything; normalisation statistics stand still with their layers."""
+        """Let only the head learn, or all layers; the normalisation statistics of frozen layers do not change."""
         if frozen != self._frozen:
             self.model.requires_grad_(not frozen)
             classifier_head(self.model).requires_grad_(True)
-            self._parallel = self.context.in_parallel(
-                self._compiled
-            )  # which parameters gather gradients is settled here
+            self._parallel = self.context.in_parallel(self._compiled)  # DDP notes here which parameters have gradients
             self._frozen = frozen
         self.model.train(not frozen)
         classifier_head(self.model).train()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs."""
+        """All that a restart needs: the state of model and optimization."""
         return {"model": self.model.state_dict(), "optimization": self.optimization.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

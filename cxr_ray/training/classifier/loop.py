@@ -1,9 +1,8 @@
 """What each worker of a classifier training does."""
 
 import math
-import time
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,34 @@ import torch
 from ray import train
 
 from cxr_ray.models.bundle import save_bundle
-from cxr_ray.training.cached_feed import CachedFeed, PixelCache
-from cxr_ray.training.checkpointed_loop import FinishedEpoch, seed_of, train_epochs, training_figures, worker_context
+from cxr_ray.training.cached_feed import CachedFeed, PixelCache, batches_per_epoch
+from cxr_ray.training.checkpointed_loop import FinishedEpoch, start_worker, train_and_validate, train_epochs
 from cxr_ray.training.classifier.class_balance import class_weights
 from cxr_ray.training.classifier.learner import ClassifierLearner
 from cxr_ray.training.classifier.task import ClassifierTask
-from cxr_ray.training.classifier.validation import score_share, validation_of
+from cxr_ray.training.classifier.validation import score_shard, validation_of
 from cxr_ray.training.classifier.views import TrainingViews, augmentation_of
 from cxr_ray.training.epoch_report import EpochReport
+from cxr_ray.training.seeds import seed_epoch, seed_of
 from cxr_ray.training.streamed_feed import StreamedFeed
 from cxr_ray.training.worker_context import WorkerContext
 
+Feeds = Mapping[str, CachedFeed | StreamedFeed]
+
 
 def train_from_last_checkpoint(task: ClassifierTask) -> None:
-    """Train until the epochs are done or the loss stands still; report a checkpoint after every epoch."""
-    config, context = task.config, worker_context(task.threads)
-    torch.manual_seed(config.seed)
-    learner = ClassifierLearner(config, classes=len(task.labels), class_weights=_loss_weights(task), context=context)
+    """Train until the epochs are done or the validation loss no longer falls; report a checkpoint after each epoch."""
+    context = start_worker(task)
+    learner = ClassifierLearner(
+        task.config, classes=len(task.labels), class_weights=_loss_weights(task), context=context
+    )
     feeds = {split: _feed(task, split, context) for split in ("train", "val")}
     train_epochs(
         learner,
-        partial(_run_epoch, task, learner, feeds),
-        epochs=config.epochs,
-        patience=config.early_stopping_patience,
+        partial(run_epoch, task, learner, feeds),
+        epochs=task.config.epochs,
         listener=task.listener,
+        patience=task.config.early_stopping_patience,
     )
 
 
@@ -47,53 +50,46 @@ def _loss_weights(task: ClassifierTask) -> torch.Tensor:
 
 def _feed(task: ClassifierTask, split: str, context: WorkerContext) -> CachedFeed | StreamedFeed:
     if task.cached is None:
-        share = len(task.targets[split]) // context.world_size
-        return StreamedFeed(train.get_dataset_shard(split), task.config.batch_size, share)
+        shard_size = len(task.targets[split]) // context.world_size
+        return StreamedFeed(train.get_dataset_shard(split), task.config.batch_size, shard_size)
     return CachedFeed(PixelCache(ray.get(task.cached[split])), context, task.config.batch_size)
 
 
-def _run_epoch(
-    task: ClassifierTask, learner: ClassifierLearner, feeds: dict[str, Any], epoch: int
-) -> FinishedEpoch | None:
-    """Train and validate over all workers; None if the training has diverged.
-
-    All randomness is drawn anew from the seed and the epoch, so that a training that starts again repeats it.
-    """
+def run_epoch(task: ClassifierTask, learner: ClassifierLearner, feeds: Feeds, epoch: int) -> FinishedEpoch | None:
+    """Train and validate over all workers; None if the training has diverged."""
     config, context, targets = task.config, learner.context, task.targets
-    torch.manual_seed(seed_of(config.seed, epoch, context.rank))
     views = TrainingViews(
         to_input=learner.to_input,
         augmentation=augmentation_of(config),
         classes=len(task.labels),
         mixup=config.mixup,
-        generator=torch.Generator().manual_seed(seed_of(config.seed, epoch, context.rank, 1)),
-        shares=np.random.default_rng([config.seed, epoch, context.rank]),
+        generator=seed_epoch(config.seed, epoch, context.rank),
+        mixup_generator=np.random.default_rng([config.seed, epoch, context.rank]),
     )
-    steps = math.ceil(max(1, len(targets["train"]) // (config.batch_size * context.world_size)) / config.accumulate)
-    began = time.monotonic()
     batches = feeds["train"].shuffled(seed_of(config.seed, epoch), _draw_weights(task))
-    loss, seen = learner.train_epoch(
-        (views(batch.pixels, targets["train"][batch.positions]) for batch in batches), epoch=epoch, steps=steps
+    count = batches_per_epoch(len(targets["train"]), batch_size=config.batch_size, world_size=context.world_size)
+    metrics, shards = train_and_validate(
+        learner,
+        (views(batch.pixels, targets["train"][batch.positions]) for batch in batches),
+        partial(
+            score_shard,
+            learner.optimization.averaged_model,
+            feeds["val"].in_order(),
+            targets["val"],
+            to_input=learner.to_input,
+            autocast=learner.autocast,
+        ),
+        epoch=epoch,
+        steps=math.ceil(count / config.accumulate),
     )
-    seconds = time.monotonic() - began
-    share = score_share(
-        learner.optimization.averaged_model,
-        feeds["val"].in_order(),
-        targets["val"],
-        to_input=learner.to_input,
-        autocast=learner.autocast,
-    )
-    losses, counts, shares = zip(*context.gather((loss, seen, share)), strict=True)
-    rate = learner.optimization.learning_rate
-    metrics = training_figures(epoch, losses, counts, seconds=seconds, learning_rate=rate)
-    if not (np.isfinite(metrics["train_loss"]) and all(np.isfinite(share.logits).all() for share in shares)):
+    if not (np.isfinite(metrics["train_loss"]) and all(np.isfinite(shard.logits).all() for shard in shards)):
         return None
-    validation = validation_of(list(shares), targets["val"], task.labels)
+    validation = validation_of(shards, targets["val"], task.labels)
     metrics |= validation.metrics
     learner.optimization.after_epoch(metrics["val_loss"])
     return FinishedEpoch(
         report=EpochReport(metrics=metrics, confusion=validation.confusion, mistakes=validation.mistakes),
-        save_bundle=partial(_save_bundle, task, learner, metrics, validation.temperature),
+        save_bundle=partial(_save_bundle, task, learner, validation.temperature),
     )
 
 
@@ -105,10 +101,10 @@ def _draw_weights(task: ClassifierTask) -> np.ndarray | None:
 
 
 def _save_bundle(
-    task: ClassifierTask, learner: ClassifierLearner, metrics: dict[str, Any], temperature: float, path: Path
+    task: ClassifierTask, learner: ClassifierLearner, temperature: float, path: str, metrics: dict[str, Any]
 ) -> None:
     save_bundle(
-        str(path),
+        path,
         learner.optimization.averaged_model.state_dict(),
         kind="classifier",
         backbone=task.config.backbone,
@@ -116,5 +112,5 @@ def _save_bundle(
         image_size=task.config.image_size,
         dataset_fingerprint=task.dataset_fingerprint,
         temperature=temperature,
-        metrics={name: value for name, value in metrics.items() if not np.isnan(value)},  # JSON knows no NaN
+        metrics=metrics,
     )

@@ -1,4 +1,4 @@
-"""Several recipes on one dataset, as many at once as the cluster holds, and a table to compare them."""
+"""Several recipes trained on one dataset, as many at once as the cluster holds, and a table that compares them."""
 
 import logging
 import os
@@ -30,14 +30,14 @@ COLUMNS = ("val_accuracy", "val_macro_f1", "val_auroc", "val_loss")
 def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
     """Train every recipe that `--sweep` names into `OUTPUT/NAME`; print and return the comparison, best first.
 
-    Recipes finished by an earlier run are not trained again, others go on from their last epoch.
+    Recipes that an earlier run has finished are not trained again; others resume after their last finished epoch.
 
     Args:
         argv: the command line; its flags override every recipe.
 
     Raises:
-        ConfigError: if a recipe cannot be read or two have one name.
-        TrainingError: after all have ended, naming those that failed.
+        ConfigError: if a recipe cannot be read, or two recipes have the same name.
+        TrainingError: after all recipes have ended, naming those that failed.
     """
     config = load_config(TrainClassifierConfig, argv)
     output_uri = absolute_uri(config.output_uri)
@@ -72,7 +72,7 @@ def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _trial(trials: dict[str, TrainClassifierConfig], lines: ActorHandle) -> Callable[[dict[str, str]], dict[str, Any]]:
-    """What Tune runs for each recipe; its lines go to the driver."""
+    """The function that Tune runs for each recipe; it sends its lines to the driver."""
 
     def trial(chosen: dict[str, str]) -> dict[str, Any]:
         from cxr_ray.training.classifier.train_classifier import train_classifier
@@ -88,44 +88,44 @@ def _trial(trials: dict[str, TrainClassifierConfig], lines: ActorHandle) -> Call
 
 
 def named_recipes(paths: Sequence[str]) -> dict[str, str]:
-    """Path of each recipe by its file's name without the suffix.
+    """Path of each recipe, by the name of its file without the suffix.
 
     Raises:
-        ConfigError: if two have the same.
+        ConfigError: if two recipes have the same name.
     """
     names = [Path(path).stem for path in paths]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"sweep names {', '.join(repeated)} twice; recipes need names of their own")
+        raise ConfigError(f"sweep names {', '.join(repeated)} twice; rename one of the files")
     return dict(zip(names, paths, strict=True))
 
 
 def recipe_config(argv: Sequence[str], path: str, name: str, output_uri: str) -> TrainClassifierConfig:
-    """What the command line would say with the recipe at `path` in place of the sweep, in a folder of its own."""
+    """Config of the command line with the recipe at `path` in place of the sweep; its output is `output_uri`/`name`."""
     config = load_config(TrainClassifierConfig, [*argv, "--config", path, "--sweep"])
     return replace(config, output_uri=join_uri(output_uri, name))
 
 
 def trials_at_once(configs: Sequence[TrainClassifierConfig]) -> int:
-    """As many as fit if each takes the workers of the greediest one.
+    """Number of trials that fit on the cluster together, if each has as many workers as the largest one.
 
     Raises:
-        ClusterError: if that one does not fit alone.
+        ClusterError: if the largest trial does not fit alone.
     """
     nodes = alive_nodes()
     workers = max(config.worker_range[0] for config in configs)
     use_gpu = any(config.use_gpu for config in configs)
-    cpus = cpus_per_worker(nodes, workers, use_gpu=use_gpu, least=workers)
+    cpus = cpus_per_worker(nodes, workers, use_gpu=use_gpu, minimum=workers)
     return worker_slots(nodes, cpus, use_gpu=use_gpu) // workers
 
 
 def comparison(rows: Sequence[dict[str, Any]]) -> str:
-    """The table for the terminal."""
+    """Table of the recipes for the terminal, a line each."""
     width = max(len("recipe"), *(len(row["recipe"]) for row in rows))
     lines = [f"{'recipe':<{width}}  epoch  accuracy  macro F1   AUROC    loss"]
     for row in rows:
         if row["model_id"] is None:
             lines.append(f"{row['recipe']:<{width}}  failed")
         else:
-            figures = "".join(f"{row[name]:>10.4f}" for name in COLUMNS)
-            lines.append(f"{row['recipe']:<{width}}  {row['epoch']:>5}{figures}")
+            values = "".join(f"{row[name]:>10.4f}" for name in COLUMNS)
+            lines.append(f"{row['recipe']:<{width}}  {row['epoch']:>5}{values}")
     return "\n".join(lines)

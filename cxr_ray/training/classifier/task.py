@@ -4,22 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import ray
-from ray.actor import ActorHandle
 
 from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.training.training_task import TrainingTask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClassifierTask:
-    """All that a worker needs to know."""
+class ClassifierTask(TrainingTask):
+    """What a worker of a classifier training needs to know."""
 
     config: TrainClassifierConfig
     labels: tuple[str, ...]
     targets: dict[str, np.ndarray]
-    """Class indices int64 by split."""
+    """Class indices, int64 [N], of the images of each split."""
     cached: dict[str, list[ray.ObjectRef]] | None
-    """Parts of the splits' pixels; None where Ray Data streams them."""
-    dataset_fingerprint: str
-    threads: int
-    listener: ActorHandle
-    """Receives an `EpochReport` as each epoch ends."""
+    """Parts of the pixels of each split, see `cache_pixels`; None where Ray Data streams the images."""

@@ -1,19 +1,18 @@
-"""A dataset to a model bundle, through Ray Train."""
+"""A dataset to a classifier's bundle, through Ray Train."""
 
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
-from ray.train import Result
 
 from cxr_ray.archive.datasets import dataset_fingerprint, read_dataset, rows_of_split
 from cxr_ray.archive.uris import absolute_uri
-from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.config.training import REFERENCE_BATCH
 from cxr_ray.errors import ConfigError, DatasetError
@@ -21,30 +20,31 @@ from cxr_ray.models.bundle import ModelCard
 from cxr_ray.schema import probability_column
 from cxr_ray.training.cached_feed import cache_pixels
 from cxr_ray.training.classifier.task import ClassifierTask
-from cxr_ray.training.epoch_lines import epoch_line, print_line
-from cxr_ray.training.feed_choice import fits_memory
+from cxr_ray.training.epoch_lines import print_line
 from cxr_ray.training.learning_rate import peak_learning_rate
-from cxr_ray.training.ray_training import epochs_reported, fit, publish
+from cxr_ray.training.object_store import memory_excess
+from cxr_ray.training.ray_training import PreparedTask, Training, run_training
 from cxr_ray.training.streamed_feed import streamed_images
-from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
 from cxr_ray.training.workers import scaling_of
 
 log = logging.getLogger("cxr_ray")
+
+LINE_METRICS = (("accuracy", "val_accuracy"), ("macro F1", "val_macro_f1"), ("AUROC", "val_auroc"))
 
 
 def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object] = print_line) -> ModelCard:
     """Train on the dataset's train split, choose the epoch by its val split, write the bundle to `config.output_uri`.
 
-    The same command on the same output goes on from the last epoch that was finished there.
+    The same command on the same output resumes after the last epoch that was finished there.
 
     Args:
-        config: what to train on, what, how and where to.
+        config: the dataset, the recipe and the output.
         show: called with a line for each epoch, and with the summary.
 
     Raises:
         DatasetError: if a split is too small, fewer than two classes are labelled, or an image cannot be read.
         ClusterError: if the cluster cannot hold the workers.
-        ConfigError: if images that do not fit its memory are to be drawn by class.
+        ConfigError: if images are to be drawn by class and do not fit the cluster's memory.
         ResumeError: if the output holds another training.
         TrainingError: if the training diverges or its workers are lost too often.
     """
@@ -54,27 +54,25 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
     rows = {split: rows_of_split(dataset, split) for split in ("train", "val")}
     check_sizes(rows, labels, workers=config.worker_range[1])
     fingerprint = dataset_fingerprint(dataset)
-    output = TrainingOutput(config.output_uri, TrainingSignature.of(config, fingerprint))
-    if card := output.claim(overwrite=config.overwrite):
-        show(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
-        return card
-    with ray_session():
-
-        def tell(metrics: dict[str, Any]) -> None:
-            show(epoch_line(metrics, config.epochs))
-
-        with epochs_reported(config.output_uri, labels, tell) as listener:
-            result = _fit(config, output, rows, labels=labels, fingerprint=fingerprint, listener=listener)
-        card, history = publish(config, output, result, ModelCard)
-        show(_summary(config, card, history))
-        return card
+    training = Training(
+        config=config,
+        epochs=config.epochs,
+        dataset_fingerprint=fingerprint,
+        card_type=ModelCard,
+        loop_per_worker=train_loop_per_worker,
+        prepare=partial(_prepare, config, rows, labels, fingerprint),
+        line_metrics=LINE_METRICS,
+        summary=partial(_summary, config),
+        labels=labels,
+    )
+    return run_training(training, show)
 
 
 def class_labels(dataset: pa.Table) -> tuple[str, ...]:
-    """Class names in the order of the outputs: alphabetical.
+    """Class names of a dataset in alphabetical order, which is the order of the classifier's outputs.
 
     Raises:
-        DatasetError: if an image has no label, all have the same, or two labels differ in case or spaces alone.
+        DatasetError: if an image has no label, all images have one label, or two labels differ in case or spaces alone.
     """
     if dataset["label"].null_count:
         raise DatasetError(f"{dataset['label'].null_count} images have no label; a classifier needs one for each")
@@ -84,13 +82,13 @@ def class_labels(dataset: pa.Table) -> tuple[str, ...]:
     columns = [probability_column(label) for label in labels]
     if repeated := [label for label, column in zip(labels, columns, strict=True) if columns.count(column) > 1]:
         raise DatasetError(
-            f"labels {', '.join(repeated)} would share a column of the predictions; spell them apart or alike"
+            f"labels {', '.join(repeated)} would have one column of the predictions in common; give them names that differ in more than case and spaces, or one name"
         )
     return labels
 
 
 def check_sizes(rows: dict[str, pa.Table], labels: tuple[str, ...], *, workers: int) -> None:
-    """Every worker needs images, and every class some to learn from.
+    """Refuse splits with fewer than two images for each worker, and classes without a train image.
 
     Raises:
         DatasetError: naming the split or the class.
@@ -105,27 +103,20 @@ def check_sizes(rows: dict[str, pa.Table], labels: tuple[str, ...], *, workers: 
 
 
 def targets_of(rows: pa.Table, labels: tuple[str, ...]) -> np.ndarray:
-    """Class index of every row, int64 [N]."""
+    """Index among `labels` of the label of every row, int64 [N]."""
     return np.array([labels.index(label) for label in rows["label"].to_pylist()], np.int64)
 
 
-def _fit(
+def _prepare(
     config: TrainClassifierConfig,
-    output: TrainingOutput,
     rows: dict[str, pa.Table],
-    *,
     labels: tuple[str, ...],
     fingerprint: str,
     listener: ActorHandle,
-) -> Result:
-    images = sum(table.num_rows for table in rows.values())
-    is_cached = config.feed == "cache" or (config.feed == "auto" and fits_memory(images, config.image_size))
-    if not is_cached and config.class_balance == "sampling":
-        raise ConfigError(
-            f"class_balance sampling draws from images in memory, and {images:,} of {config.image_size} px would fill more "
-            "than half of a node's object store; use class_balance loss, larger nodes or a smaller --image-size"
-        )
-    scaling, threads = scaling_of(config, shares_cpus=not is_cached)
+) -> PreparedTask:
+    """Choose the feed, reserve the workers, decode the images if they fit the cluster's memory."""
+    is_cached = _fits_memory(config, sum(table.num_rows for table in rows.values()))
+    scaling, threads = scaling_of(config, streams_images=not is_cached)
     log.info("%s train and %s val images of %s classes", rows["train"].num_rows, rows["val"].num_rows, len(labels))
     log.info(_rate_line(config))
     task = ClassifierTask(
@@ -137,14 +128,24 @@ def _fit(
         threads=threads,
         listener=listener,
     )
-    return fit(
-        train_loop_per_worker,
-        task,
-        output=output,
-        scaling=scaling,
-        max_failures=config.max_failures,
-        streams=None if is_cached else _streams(config, rows),
-    )
+    return PreparedTask(task=task, scaling=scaling, streams=None if is_cached else _streams(config, rows))
+
+
+def _fits_memory(config: TrainClassifierConfig, images: int) -> bool:
+    """Whether the images are to be decoded once into memory.
+
+    Raises:
+        ConfigError: if they do not fit and the recipe needs them there.
+    """
+    if config.feed != "auto":
+        return config.feed == "cache"
+    excess = memory_excess(images, config.image_size)
+    if excess and config.class_balance == "sampling":
+        raise ConfigError(
+            f"class_balance sampling draws from images in memory, and {excess}; use class_balance loss, larger nodes or "
+            "a smaller --image-size"
+        )
+    return not excess
 
 
 def _cached(config: TrainClassifierConfig, rows: dict[str, pa.Table]) -> dict[str, list[ray.ObjectRef]]:
@@ -160,28 +161,27 @@ def _streams(config: TrainClassifierConfig, rows: dict[str, pa.Table]) -> dict[s
 
 
 def _rate_line(config: TrainClassifierConfig) -> str:
-    least, most = config.worker_range
+    minimum, maximum = config.worker_range
     per_worker = config.batch_size * config.accumulate
-    steps = [f"{peak_learning_rate(config, n * per_worker):.2g} for {n * per_worker}" for n in sorted({least, most})]
+    steps = [
+        f"{peak_learning_rate(config, n * per_worker):.2g} for {n * per_worker}" for n in sorted({minimum, maximum})
+    ]
     return f"peak learning rate {' to '.join(steps)} images a step ({peak_learning_rate(config, REFERENCE_BATCH):.2g} for 32)"
 
 
-def _summary(config: TrainClassifierConfig, card: ModelCard, history: list[dict[str, Any]]) -> str:
+def _summary(config: TrainClassifierConfig, card: ModelCard, epochs: int) -> str:
     best = card.metrics
     recalls = ", ".join(f"{label} {best.get(f'val_recall_{label}', float('nan')):.2f}" for label in card.labels)
     return (
         f"{card.model_id} in {config.output_uri}\n"
-        f"best of {len(history)} epochs: {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
+        f"best of {epochs} epochs: {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
         f"macro F1 {best['val_macro_f1']:.4f}, temperature {card.temperature:.2f}\n"
         f"recall: {recalls}"
     )
 
 
 def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
-    """Train `loop_config["task"]`, a `ClassifierTask`, from the last checkpoint on.
-
-    The loop is imported in the worker alone: driver and controller load this function too, without models.
-    """
+    """Train `loop_config["task"]` on a worker; the models are imported here, and not by the driver."""
     from cxr_ray.training.classifier.loop import train_from_last_checkpoint
 
     train_from_last_checkpoint(loop_config["task"])

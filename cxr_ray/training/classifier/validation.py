@@ -1,4 +1,4 @@
-"""Figures over a whole validation split that several workers scored in parts."""
+"""Metrics of a classifier over the whole validation split, of which each worker scores a shard."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,33 +13,34 @@ from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.training.batch import Batch
 from cxr_ray.training.epoch_report import Mistake
 from cxr_ray.training.epochs import AutocastFactory, predict_logits
+from cxr_ray.training.shards import positions_of
 
 MISTAKES_SHOWN = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """What one worker scored."""
+class ScoredShard:
+    """Logits of the shard of the validation split that one worker scored."""
 
     positions: np.ndarray
-    """int64 [N], within the split."""
+    """int64 [N], positions of the images within the split."""
     logits: np.ndarray
     """float32 [N, K]."""
     mistakes: list[Mistake]
-    """The most confident ones."""
+    """The most confident mistakes of the shard, at most `MISTAKES_SHOWN`."""
 
 
-def score_share(
+def score_shard(
     model: nn.Module, batches: Iterable[Batch], targets: np.ndarray, *, to_input: GreyInput, autocast: AutocastFactory
-) -> Share:
-    """Score this worker's share of the split.
+) -> ScoredShard:
+    """Score this worker's shard of the validation split.
 
     Args:
-        model: logits of float [B, 3, S, S].
-        batches: of the share, each image once.
+        model: gives logits float [B, K] of inputs float [B, 3, S, S].
+        batches: the images of the shard, each once.
         targets: class indices int64 of the whole split.
-        to_input: pixels to inputs.
-        autocast: mixed precision around the forward pass.
+        to_input: turns pixels into inputs.
+        autocast: context of mixed precision around the forward pass.
     """
     model.eval()
     positions, logits, mistakes = [np.empty(0, np.int64)], [], list[Mistake]()
@@ -48,7 +49,7 @@ def score_share(
         positions.append(batch.positions)
         logits.append(scores.numpy())
         mistakes = _worst(mistakes + _mistakes(batch, scores, targets[batch.positions]))
-    return Share(
+    return ScoredShard(
         positions=np.concatenate(positions),
         logits=np.concatenate(logits) if logits else np.empty((0, 0), np.float32),
         mistakes=mistakes,
@@ -71,41 +72,46 @@ def _worst(mistakes: list[Mistake]) -> list[Mistake]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
-    """What a model makes of the validation split."""
+    """Metrics of a model over the validation split."""
 
     metrics: dict[str, float]
     """`val_loss, val_accuracy, val_macro_f1, val_auroc` and `val_recall_LABEL`; NaN where a class does not occur."""
     confusion: np.ndarray
     """int64 [K, K], rows truth."""
     mistakes: list[Mistake]
+    """The most confident mistakes, at most `MISTAKES_SHOWN`."""
     temperature: float
+    """Divisor of the logits that calibrates them, see `fit_temperature`."""
 
 
-def validation_of(shares: list[Share], targets: np.ndarray, labels: tuple[str, ...]) -> Validation:
-    """Figures of all shares together; the loss is the plain cross-entropy.
+def validation_of(shards: list[ScoredShard], targets: np.ndarray, labels: tuple[str, ...]) -> Validation:
+    """Metrics of all shards together; the loss is the cross-entropy without weights or smoothing.
+
+    Args:
+        shards: what each worker scored.
+        targets: class indices int64 [N] of the whole split.
+        labels: class names, in the order of the logits.
 
     Raises:
-        ValueError: if the shares are not every image of the split once.
+        ValueError: if the shards do not hold every image of the split once.
     """
-    positions = np.concatenate([share.positions for share in shares])
-    if not np.array_equal(np.sort(positions), np.arange(len(targets))):
-        raise ValueError(f"{len(positions)} images were validated, the split has {len(targets)}")
-    logits = np.concatenate([share.logits for share in shares if len(share.logits)])
+    positions = positions_of(shards, len(targets))
+    logits = np.concatenate([shard.logits for shard in shards if len(shard.logits)])
     truth = targets[positions]
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
     predicted = logits.argmax(1)
     per_class = per_class_metrics(truth, predicted, probabilities, labels)
-    figures = {
+    metrics = {
         "val_loss": _mean_of_known([log_loss(truth, probabilities)]),
         "val_accuracy": float((predicted == truth).mean()),
         "val_macro_f1": _mean_of_known([row["f1"] for row in per_class.values()]),
         "val_auroc": _mean_of_known([row["auroc"] for row in per_class.values()]),
     }
-    figures |= {f"val_recall_{label}": _mean_of_known([row["recall"]]) for label, row in per_class.items()}
+    metrics |= {f"val_recall_{label}": _mean_of_known([row["recall"]]) for label, row in per_class.items()}
     return Validation(
-        metrics=figures,
+        metrics=metrics,
         confusion=confusion_matrix(truth, predicted, len(labels)),
-        mistakes=_worst([mistake for share in shares for mistake in share.mistakes]),
+        mistakes=_worst([mistake for shard in shards for mistake in shard.mistakes]),
         temperature=fit_temperature(logits, truth),
     )
 

@@ -1,4 +1,4 @@
-"""Pixels and labels as the model learns them: augmented, mixed, normalised."""
+"""Pixels and labels as the classifier learns them: augmented, mixed, normalised."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,16 @@ from cxr_ray.training.augmentation import Augmentation
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingViews:
-    """Makes what a step learns from.
+    """Makes inputs and targets of training steps.
 
     Attributes:
-        to_input: pixels to normalised inputs.
-        augmentation: of the grey plane, before it is normalised.
+        to_input: turns pixels into normalised inputs.
+        augmentation: random views of the grey plane, before it is normalised.
         classes: number of labels.
-        mixup: parameter of the beta distribution; 0 for none (Zhang et al. 2018, "mixup").
-        generator: of the augmentation, on the CPU.
-        shares: generator of the shares by which pairs are mixed.
+        mixup: both parameters of the beta distribution that mixing fractions are drawn from; 0 mixes nothing
+            (Zhang et al. 2018, "mixup", arXiv 1710.09412).
+        generator: draws the augmentation; on the CPU.
+        mixup_generator: draws the mixing fractions.
     """
 
     to_input: GreyInput
@@ -29,10 +30,13 @@ class TrainingViews:
     classes: int
     mixup: float
     generator: torch.Generator
-    shares: np.random.Generator
+    mixup_generator: np.random.Generator
 
     def __call__(self, pixels: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs float32 [B, 3, S, S] and class probabilities float32 [B, classes] on the model's device.
+
+        Mixup replaces each image and its target by a convex combination of them and those of another image of the batch,
+        by one fraction for both; the image itself has the larger part.
 
         Args:
             pixels: uint8 [B, S, S].
@@ -41,15 +45,15 @@ class TrainingViews:
         grey = self.augmentation(self.to_input.on_device(pixels), self.generator)
         truth = functional.one_hot(torch.from_numpy(targets), self.classes).float().to(grey.device)
         if self.mixup:
-            drawn = self.shares.beta(self.mixup, self.mixup, len(grey))
-            share = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float().to(grey.device)
-            grey = torch.lerp(grey.roll(1, 0), grey, share.view(-1, 1, 1, 1))
-            truth = torch.lerp(truth.roll(1, 0), truth, share.view(-1, 1))
+            drawn = self.mixup_generator.beta(self.mixup, self.mixup, len(grey))
+            fraction = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float().to(grey.device)
+            grey = torch.lerp(grey.roll(1, 0), grey, fraction.view(-1, 1, 1, 1))
+            truth = torch.lerp(truth.roll(1, 0), truth, fraction.view(-1, 1))
         return self.to_input.normalised(grey), truth
 
 
 def augmentation_of(config: TrainClassifierConfig) -> Augmentation:
-    """The augmentation that a config asks for."""
+    """The augmentation with the limits that a config sets."""
     return Augmentation(
         flip=config.flip,
         rotate=config.rotate,

@@ -2,46 +2,41 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
-from ray.train import Result
+from ray.actor import ActorHandle
 
 from cxr_ray.archive.pairs import pairs_fingerprint, read_pairs, split_by_content
 from cxr_ray.archive.uris import absolute_uri
-from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import FinetuneClipConfig
 from cxr_ray.errors import ClusterError, DatasetError
-from cxr_ray.models.bundle import read_card
 from cxr_ray.models.clip_card import ClipCard
 from cxr_ray.training.cached_feed import cache_images
 from cxr_ray.training.clip.sentences import read_sentences
 from cxr_ray.training.clip.split_pairs import SplitPairs, pairs_by_split
 from cxr_ray.training.clip.task import ClipTask
-from cxr_ray.training.epoch_lines import epoch_line, print_line
-from cxr_ray.training.feed_choice import fits_memory
-from cxr_ray.training.ray_training import epochs_reported, fit, publish
-from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
+from cxr_ray.training.object_store import memory_excess
+from cxr_ray.training.ray_training import PreparedTask, Training, check_full_batches, run_training
 from cxr_ray.training.workers import scaling_of
 
 log = logging.getLogger("cxr_ray")
 
-LINE_FIGURES = (
+LINE_METRICS = (
     ("image->text@1", "val_image_to_text_at_1"),
     ("text->image@1", "val_text_to_image_at_1"),
     ("zero-shot", "val_zero_shot_accuracy"),
 )
-"""Titles and names of the metrics that stand in an epoch's line."""
 
 
 def finetune_clip(config: FinetuneClipConfig) -> ClipCard:
     """Train on the train split of the pairs, choose the epoch by retrieval on val, write the bundle to the output.
 
-    The same command on the same output goes on from the last epoch that was finished there.
+    The same command on the same output resumes after the last epoch that was finished there.
 
     Raises:
         BundleError: if the weights or their vocabulary cannot be read.
@@ -60,19 +55,21 @@ def finetune_clip(config: FinetuneClipConfig) -> ClipCard:
     if pairs["split"].null_count < pairs.num_rows:
         pairs = pairs.filter(pc.not_equal(pairs["split"], "test"))
     check_labels(pairs, config.class_prompts)
-    signature = TrainingSignature.of(config, pairs_fingerprint(pairs, pairs["image"].to_pylist()))
-    output = TrainingOutput(config.output_uri, signature)
-    if output.is_finished(overwrite=config.overwrite):
-        card = read_card(config.output_uri, ClipCard)
-        print(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
-        return card
-    with ray_session():
-        result = _fit(config, output, pairs)
-        return _publish(config, output, result)
+    training = Training(
+        config=config,
+        epochs=config.epochs,
+        dataset_fingerprint=pairs_fingerprint(pairs, pairs["image"].to_pylist()),
+        card_type=ClipCard,
+        loop_per_worker=finetune_loop_per_worker,
+        prepare=partial(_prepare, config, pairs),
+        line_metrics=LINE_METRICS,
+        summary=partial(_summary, config),
+    )
+    return run_training(training)
 
 
 def check_labels(pairs: pa.Table, class_prompts: Mapping[str, Sequence[str]]) -> None:
-    """Zero-shot accuracy needs labels, and prompts for each of them.
+    """Refuse a table without labels where prompts are given, and labels without prompts.
 
     Raises:
         DatasetError: naming the label.
@@ -81,50 +78,38 @@ def check_labels(pairs: pa.Table, class_prompts: Mapping[str, Sequence[str]]) ->
     if class_prompts and not labels:
         raise DatasetError("class_prompts are given, and no pair has a label; add the column label to the table")
     if class_prompts and (unknown := labels - class_prompts.keys()):
-        raise DatasetError(f"class_prompts has none for the label {', '.join(sorted(unknown))} of the table; add them")
+        raise DatasetError(
+            f"class_prompts has no prompts for the label {', '.join(sorted(unknown))} of the table; add them"
+        )
 
 
 def check_sizes(pairs: Mapping[str, SplitPairs], config: FinetuneClipConfig) -> None:
-    """Every step needs a full batch on each worker, the validation two pairs, and a label if it goes by labels.
+    """Refuse a train split without a full batch for each worker, and a val split without two pairs or without labels.
 
     Raises:
         DatasetError: naming the split.
     """
-    most = config.worker_range[1]
-    if len(pairs["train"]) < config.batch_size * most:
-        raise DatasetError(
-            f"{len(pairs['train'])} train pairs are too few for a --batch-size of {config.batch_size} "
-            f"on each of {most} workers; lower one of them"
-        )
+    check_full_batches(len(pairs["train"]), "pairs", batch_size=config.batch_size, workers=config.worker_range[1])
     if len(pairs["val"]) < 2:
         raise DatasetError(f"{len(pairs['val'])} val pairs are too few, two are needed; raise --val-share or add pairs")
     if config.class_prompts and not (pairs["val"].labels >= 0).any():
         raise DatasetError("class_prompts are given, and no val pair has a label; raise --val-share or add labels")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Prepared:
-    """What is made of the table once, for all workers and epochs."""
+def _prepare(config: FinetuneClipConfig, pairs: pa.Table, listener: ActorHandle) -> PreparedTask:
+    """Reserve the workers, tokenise every caption and decode every image once.
 
-    by_split: dict[str, SplitPairs]
-    pixels: list[ray.ObjectRef]
-    tokens: ray.ObjectRef
-    prompts: dict[str, np.ndarray]
-    fingerprint: str
-
-
-def _prepared(config: FinetuneClipConfig, pairs: pa.Table) -> _Prepared:
-    """Tokenise every caption and decode every image, once each, and share them out."""
+    Raises:
+        ClusterError: if the images do not fit the cluster's memory.
+    """
+    scaling, threads = scaling_of(config, streams_images=False)
     captions = list(dict.fromkeys(pairs["caption"].to_pylist()))  # in the order of their numbers
     prompts = [prompt for prompts in config.class_prompts.values() for prompt in prompts]
     image_size, tokens = read_sentences(config.weights_uri, [*captions, *prompts])
     uris = pairs["uri"].to_pylist()
     images = dict(zip(uris, pairs["image"].to_pylist(), strict=True))
-    if not fits_memory(len(images), image_size):
-        raise ClusterError(
-            f"{len(images):,} images of {image_size} px take {len(images) * image_size**2 / 2**30:.1f} GiB, more than "
-            "half of a node's object store; use larger nodes or fewer images"
-        )
+    if excess := memory_excess(len(images), image_size):
+        raise ClusterError(f"{excess}; use larger nodes or fewer images")
     pixels, found = cache_images(list(images.values()), list(images), image_size=image_size, interpolation="bicubic")
     content_of = dict(zip(images, found, strict=True))
     contents = [content_of[uri] for uri in uris]
@@ -135,17 +120,21 @@ def _prepared(config: FinetuneClipConfig, pairs: pa.Table) -> _Prepared:
     check_sizes(by_split, config)
     counts = {split: len(chosen) for split, chosen in by_split.items()}
     log.info("%s pairs of %s images and %s captions: %s", pairs.num_rows, len(images), len(captions), counts)
-    return _Prepared(
-        by_split=by_split,
+    task = ClipTask(
+        config=config,
+        pairs=by_split,
         pixels=pixels,
         tokens=tokens,
         prompts=_prompt_numbers(config.class_prompts, start=len(captions)),
-        fingerprint=pairs_fingerprint(pairs, contents),
+        dataset_fingerprint=pairs_fingerprint(pairs, contents),
+        threads=threads,
+        listener=listener,
     )
+    return PreparedTask(task=task, scaling=scaling)
 
 
 def _prompt_numbers(class_prompts: Mapping[str, Sequence[str]], *, start: int) -> dict[str, np.ndarray]:
-    """Sentences of each class in the token table, where the first prompt has the number `start`."""
+    """Numbers in the token table of the prompts of each class; the first prompt has the number `start`."""
     numbers = {}
     for label, prompts in class_prompts.items():
         numbers[label] = np.arange(start, start + len(prompts))
@@ -153,35 +142,7 @@ def _prompt_numbers(class_prompts: Mapping[str, Sequence[str]], *, start: int) -
     return numbers
 
 
-def _fit(config: FinetuneClipConfig, output: TrainingOutput, pairs: pa.Table) -> Result:
-    scaling, threads = scaling_of(config, shares_cpus=False)
-    prepared = _prepared(config, pairs)
-
-    def tell(metrics: dict[str, Any]) -> None:
-        print_line(epoch_line(metrics, config.epochs, LINE_FIGURES))
-
-    with epochs_reported(config.output_uri, (), tell) as listener:
-        task = ClipTask(
-            config=config,
-            pairs=prepared.by_split,
-            pixels=prepared.pixels,
-            tokens=prepared.tokens,
-            prompts=prepared.prompts,
-            dataset_fingerprint=prepared.fingerprint,
-            threads=threads,
-            listener=listener,
-        )
-        return fit(finetune_loop_per_worker, task, output=output, scaling=scaling, max_failures=config.max_failures)
-
-
-def _publish(config: FinetuneClipConfig, output: TrainingOutput, result: Result) -> ClipCard:
-    """Copy the best epoch's bundle to the output; write history and `run.json` beside it."""
-    card, history = publish(config, output, result, ClipCard)
-    print(_summary(config, card, epochs=len(history)))
-    return card
-
-
-def _summary(config: FinetuneClipConfig, card: ClipCard, *, epochs: int) -> str:
+def _summary(config: FinetuneClipConfig, card: ClipCard, epochs: int) -> str:
     best = card.metrics
     zero_shot = f", zero-shot accuracy {best['val_zero_shot_accuracy']:.4f}" if config.class_prompts else ""
     return (
@@ -192,10 +153,7 @@ def _summary(config: FinetuneClipConfig, card: ClipCard, *, epochs: int) -> str:
 
 
 def finetune_loop_per_worker(loop_config: dict[str, Any]) -> None:
-    """Fine-tune `loop_config["task"]`, a `ClipTask`, from the last checkpoint on.
-
-    The loop is imported in the worker alone: driver and controller load this function too, without models.
-    """
+    """Train `loop_config["task"]` on a worker; the models are imported here, and not by the driver."""
     from cxr_ray.training.clip.loop import finetune_from_last_checkpoint
 
     finetune_from_last_checkpoint(loop_config["task"])

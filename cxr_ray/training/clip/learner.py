@@ -15,19 +15,19 @@ from cxr_ray.training.clip.parameter_groups import parameter_groups
 from cxr_ray.training.clip.split_pairs import same_pairs
 from cxr_ray.training.clip.views import PairBatch
 from cxr_ray.training.epochs import train_epoch
-from cxr_ray.training.learning_rate import cosine_share
-from cxr_ray.training.optimization import descend
+from cxr_ray.training.learning_rate import cosine_fraction
+from cxr_ray.training.optimization import clipped_step
 from cxr_ray.training.worker_context import WorkerContext
 
 Features = tuple[torch.Tensor, torch.Tensor]
-"""Of images and captions, float32 [B, D] each."""
+"""Features of images and of captions, float32 [B, D] each."""
 
 
 class BothEncoders(nn.Module):
-    """BiomedCLIP as one function of pairs, whose one call lets workers exchange the gradients of both sides.
+    """Both encoders as one module: one call, so that workers exchange the gradients of images and texts together.
 
     Args:
-        clip: its parameters are shared.
+        clip: the model, whose parameters are used.
     """
 
     def __init__(self, clip: BiomedClip) -> None:
@@ -42,12 +42,12 @@ class BothEncoders(nn.Module):
 class ClipLearner:
     """BiomedCLIP in fine-tuning.
 
-    The temperature is the loss's own, so the logit scale of the pretraining stays as it is.
+    The loss has a temperature of its own, so the logit scale of the pretraining does not change.
 
     Args:
         config: how to train.
-        model: the start; changed in place.
-        context: rank and device; with other workers there is a process group.
+        model: the pretrained model; it is changed in place.
+        context: the worker's own.
     """
 
     def __init__(self, config: FinetuneClipConfig, model: BiomedClip, *, context: WorkerContext) -> None:
@@ -61,7 +61,7 @@ class ClipLearner:
 
     @property
     def learning_rate(self) -> float:
-        """The present rate."""
+        """The present learning rate."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def train_epoch(self, batches: Iterator[PairBatch], *, epoch: int, steps: int) -> tuple[float, int]:
@@ -76,26 +76,26 @@ class ClipLearner:
         )
 
     def _loss(self, features: Features, identities: torch.Tensor) -> torch.Tensor:
-        """DHN-NCE over the batches of all workers together; pairs that share a side are no negatives."""
+        """DHN-NCE over the batches of all workers together; pairs that share an image or a caption are no negatives."""
         images, texts = (gather_features(side, self.context) for side in features)
         same, config = same_pairs(gather_rows(identities, self.context)), self.config
         return dhn_nce_loss(images, texts, tau=config.tau, beta1=config.beta1, beta2=config.beta2, same=same)
 
     def step(self, progress: float) -> None:
-        """Take the gradients that have gathered down, `progress` (0-1) through the training."""
+        """Update the model by its gradients, at the learning rate of `progress` (0-1) through the training."""
         for group in self._optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * cosine_share(progress, self.config.warmup)
-        descend(self._optimizer, self.model, self.config.gradient_clip)
+            group["lr"] = self.config.learning_rate * cosine_fraction(progress, self.config.warmup)
+        clipped_step(self._optimizer, self.model, self.config.gradient_clip)
 
     def autocast(self) -> Any:
-        """Mixed precision as the config has it."""
+        """Context of mixed precision in the `precision` of the config."""
         return autocast(self.context.device, self.config.precision)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs."""
+        """All that a restart needs: the state of model and optimizer."""
         return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken, also by another number of workers."""
+        """Go on where `state_dict` was taken; the number of workers may differ."""
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])

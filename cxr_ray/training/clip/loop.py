@@ -1,97 +1,73 @@
 """What each worker of a CLIP fine-tuning does."""
 
-import time
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
-import torch
 
 from cxr_ray.models.biomedclip_checkpoint import load_biomedclip, load_tokenizer
 from cxr_ray.models.clip_card import save_clip_bundle
 from cxr_ray.training.augmentation import RandomResizedCrop
-from cxr_ray.training.cached_feed import CachedFeed, PixelCache
-from cxr_ray.training.checkpointed_loop import FinishedEpoch, seed_of, train_epochs, training_figures, worker_context
+from cxr_ray.training.cached_feed import CachedFeed, PixelCache, batches_per_epoch
+from cxr_ray.training.checkpointed_loop import FinishedEpoch, start_worker, train_and_validate, train_epochs
 from cxr_ray.training.clip.learner import ClipLearner
 from cxr_ray.training.clip.task import ClipTask
 from cxr_ray.training.clip.token_table import TokenTable
-from cxr_ray.training.clip.validation import class_features, encode_share, validation_metrics
+from cxr_ray.training.clip.validation import class_features, encode_shard, validation_metrics
 from cxr_ray.training.clip.views import PairViews
 from cxr_ray.training.epoch_report import EpochReport
+from cxr_ray.training.seeds import seed_epoch, seed_of
 
 
 def finetune_from_last_checkpoint(task: ClipTask) -> None:
-    """Train until the epochs are done; report a checkpoint after every epoch."""
-    config, context = task.config, worker_context(task.threads)
-    torch.manual_seed(config.seed)
+    """Train until the epochs are done; report a checkpoint after each epoch."""
+    config, context = task.config, start_worker(task)
     learner = ClipLearner(config, load_biomedclip(config.weights_uri), context=context)
     parts, tokens = ray.get(task.pixels), ray.get(task.tokens)
     feeds = {
         split: CachedFeed(PixelCache(parts, pairs.pixels), context, config.batch_size)
         for split, pairs in task.pairs.items()
     }
-    train_epochs(
-        learner,
-        partial(_run_epoch, task, learner, feeds, tokens),
-        epochs=config.epochs,
-        patience=config.epochs,
-        listener=task.listener,
-        accuracy_name="val_recall_at_1",
-    )
+    run_epoch = partial(_run_epoch, task, learner, feeds, tokens)
+    train_epochs(learner, run_epoch, epochs=config.epochs, listener=task.listener, best_by="val_recall_at_1")
 
 
 def _run_epoch(
-    task: ClipTask, learner: ClipLearner, feeds: dict[str, CachedFeed], tokens: TokenTable, epoch: int
+    task: ClipTask, learner: ClipLearner, feeds: Mapping[str, CachedFeed], tokens: TokenTable, epoch: int
 ) -> FinishedEpoch | None:
-    """Train and validate over all workers; None if the training has diverged.
-
-    All randomness is drawn anew from the seed and the epoch, so that a training that starts again repeats it.
-    """
-    config, context = task.config, learner.context
-    torch.manual_seed(seed_of(config.seed, epoch, context.rank))
+    """Train and validate over all workers; None if the training has diverged."""
+    config, context, pairs = task.config, learner.context, task.pairs
     views = PairViews(
         to_input=learner.to_input,
-        pairs=task.pairs["train"],
+        pairs=pairs["train"],
         tokens=tokens,
         crop=RandomResizedCrop(scale=config.crop_scale),
-        generator=torch.Generator().manual_seed(seed_of(config.seed, epoch, context.rank, 1)),
+        generator=seed_epoch(config.seed, epoch, context.rank),
     )
-    steps = max(1, len(task.pairs["train"]) // (config.batch_size * context.world_size))
-    began = time.monotonic()
-    batches = views(feeds["train"].shuffled(seed_of(config.seed, epoch)))
-    loss, seen = learner.train_epoch(batches, epoch=epoch, steps=steps)
-    seconds = time.monotonic() - began
-    figures = _validated(task, learner, feeds["val"], tokens)
-    losses, counts = zip(*context.gather((loss, seen)), strict=True)
-    metrics = training_figures(epoch, losses, counts, seconds=seconds, learning_rate=learner.learning_rate)
-    if figures is None or not np.isfinite(metrics["train_loss"]):
-        return None
-    metrics |= figures
-    return FinishedEpoch(report=EpochReport(metrics=metrics), save_bundle=partial(_save_bundle, task, learner, metrics))
-
-
-def _validated(task: ClipTask, learner: ClipLearner, feed: CachedFeed, tokens: TokenTable) -> dict[str, float] | None:
-    """Metrics of the val split over all workers; None if a feature is no finite number."""
-    pairs = task.pairs["val"]
-    views = PairViews(to_input=learner.to_input, pairs=pairs, tokens=tokens)
-    share = encode_share(learner.model, views(feed.in_order()), autocast=learner.autocast)
-    shares = learner.context.gather(share)
-    if not all(share.is_finite for share in shares):
+    val_views = PairViews(to_input=learner.to_input, pairs=pairs["val"], tokens=tokens)
+    metrics, shards = train_and_validate(
+        learner,
+        views(feeds["train"].shuffled(seed_of(config.seed, epoch))),
+        partial(encode_shard, learner.model, val_views(feeds["val"].in_order()), autocast=learner.autocast),
+        epoch=epoch,
+        steps=batches_per_epoch(len(pairs["train"]), batch_size=config.batch_size, world_size=context.world_size),
+    )
+    if not (np.isfinite(metrics["train_loss"]) and all(shard.is_finite for shard in shards)):
         return None
     classes = None
     if task.prompts:
         classes = class_features(learner.model, tokens, task.prompts.values(), autocast=learner.autocast)
-    return validation_metrics(shares, pairs, task.config, classes)
+    metrics |= validation_metrics(shards, pairs["val"], config, classes)
+    return FinishedEpoch(report=EpochReport(metrics=metrics), save_bundle=partial(_save_bundle, task, learner))
 
 
-def _save_bundle(task: ClipTask, learner: ClipLearner, metrics: dict[str, Any], path: Path) -> None:
-    model = learner.model
+def _save_bundle(task: ClipTask, learner: ClipLearner, path: str, metrics: dict[str, Any]) -> None:
     save_clip_bundle(
-        str(path),
-        model,
-        load_tokenizer(task.config.weights_uri, model.config),
+        path,
+        learner.model,
+        load_tokenizer(task.config.weights_uri, learner.model.config),
         labels=tuple(task.prompts),
         dataset_fingerprint=task.dataset_fingerprint,
         metrics=metrics,

@@ -1,4 +1,4 @@
-"""Which parameters shrink by weight decay."""
+"""Which parameters weight decay applies to."""
 
 from typing import Any
 

@@ -1,22 +1,25 @@
-"""Captions and prompts as tokens, by the vocabulary that lies beside the weights."""
+"""Captions and prompts as tokens, by the vocabulary beside the weights."""
 
 from collections.abc import Sequence
 
 import ray
 
 from cxr_ray.errors import BundleError
-from cxr_ray.training.cached_feed import kept_here
 from cxr_ray.training.clip.token_table import TokenTable
+from cxr_ray.training.object_store import kept_here
 
 
 def read_sentences(weights_uri: str, sentences: Sequence[str]) -> "tuple[int, ray.ObjectRef]":
-    """Pixels a side of the images that the model at `weights_uri` takes, and a reference to the `TokenTable`.
+    """Tokenise sentences with the vocabulary of the model at `weights_uri`, before any training worker is started.
+
+    Returns:
+        Pixels a side of the images that the model takes, and a reference to the `TokenTable` of the sentences.
 
     Raises:
-        BundleError: if weights or vocabulary cannot be read, before any worker is started for them.
+        BundleError: if the weights or the vocabulary cannot be read.
     """
-    told, tokens = _read_sentences.remote(weights_uri, list(sentences))
-    image_size, problem = ray.get(told)
+    outcome, tokens = _read_sentences.remote(weights_uri, list(sentences))
+    image_size, problem = ray.get(outcome)
     if problem:
         raise BundleError(problem)
     return image_size, kept_here(tokens)
@@ -24,7 +27,7 @@ def read_sentences(weights_uri: str, sentences: Sequence[str]) -> "tuple[int, ra
 
 @ray.remote(num_cpus=1, num_returns=2)
 def _read_sentences(weights_uri: str, sentences: list[str]) -> tuple[tuple[int, str | None], TokenTable | None]:
-    """The size, or what is wrong; and the table. In a task, since the driver may be a small machine."""
+    """Image size and the message of a `BundleError`; the table. A task does this, for the driver's machine may be small."""
     from cxr_ray.models.biomedclip_checkpoint import load_biomedclip, load_tokenizer
     from cxr_ray.training.clip.token_table import tokenised
 

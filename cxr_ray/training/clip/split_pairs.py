@@ -1,4 +1,4 @@
-"""The pairs of a split in numbers: where their pixels lie, which images and captions are the same."""
+"""The pairs of a split as numbers: positions of their pixels, equal images, equal captions."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ import torch
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitPairs:
-    """The pairs of one split; all int64 [N]."""
+    """The pairs of one split; all arrays are int64 [N]."""
 
     pixels: np.ndarray
-    """Where each image lies among all that are cached."""
+    """Position of each image among all images that are cached."""
     images: np.ndarray
     """Pairs whose images have the same content share a number."""
     captions: np.ndarray
-    """Pairs of one caption share a number, that of the sentence among all captions."""
+    """Number of each caption among all captions; pairs with the same caption share it."""
     labels: np.ndarray
-    """Class of each image, -1 for none."""
+    """Number of the class of each image; -1 where it has none."""
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -27,7 +27,7 @@ class SplitPairs:
 
     @property
     def identities(self) -> np.ndarray:
-        """Numbers of image and caption, int64 [N, 2]."""
+        """Number of the image and of the caption of each pair, int64 [N, 2]."""
         return np.stack([self.images, self.captions], 1)
 
 
@@ -35,9 +35,9 @@ def pairs_by_split(pairs: pa.Table, contents: Sequence[str], classes: Sequence[s
     """The pairs of each split, in the order of the table.
 
     Args:
-        pairs: in the columns of `PAIRS`, with a split each.
-        contents: content hash of the image of each pair.
-        classes: labels that have a number; others have none.
+        pairs: table with the columns of `PAIRS`; every row has a split.
+        contents: hash of the content of the image of each pair.
+        classes: labels that get a number, in order; other labels get -1.
     """
     class_numbers = {label: number for number, label in enumerate(classes)}
     columns = {

@@ -1,4 +1,4 @@
-"""Sentences as tokens, made once and drawn from by number."""
+"""Token ids of many sentences, made once; a batch takes sentences from it by their numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ class TokenTable:
     token_ids: np.ndarray
     """int32 [T]."""
     ends: np.ndarray
-    """int64 [N]: sentence n stops before this position, where the next one begins."""
+    """int64 [N], position in `token_ids` at which each sentence ends and the next one begins."""
 
     def __len__(self) -> int:
         """Number of sentences."""
         return len(self.ends)
 
     def take(self, numbers: np.ndarray) -> torch.Tensor:
-        """Token ids int64 [len(numbers), L], padded to the longest of these sentences."""
+        """Token ids of the sentences `numbers`, int64 [len(numbers), L], padded to the longest of them."""
         ends = self.ends[numbers]
         starts = np.where(numbers > 0, self.ends[numbers - 1], 0)
         padded = np.full((len(numbers), int((ends - starts).max())), PAD_ID, np.int64)
@@ -35,7 +35,7 @@ class TokenTable:
 
 
 def tokenised(tokenizer: PromptTokenizer, sentences: Sequence[str]) -> TokenTable:
-    """The table of `sentences`, of which there is at least one."""
+    """Make the table of `sentences`, which are one or more."""
     parts, lengths = [], []
     for start in range(0, len(sentences), SENTENCES_AT_ONCE):
         tokens = tokenizer.tokenise(sentences[start : start + SENTENCES_AT_ONCE]).numpy()

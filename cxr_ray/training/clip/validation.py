@@ -1,4 +1,4 @@
-"""Figures over a whole validation split whose pairs several workers encoded in parts."""
+"""Metrics of BiomedCLIP over the whole validation split, of which each worker encodes a shard."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,28 +15,29 @@ from cxr_ray.training.clip.split_pairs import SplitPairs, same_pairs
 from cxr_ray.training.clip.token_table import TokenTable
 from cxr_ray.training.clip.views import PairBatch
 from cxr_ray.training.epochs import AutocastFactory
+from cxr_ray.training.shards import positions_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FeatureShare:
-    """What one worker encoded."""
+class EncodedShard:
+    """Features of the shard of the validation split that one worker encoded."""
 
     positions: np.ndarray
-    """int64 [n], within the split."""
+    """int64 [n], positions of the pairs within the split."""
     images: np.ndarray
-    """float32 [n, D] of L2 norm 1."""
+    """float32 [n, D], features of the images, of L2 norm 1."""
     texts: np.ndarray
-    """Likewise, of the captions."""
+    """float32 [n, D], features of the captions, of L2 norm 1."""
 
     @property
     def is_finite(self) -> bool:
-        """Whether there is no feature that is infinite or no number."""
+        """Whether all features are finite numbers."""
         return bool(np.isfinite(self.images).all() and np.isfinite(self.texts).all())
 
 
 @torch.inference_mode()
-def encode_share(model: BiomedClip, batches: Iterable[PairBatch], *, autocast: AutocastFactory) -> FeatureShare:
-    """Encode this worker's share of the split, each pair once."""
+def encode_shard(model: BiomedClip, batches: Iterable[PairBatch], *, autocast: AutocastFactory) -> EncodedShard:
+    """Encode this worker's shard of the validation split, whose `batches` hold each pair once."""
     model.eval()
     none = np.empty((0, model.config.projection), np.float32)
     positions, images, texts = [np.empty(0, np.int64)], [none], [none]
@@ -46,7 +47,7 @@ def encode_share(model: BiomedClip, batches: Iterable[PairBatch], *, autocast: A
         positions.append(batch.positions)
         images.append(image_features.cpu().numpy())
         texts.append(text_features.cpu().numpy())
-    return FeatureShare(positions=np.concatenate(positions), images=np.concatenate(images), texts=np.concatenate(texts))
+    return EncodedShard(positions=np.concatenate(positions), images=np.concatenate(images), texts=np.concatenate(texts))
 
 
 @torch.inference_mode()
@@ -64,36 +65,34 @@ def class_features(
 
 
 def validation_metrics(
-    shares: Sequence[FeatureShare], pairs: SplitPairs, config: FinetuneClipConfig, classes: np.ndarray | None
+    shards: Sequence[EncodedShard], pairs: SplitPairs, config: FinetuneClipConfig, classes: np.ndarray | None
 ) -> dict[str, float]:
-    """Metrics of all shares together, which do not depend on the number of workers.
+    """Metrics of all shards together, which do not depend on the number of workers.
 
-    `val_loss` is that of batches of `config.batch_size`, drawn once; `val_image_to_text_at_K`, `val_text_to_image_at_K`
-    and `val_recall_at_1` are those of `retrieval_metrics`; `val_zero_shot_accuracy` counts each labelled image once.
+    `val_loss` is the mean loss of batches of `config.batch_size`, which are drawn once; `val_image_to_text_at_K`,
+    `val_text_to_image_at_K` and `val_recall_at_1` come from `retrieval_metrics`; `val_zero_shot_accuracy` counts each
+    labelled image once.
 
     Args:
-        shares: every pair of the split once.
-        pairs: of the split.
-        config: of the loss.
-        classes: float32 [K, D] of `class_features`, or None.
+        shards: what each worker encoded.
+        pairs: the pairs of the split.
+        config: names the parameters of the loss.
+        classes: float32 [K, D] of `class_features`; None leaves the zero-shot accuracy out.
 
     Raises:
-        ValueError: if the shares are not every pair of the split once.
+        ValueError: if the shards do not hold every pair of the split once.
     """
-    positions = np.concatenate([share.positions for share in shares])
-    order = np.argsort(positions)
-    if not np.array_equal(positions[order], np.arange(len(pairs))):
-        raise ValueError(f"{len(positions)} pairs were validated, the split has {len(pairs)}")
-    images = np.concatenate([share.images for share in shares])[order]
-    texts = np.concatenate([share.texts for share in shares])[order]
-    figures = {"loss": _loss(images, texts, pairs, config)} | retrieval_metrics(
+    order = np.argsort(positions_of(shards, len(pairs), "pairs"))
+    images = np.concatenate([shard.images for shard in shards])[order]
+    texts = np.concatenate([shard.texts for shard in shards])[order]
+    metrics = {"loss": _loss(images, texts, pairs, config)} | retrieval_metrics(
         images, texts, pairs.images, pairs.captions
     )
     if classes is not None:
         _, first = np.unique(pairs.images, return_index=True)
         labelled = first[pairs.labels[first] >= 0]
-        figures["zero_shot_accuracy"] = zero_shot_accuracy(images[labelled], classes, pairs.labels[labelled])
-    return {f"val_{name}": value for name, value in figures.items()}
+        metrics["zero_shot_accuracy"] = zero_shot_accuracy(images[labelled], classes, pairs.labels[labelled])
+    return {f"val_{name}": value for name, value in metrics.items()}
 
 
 def _loss(images: np.ndarray, texts: np.ndarray, pairs: SplitPairs, config: FinetuneClipConfig) -> float:

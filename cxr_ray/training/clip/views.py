@@ -1,4 +1,4 @@
-"""Pixels and captions as BiomedCLIP takes them."""
+"""Pixels and captions as BiomedCLIP learns them: cropped, normalised, tokenised."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ class PairBatch:
     """Some pairs of a split, on the model's device."""
 
     positions: np.ndarray
-    """int64 [B], within the split."""
+    """int64 [B], positions of the pairs within the split."""
     pixels: torch.Tensor
     """float32 [B, 3, S, S], normalised."""
     token_ids: torch.Tensor
-    """int64 [B, L], of the captions."""
+    """int64 [B, L], token ids of the captions."""
     identities: torch.Tensor
-    """int64 [B, 2], of `SplitPairs.identities`."""
+    """int64 [B, 2], numbers of images and captions, see `SplitPairs.identities`."""
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -36,11 +36,11 @@ class PairViews:
     """Makes batches of pairs from batches of images.
 
     Attributes:
-        to_input: pixels to normalised inputs.
-        pairs: of the split.
-        tokens: of all captions.
+        to_input: turns pixels into normalised inputs.
+        pairs: the pairs of the split.
+        tokens: token ids of all captions.
         crop: random view of the grey plane, before it is normalised; None shows the whole frame.
-        generator: of the crops, on the CPU.
+        generator: draws the crops; on the CPU.
     """
 
     to_input: GreyInput

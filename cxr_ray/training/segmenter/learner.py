@@ -1,4 +1,4 @@
-"""A student and everything that changes it, on one worker."""
+"""A segmenter and everything that changes it, on one worker."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -9,27 +9,27 @@ from cxr_ray.config import TrainSegmenterConfig
 from cxr_ray.models.precision import autocast, chosen_precision
 from cxr_ray.models.student import build_student, member_weights, suited_to_cpu
 from cxr_ray.training.epochs import train_epoch
-from cxr_ray.training.learning_rate import cyclic_share
-from cxr_ray.training.optimization import descend
+from cxr_ray.training.learning_rate import cyclic_fraction
+from cxr_ray.training.optimization import clipped_step
 from cxr_ray.training.segmenter.mask_loss import DiceCrossEntropy
 from cxr_ray.training.worker_context import WorkerContext
 
 
 class MaskTargets(NamedTuple):
-    """What the images of a batch are to become."""
+    """The masks that a batch of images is to become."""
 
     masks: torch.Tensor
-    """float32 [B, 1, S, S], share of each pixel that the mask covers, 0-1."""
+    """float32 [B, 1, S, S], fraction of each pixel that the mask covers, 0-1."""
     weights: torch.Tensor
-    """float32 [B], how much each is trusted."""
+    """float32 [B], weight of each mask in the loss."""
 
 
 class SegmenterLearner:
-    """A student in training; what its cycles end with is kept.
+    """A segmenter in training; the networks at the ends of its cycles become an ensemble.
 
     Args:
         config: what to train and how.
-        context: rank and device; with other workers there is a process group.
+        context: the worker's own.
 
     Attributes:
         members: weights of the ensemble so far, on the CPU.
@@ -54,7 +54,7 @@ class SegmenterLearner:
 
     @property
     def learning_rate(self) -> float:
-        """The present rate."""
+        """The present learning rate."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def train_epoch(
@@ -71,22 +71,22 @@ class SegmenterLearner:
         )
 
     def _step(self, progress: float) -> None:
-        """Take the gradients that have gathered down, `progress` (0-1) through the training."""
+        """Update the network by its gradients, at the learning rate of `progress` (0-1) through the training."""
         for group in self._optimizer.param_groups:
-            share = cyclic_share(progress, self.config.cycles, self.config.warmup)
-            group["lr"] = self.config.learning_rate * share
-        descend(self._optimizer, self.network, self.config.gradient_clip)
+            fraction = cyclic_fraction(progress, self.config.cycles, self.config.warmup)
+            group["lr"] = self.config.learning_rate * fraction
+        clipped_step(self._optimizer, self.network, self.config.gradient_clip)
 
     def keep_member(self) -> None:
-        """Let the network as it is now join the ensemble."""
+        """Add the network, as it is now, to the ensemble."""
         self.members.append(member_weights(self.network))
 
     def autocast(self) -> Any:
-        """Mixed precision as the config has it."""
+        """Context of mixed precision in the `precision` of the config."""
         return autocast(self.context.device, self.config.precision)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs."""
+        """All that a restart needs: the network, the optimizer and the ensemble."""
         return {
             "network": dict(self.network.named_parameters()),
             "optimizer": self._optimizer.state_dict(),
@@ -94,7 +94,7 @@ class SegmenterLearner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken, also by another number of workers."""
+        """Go on where `state_dict` was taken; the number of workers may differ."""
         with torch.no_grad():
             for name, parameter in self.network.named_parameters():
                 parameter.copy_(state["network"][name])

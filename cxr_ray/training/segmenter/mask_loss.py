@@ -1,4 +1,4 @@
-"""What a student minimises: Dice and cross-entropy, at every level that has an output."""
+"""The loss of a segmenter: Dice and cross-entropy, at every level that has an output."""
 
 import torch
 from monai.losses import DiceLoss
@@ -8,30 +8,31 @@ from torch.nn import functional
 class DiceCrossEntropy:
     """Dice loss plus binary cross-entropy, image by image, over an output and those of deep supervision.
 
-    The outputs weigh 1, 1/2, 1/4 ... of their sum, as nnU-Net's do; all are of full resolution already. A pixel that the
-    mask's rim crosses is learned as the share of it that is covered, so that outlines are finer than pixels. The Dice loss
-    is the semimetric that is least where the probability equals that share (Wang et al., arXiv 2303.16296).
+    The outputs have the weights 1, 1/2, 1/4 ... as in nnU-Net, divided by their sum; all have full resolution already. The
+    target of a pixel that the mask's outline crosses is the fraction of the pixel that the mask covers, so that outlines
+    are finer than pixels. The Dice loss is the semimetric whose minimum is where the probability equals that fraction
+    (Wang et al., arXiv 2303.16296).
     """
 
     def __init__(self) -> None:
         self._dice = DiceLoss(sigmoid=True, reduction="none", smooth_nr=1.0, smooth_dr=1.0, soft_label=True)
 
     def __call__(self, logits: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Mean over images, [].
+        """Mean loss over the images, a scalar tensor.
 
         Args:
             logits: float [N, 1, S, S], or [N, L, 1, S, S] with L outputs.
-            truth: float32 [N, 1, S, S], share of each pixel that the mask covers, 0-1.
-            weights: float [N], by which images count; 1 each if None.
+            truth: float32 [N, 1, S, S], fraction of each pixel that the mask covers, 0-1.
+            weights: float [N], by which the losses of the images are multiplied; None multiplies by 1.
         """
         outputs = (logits if logits.ndim == 5 else logits.unsqueeze(1)).float().unbind(1)
-        shares = [0.5**level for level in range(len(outputs))]
-        by_output = torch.stack([share * self._of(one, truth) for share, one in zip(shares, outputs, strict=True)])
-        losses = by_output.sum(0) / sum(shares)
+        levels = [0.5**level for level in range(len(outputs))]
+        by_output = torch.stack([level * self._of(one, truth) for level, one in zip(levels, outputs, strict=True)])
+        losses = by_output.sum(0) / sum(levels)
         return losses.mean() if weights is None else (losses * weights).mean()
 
     def _of(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """[N]."""
+        """Loss of one output for each image, float32 [N]."""
         crossed = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
         dice: torch.Tensor = self._dice(logits, truth).flatten(1).mean(1)
         return crossed + dice

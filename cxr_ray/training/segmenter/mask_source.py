@@ -1,4 +1,4 @@
-"""Which mask each image of a dataset is trained on: the picture that the dataset names, or a teacher's run lengths."""
+"""Which mask each image is trained on: the picture that the dataset names, or the run lengths of a teacher."""
 
 import hashlib
 
@@ -10,22 +10,25 @@ from cxr_ray.archive.fetch import fetch_objects
 from cxr_ray.archive.masks_table import read_masks
 from cxr_ray.errors import DatasetError
 from cxr_ray.imaging.load import OBJECTS_AT_ONCE
+from cxr_ray.training.readable_images import unreadable
 
 UNCERTAIN_WEIGHT = 0.25
-"""Of the loss of a mask above the quantile that is weighed down."""
+"""Weight in the loss of a mask whose uncertainty is above the quantile, where such masks are weighed down."""
 MASK_COLUMNS = ("mask_uri", "mask_counts", "mask_height", "mask_width", "weight")
-"""Either the first or the next three are null; weight is float64, 1 for most."""
+"""Either `mask_uri` or the next three are null; `weight`, float64, is the weight of the mask in the loss."""
 
 
 def true_masks(dataset: pa.Table) -> pa.Table:
-    """Rows of a dataset that name the picture of their mask, with `MASK_COLUMNS`.
+    """Rows of a dataset that name the picture of their mask, with `MASK_COLUMNS` and weight 1.
 
     Raises:
-        DatasetError: if none does.
+        DatasetError: if no row names a picture.
     """
     rows = dataset.filter(pc.is_valid(dataset["mask_uri"]))
     if not rows.num_rows:
-        raise DatasetError("the dataset names no mask; prepare one with masks/, or learn a teacher's with --masks-uri")
+        raise DatasetError(
+            "the dataset names no mask; prepare a dataset with masks/, or name masks of segment_archive.py with --masks-uri"
+        )
     count = rows.num_rows
     for name, kind in (("mask_counts", pa.string()), ("mask_height", pa.int32()), ("mask_width", pa.int32())):
         rows = rows.append_column(name, pa.nulls(count, kind))
@@ -35,17 +38,17 @@ def true_masks(dataset: pa.Table) -> pa.Table:
 def teacher_masks(dataset: pa.Table, masks_uri: str, *, quantile: float, uncertain: str) -> pa.Table:
     """Rows of a dataset that a teacher found a mask for, with `MASK_COLUMNS`.
 
-    What a teacher is unsure of is its `uncertainty`, or, where it has none, what its `iou_prediction` lacks to 1.
+    The uncertainty of a mask is its column `uncertainty`, or 1 - `iou_prediction` where that column is null.
 
     Args:
         dataset: rows of `schema.DATASET`.
-        masks_uri: output of segment_archive.
-        quantile: masks of the train split above this quantile of the teacher's uncertainty are not trusted.
-        uncertain: `drop` or `downweight` them.
+        masks_uri: output of segment_archive.py, the teacher.
+        quantile: quantile of the uncertainty of the train split's masks, above which a mask is not trusted.
+        uncertain: `drop` or `downweight` the masks that are not trusted.
 
     Raises:
-        DatasetError: if there is no mask for any image, a quantile is asked for and the teacher does not say how sure
-            it is, or its rows are not as `read_masks` wants them.
+        DatasetError: if there is no mask for any image, the quantile is below 1 and a mask has no uncertainty, or
+            `read_masks` refuses the masks.
     """
     masks = read_masks(masks_uri, dataset)
     masks = masks.filter(pc.equal(masks["status"], "ok"))  # where a teacher found nothing it most often failed
@@ -69,10 +72,10 @@ def teacher_masks(dataset: pa.Table, masks_uri: str, *, quantile: float, uncerta
 
 
 def masks_fingerprint(rows: pa.Table) -> str:
-    """16 hex digits that depend on content, split and mask of every row. Reads every picture of a mask.
+    """Fingerprint, 16 hex digits, of content, split and mask of every row. It reads every picture of a mask.
 
     Raises:
-        DatasetError: if one cannot be read.
+        DatasetError: naming the first image whose mask cannot be read.
     """
     columns = [rows[name].to_pylist() for name in ("image_id", *MASK_COLUMNS[1:])]
     lines = sorted("\x1f".join(map(str, row)) for row in zip(_picture_hashes(rows), *columns, strict=True))
@@ -80,7 +83,7 @@ def masks_fingerprint(rows: pa.Table) -> str:
 
 
 def _picture_hashes(rows: pa.Table) -> list[str | None]:
-    """SHA-256 of each row's picture of a mask, wherever it lies; None where it has none."""
+    """SHA-256 of the content of each row's picture of a mask; None for all rows where the masks are run lengths."""
     if rows["mask_uri"].null_count:
         return [None] * rows.num_rows
     uris, ids = rows["mask_uri"].to_pylist(), rows["image_id"].to_pylist()
@@ -89,6 +92,6 @@ def _picture_hashes(rows: pa.Table) -> list[str | None]:
         fetched = fetch_objects(uris[start : start + OBJECTS_AT_ONCE])
         for image_id, one in zip(ids[start : start + OBJECTS_AT_ONCE], fetched, strict=True):
             if one.data is None:
-                raise DatasetError(f"cannot train on {image_id}: its mask: {one.error}; mend or drop it")
+                raise unreadable(image_id, one.error, "its mask: ")
             hashes.append(hashlib.sha256(one.data).hexdigest())
     return hashes

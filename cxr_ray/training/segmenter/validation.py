@@ -1,4 +1,4 @@
-"""Figures over a whole validation split whose images several workers segmented in parts."""
+"""Metrics of a segmenter over the whole validation split, of which each worker segments a shard."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,66 +11,63 @@ from cxr_ray.models.student import standardised
 from cxr_ray.training.batch import Batch
 from cxr_ray.training.epochs import AutocastFactory
 from cxr_ray.training.segmenter.mask_loss import DiceCrossEntropy
-from cxr_ray.training.worker_context import WorkerContext
+from cxr_ray.training.shards import positions_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MaskShare:
-    """What one worker segmented."""
+class SegmentedShard:
+    """Losses and Dice coefficients of the shard of the validation split that one worker segmented."""
 
     positions: np.ndarray
-    """int64 [n], within the split."""
+    """int64 [n], positions of the images within the split."""
     losses: np.ndarray
-    """float64 [n]."""
+    """float64 [n], loss of each image."""
     dsc: np.ndarray
-    """float64 [n], Dice coefficient at the resolution of the training; 1 where both masks are empty."""
+    """float64 [n], Dice coefficient of each image at the resolution of the training; 1 where both masks are empty."""
 
 
 @torch.inference_mode()
-def segment_share(
-    network: nn.Module, batches: Iterable[Batch], *, context: WorkerContext, autocast: AutocastFactory
-) -> MaskShare:
-    """Segment this worker's share of the split, each image once.
+def segment_shard(
+    network: nn.Module, batches: Iterable[Batch], *, device: torch.device, autocast: AutocastFactory
+) -> SegmentedShard:
+    """Segment this worker's shard of the validation split.
 
     Args:
-        network: a student.
-        batches: of planes uint8 [B, 2, S, S], image and mask.
-        context: of the worker.
-        autocast: mixed precision around the forward pass.
+        network: a segmenter; gives logits float [B, 1, S, S] of standardised images.
+        batches: planes uint8 [B, 2, S, S] of image and mask, each image once.
+        device: device of the network.
+        autocast: context of mixed precision around the forward pass.
     """
     network.eval()
     criterion = DiceCrossEntropy()
     positions, losses, dsc = [np.empty(0, np.int64)], [], []
     for batch in batches:
-        planes = torch.from_numpy(batch.pixels).to(context.device)
+        planes = torch.from_numpy(batch.pixels).to(device)
         truth = planes[:, 1:].float() / 255
         with autocast():
             logits = network(standardised(planes[:, :1])).float()
         losses += [float(criterion(one[None], mask[None])) for one, mask in zip(logits, truth, strict=True)]
         dsc += dice_coefficients(logits > 0, truth > 0.5).tolist()
         positions.append(batch.positions)
-    return MaskShare(positions=np.concatenate(positions), losses=np.array(losses), dsc=np.array(dsc))
+    return SegmentedShard(positions=np.concatenate(positions), losses=np.array(losses), dsc=np.array(dsc))
 
 
 def dice_coefficients(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Of each pair of masks bool [N, ...], float64 [N]; 1 where both are empty."""
+    """Dice coefficient of each pair of masks bool [N, ...], float64 [N]; 1 where both masks are empty."""
     both, sizes = (predicted & truth).flatten(1).sum(1), predicted.flatten(1).sum(1) + truth.flatten(1).sum(1)
     return torch.where(sizes > 0, 2 * both.double() / sizes.clamp(min=1), 1.0)
 
 
-def mask_metrics(shares: Sequence[MaskShare], count: int) -> dict[str, float]:
-    """Means over all shares together, which do not depend on the number of workers: `val_loss`, `val_dsc`.
+def mask_metrics(shards: Sequence[SegmentedShard], count: int) -> dict[str, float]:
+    """Means `val_loss` and `val_dsc` over all shards together, which do not depend on the number of workers.
 
     Args:
-        shares: every image of the split once.
+        shards: what each worker segmented.
         count: images of the split.
 
     Raises:
-        ValueError: if the shares are not every image of the split once.
+        ValueError: if the shards do not hold every image of the split once.
     """
-    positions = np.concatenate([share.positions for share in shares])
-    order = np.argsort(positions)
-    if not np.array_equal(positions[order], np.arange(count)):
-        raise ValueError(f"{len(positions)} images were validated, the split has {count}")
-    losses, dsc = (np.concatenate([getattr(share, name) for share in shares])[order] for name in ("losses", "dsc"))
+    order = np.argsort(positions_of(shards, count))
+    losses, dsc = (np.concatenate([getattr(shard, name) for shard in shards])[order] for name in ("losses", "dsc"))
     return {"val_loss": float(losses.mean()), "val_dsc": float(dsc.mean())}

@@ -6,12 +6,14 @@ import pyarrow as pa
 import pytest
 
 from cxr_ray.config import ScoreConfig
+from cxr_ray.config.segmentation import MaskFiles, StudentSettings
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS
 from cxr_ray.scoring.stages.cascade import CascadeStage, asked_for
 from cxr_ray.scoring.stages.classify import ScoreStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
 from cxr_ray.scoring.stages.segment_by_student import StudentStage
+from cxr_ray.scoring.stages.segment_outputs import SegmentOutputs
 
 FRAME = Geometry(image_size=32, interpolation="bilinear")
 
@@ -103,7 +105,10 @@ def test_an_image_whose_mask_fails_is_an_error_that_is_counted_and_tried_again(
         "model_uris": config.classifier_uri, "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"
     }  # fmt: skip
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
-    segment = {"config": config.segmenting(), "device": "cpu", "threads": 1, "provenance": provenance}
+    segment = {
+        "model_uri": student, "settings": StudentSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
+        "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
+    }  # fmt: skip
     rows = CascadeStage(config=config, score=score, segment=segment)(loaded).to_pylist()
     alone = ScoreStage(**score)(loaded).to_pylist()
     failed = 0

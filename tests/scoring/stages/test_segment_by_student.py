@@ -8,16 +8,17 @@ import pytest
 from PIL import Image
 
 from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import MaskFiles, StudentSettings
 from cxr_ray.errors import ConfigError
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.models.coarse_mask import largest_components
-from cxr_ray.models.segmentation import Lung, Segmentation, pixel_entropy
+from cxr_ray.models.lung_segmentation import Lung, LungSegmentation, pixel_entropy
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import LUNG_FIELDS, MASKS
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
 from cxr_ray.scoring.stages.segment_by_student import FORWARD_BATCH, StudentStage, lung_columns
-from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE
+from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 
 PROVENANCE = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
 FRAME = Geometry(image_size=32, interpolation="bilinear")
@@ -30,10 +31,11 @@ def loaded(archive):
     return table
 
 
-def stage_of(student, output, **options):
-    options = {"precision": "fp32", "min_area": 0.0} | options
-    config = SegmentConfig(input_uri="i", output_uri=str(output), model_uri=student, **options)
-    return StudentStage(config=config, device="cpu", threads=1, provenance=PROVENANCE)
+def stage_of(student, output, *, min_area=0.0, batch_size=None, **files):
+    return StudentStage(
+        model_uri=student, settings=StudentSettings(min_area=min_area), precision="fp32", batch_size=batch_size,
+        outputs=SegmentOutputs(str(output), MaskFiles(**files)), device="cpu", threads=1, provenance=PROVENANCE,
+    )  # fmt: skip
 
 
 def test_every_image_is_a_row_with_its_mask_at_its_own_size(student, loaded, tmp_path):
@@ -107,7 +109,7 @@ def test_every_figure_of_both_lungs_has_its_column():
         side: Lung(area_fraction=i, centroid_xy=(i + 1, i + 2), uncertainty=i + 3)
         for i, side in enumerate(("right", "left"))
     }
-    found = Segmentation(
+    found = LungSegmentation(
         mask=np.ones((2, 2), bool), area_fraction=1.0, uncertainty=0.5, symmetry=0.25, **lungs,
         boxes_xyxy=np.zeros((0, 4), np.float32), entropy=np.zeros((2, 2), np.float32),
     )  # fmt: skip

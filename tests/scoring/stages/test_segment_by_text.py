@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cxr_ray.config import SegmentConfig
+from cxr_ray.config.segmentation import MaskFiles, TextModels, TextSettings
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
@@ -28,10 +28,12 @@ def loaded(archive):
     return table
 
 
-def stage_of(weights, output, **options):
-    options = {"layer": 1, "steps": 3, "draws": 2, "precision": "fp32"} | options
-    config = SegmentConfig(input_uri="i", output_uri=str(output), **weights, **options)
-    return SegmentStage(config=config, hashes={}, device="cpu", threads=1, provenance=PROVENANCE)
+def stage_of(weights, output, *, files=None, **settings):
+    return SegmentStage(
+        models=TextModels(**weights), settings=TextSettings(**{"layer": 1, "steps": 3, "draws": 2} | settings),
+        outputs=SegmentOutputs(str(output), files or MaskFiles()), precision="fp32",
+        hashes={}, device="cpu", threads=1, provenance=PROVENANCE,
+    )  # fmt: skip
 
 
 def test_every_image_is_a_row_with_its_mask_at_its_own_size(segmenting_weights, loaded, tmp_path):
@@ -101,9 +103,8 @@ def test_images_of_a_class_are_looked_at_by_its_prompts(segmenting_weights, load
 
 
 def test_files_beside_the_rows(segmenting_weights, loaded, tmp_path):
-    rows = stage_of(segmenting_weights, tmp_path, save_overlays=True, save_saliency=True, save_dicom_seg=True)(
-        loaded
-    ).to_pylist()
+    files = MaskFiles(save_overlays=True, save_saliency=True, save_dicom_seg=True)
+    rows = stage_of(segmenting_weights, tmp_path, files=files)(loaded).to_pylist()
     with_mask = {row["image_id"] for row in rows if row["status"] != "error"}
     assert {path.name for path in (tmp_path / "overlays").iterdir()} == {f"{name}.png" for name in with_mask}
     (dicom,) = [row for row in rows if row["format"] == "dicom"]
@@ -129,23 +130,19 @@ def test_models_that_give_no_number_make_error_rows(segmenting_weights, loaded, 
             assert (row["error_kind"], row["mask_counts"]) == (kind, None), damaged
 
 
-def test_a_dicom_image_gets_a_dicom_segmentation(segmenting_weights, tmp_path):
+def test_a_dicom_image_gets_a_dicom_segmentation(tmp_path):
     write_phantom_archive(str(tmp_path / "in"), images_per_class=1, size=64, dicom_fraction=1.0, jpeg_fraction=0.0)
     path = next((tmp_path / "in").rglob("*.dcm"))
-    config = SegmentConfig(input_uri="i", output_uri=str(tmp_path), **segmenting_weights, save_dicom_seg=True)
+    outputs = SegmentOutputs(str(tmp_path), MaskFiles(save_dicom_seg=True))
     row = {"image_id": "a/x.dcm", "uri": str(path), "format": "dicom", "patient_key": "k"}
     mask = np.zeros((pydicom.dcmread(path).Rows, pydicom.dcmread(path).Columns), bool)
     mask[9:20, 5:30] = True
-    assert SegmentOutputs(config).write(row, None, mask) is None
+    assert outputs.write(row, None, mask) is None
     assert np.array_equal(pydicom.dcmread(tmp_path / "dicom_seg/a/x.dcm.seg.dcm").pixel_array, mask)
 
 
-def test_a_file_that_is_gone_by_the_time_of_its_dicom_segmentation_costs_that_alone(
-    segmenting_weights, loaded, tmp_path
-):
+def test_a_file_that_is_gone_by_the_time_of_its_dicom_segmentation_costs_that_alone(loaded, tmp_path):
     (row,) = [row for row in loaded.to_pylist() if row["format"] == "dicom"]
-    config = SegmentConfig(input_uri="i", output_uri=str(tmp_path), **segmenting_weights, save_dicom_seg=True)
+    outputs = SegmentOutputs(str(tmp_path), MaskFiles(save_dicom_seg=True))
     gone = row | {"uri": str(tmp_path / "gone.dcm")}
-    assert SegmentOutputs(config).write(gone, None, np.ones((90, 70), bool)) == (
-        "no DICOM segmentation could be made (StorageError)"
-    )
+    assert outputs.write(gone, None, np.ones((90, 70), bool)) == ("no DICOM segmentation could be made (StorageError)")

@@ -31,7 +31,7 @@ def batches(learner):
     pixels = rng.integers(0, 255, (IMAGES, SIZE, SIZE), dtype=np.uint8)
     views = TrainingViews(
         to_input=learner.to_input, augmentation=augmentation_of(learner.config), classes=CLASSES, mixup=0.0,
-        generator=torch.Generator().manual_seed(0), shares=rng,
+        generator=torch.Generator().manual_seed(0), mixup_generator=rng,
     )  # fmt: skip
     feed = CachedFeed(PixelCache([pixels]), learner.context, learner.config.batch_size)
     for batch in feed.shuffled(5):

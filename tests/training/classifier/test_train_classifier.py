@@ -118,14 +118,16 @@ def test_two_workers_train_one_model_with_the_metrics_of_one(one_worker, two_wor
 def test_two_workers_learn_from_a_stream(ray_cluster, dataset, tmp_path):
     card = train(dataset, tmp_path, num_workers=2, batch_size=4, feed="stream", epochs=3)
     assert card.metrics["val_auroc"] >= 0.8
-    with pytest.raises(ClusterError, match=r"1\.\.4 on CPUs would leave none to decode the stream; name one number"):
+    with pytest.raises(ClusterError, match=r"1\.\.4 on CPUs would leave none to decode the stream; give one number"):
         train(dataset, tmp_path / "elastic", num_workers="1..4", feed="stream")
 
 
 def test_drawing_by_class_from_a_stream_is_refused_also_where_the_stream_was_not_asked_for(
     ray_cluster, dataset, tmp_path
 ):
-    with pytest.raises(ConfigError, match=r"class_balance sampling draws from images in memory, and 80 of 32768 px"):
+    with pytest.raises(
+        ConfigError, match=r"class_balance sampling draws from images in memory, and 80 images of 32768 px"
+    ):
         train(dataset, tmp_path, image_size=2**15, class_balance="sampling")
 
 

@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
-from cxr_ray.training.classifier.validation import MISTAKES_SHOWN, score_share, validation_of
+from cxr_ray.training.classifier.validation import MISTAKES_SHOWN, score_shard, validation_of
 from cxr_ray.training.worker_context import WorkerContext
 
 LABELS = ("a", "b", "c")
@@ -30,12 +30,12 @@ class ByLevel(torch.nn.Module):
         return -((level - torch.tensor([60.0, 120.0, 180.0])) ** 2) / 500
 
 
-def shares(split, world_size):
+def shards(split, world_size):
     pixels, targets = split
     to_input = GreyInput((0, 0, 0), (1 / 255,) * 3, torch.device("cpu"), torch.contiguous_format)
     contexts = [WorkerContext(rank=r, world_size=world_size, device=torch.device("cpu")) for r in range(world_size)]
     return [
-        score_share(
+        score_shard(
             ByLevel(), CachedFeed(PixelCache([pixels]), context, 8).in_order(), targets,
             to_input=to_input, autocast=nullcontext,
         )
@@ -45,7 +45,7 @@ def shares(split, world_size):
 
 def test_figures_are_those_of_scikit_learn(split):
     pixels, targets = split
-    found = validation_of(shares(split, 1), targets, LABELS)
+    found = validation_of(shards(split, 1), targets, LABELS)
     logits = ByLevel()(torch.from_numpy(pixels).float().unsqueeze(1))
     probabilities = logits.double().softmax(1).numpy()
     predicted = probabilities.argmax(1)
@@ -60,7 +60,7 @@ def test_figures_are_those_of_scikit_learn(split):
 
 @pytest.mark.parametrize("world_size", [2, 5])
 def test_any_number_of_workers_gives_the_figures_of_one(split, world_size):
-    one, many = (validation_of(shares(split, n), split[1], LABELS) for n in (1, world_size))
+    one, many = (validation_of(shards(split, n), split[1], LABELS) for n in (1, world_size))
     assert many.metrics == pytest.approx(one.metrics)
     assert many.temperature == pytest.approx(one.temperature, rel=1e-4)
     np.testing.assert_array_equal(many.confusion, one.confusion)
@@ -68,7 +68,7 @@ def test_any_number_of_workers_gives_the_figures_of_one(split, world_size):
 
 
 def test_mistakes_are_the_most_confident_and_are_mistakes(split):
-    found = validation_of(shares(split, 3), split[1], LABELS)
+    found = validation_of(shards(split, 3), split[1], LABELS)
     wrong = found.confusion.sum() - np.trace(found.confusion)
     assert len(found.mistakes) == min(wrong, MISTAKES_SHOWN)
     confidences = [mistake.confidence for mistake in found.mistakes]
@@ -79,7 +79,7 @@ def test_mistakes_are_the_most_confident_and_are_mistakes(split):
 
 
 def test_an_image_that_is_missing_or_stands_twice_is_no_validation(split):
-    both = shares(split, 2)
+    both = shards(split, 2)
     with pytest.raises(ValueError, match="51 images were validated, the split has 101"):
         validation_of(both[:1], split[1], LABELS)
     with pytest.raises(ValueError, match="102 images"):
@@ -89,6 +89,6 @@ def test_an_image_that_is_missing_or_stands_twice_is_no_validation(split):
 def test_a_class_that_does_not_occur_has_no_recall(split):
     pixels, targets = split
     kept = targets != 2
-    found = validation_of(shares((pixels[kept], targets[kept]), 1), targets[kept], LABELS)
+    found = validation_of(shards((pixels[kept], targets[kept]), 1), targets[kept], LABELS)
     assert np.isnan(found.metrics["val_recall_c"])
     assert np.isfinite(found.metrics["val_macro_f1"])

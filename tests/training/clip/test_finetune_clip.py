@@ -133,7 +133,7 @@ def test_labels_and_prompts_belong_together():
     check_labels(labelled("c", "d"), {})
     with pytest.raises(DatasetError, match="no pair has a label; add the column label to the table"):
         check_labels(labelled(None, None), prompts)
-    with pytest.raises(DatasetError, match="class_prompts has none for the label c, d of the table"):
+    with pytest.raises(DatasetError, match="class_prompts has no prompts for the label c, d of the table"):
         check_labels(labelled("a", "d", "c"), prompts)
 
 

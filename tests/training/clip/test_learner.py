@@ -18,7 +18,7 @@ from cxr_ray.training.clip.learner import ClipLearner
 from cxr_ray.training.clip.split_pairs import SplitPairs, same_pairs
 from cxr_ray.training.clip.token_table import TokenTable
 from cxr_ray.training.clip.views import PairViews
-from cxr_ray.training.learning_rate import cosine_share
+from cxr_ray.training.learning_rate import cosine_fraction
 from cxr_ray.training.worker_context import WorkerContext
 
 ALONE = WorkerContext(rank=0, world_size=1, device=torch.device("cpu"))
@@ -136,7 +136,7 @@ def test_the_loss_is_dhn_nce_with_the_settings_asked_for():
 def test_a_step_takes_the_rate_of_its_progress():
     learner = make_learner(warmup=0.25, epochs=2)
     learner.train_epoch(batches(learner), epoch=2, steps=2)
-    assert learner.learning_rate == pytest.approx(1e-3 * cosine_share(0.75, 0.25))
+    assert learner.learning_rate == pytest.approx(1e-3 * cosine_fraction(0.75, 0.25))
 
 
 def test_pairs_are_learned():

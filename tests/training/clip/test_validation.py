@@ -10,7 +10,7 @@ from cxr_ray.models.dhn_nce import dhn_nce_loss
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
 from cxr_ray.training.clip.split_pairs import SplitPairs, same_pairs
 from cxr_ray.training.clip.token_table import TokenTable
-from cxr_ray.training.clip.validation import class_features, encode_share, validation_metrics
+from cxr_ray.training.clip.validation import class_features, encode_shard, validation_metrics
 from cxr_ray.training.clip.views import PairViews
 from cxr_ray.training.worker_context import WorkerContext
 
@@ -42,45 +42,45 @@ def tokens():
     return TokenTable(token_ids=ids.astype(np.int32), ends=lengths.cumsum())
 
 
-def shares(model, pairs, tokens, world_size):
+def shards(model, pairs, tokens, world_size):
     pixels = np.random.default_rng(0).integers(0, 255, (11, 32, 32), dtype=np.uint8)
     views = PairViews(to_input=clip_input(torch.device("cpu")), pairs=pairs, tokens=tokens)
     contexts = [
         WorkerContext(rank=rank, world_size=world_size, device=torch.device("cpu")) for rank in range(world_size)
     ]
     feeds = [CachedFeed(PixelCache([pixels], pairs.pixels), context, 4) for context in contexts]
-    return [encode_share(model, views(feed.in_order()), autocast=nullcontext) for feed in feeds]
+    return [encode_shard(model, views(feed.in_order()), autocast=nullcontext) for feed in feeds]
 
 
 @pytest.mark.parametrize("world_size", [2, 5, 30])
 def test_any_number_of_workers_gives_the_figures_of_one(model, pairs, tokens, world_size):
     classes = class_features(model, tokens, [np.array([7]), np.array([8])], autocast=nullcontext)
-    one, many = (validation_metrics(shares(model, pairs, tokens, n), pairs, CONFIG, classes) for n in (1, world_size))
+    one, many = (validation_metrics(shards(model, pairs, tokens, n), pairs, CONFIG, classes) for n in (1, world_size))
     assert many == pytest.approx(one, rel=1e-5)
     assert {"val_loss", "val_recall_at_1", "val_text_to_image_at_10", "val_zero_shot_accuracy"} <= one.keys()
-    assert "val_zero_shot_accuracy" not in validation_metrics(shares(model, pairs, tokens, 1), pairs, CONFIG, None)
+    assert "val_zero_shot_accuracy" not in validation_metrics(shards(model, pairs, tokens, 1), pairs, CONFIG, None)
 
 
 def test_the_loss_is_that_of_batches_of_the_training_size(model, pairs, tokens):
-    (share,) = shares(model, pairs, tokens, 1)
-    images, texts = torch.from_numpy(share.images), torch.from_numpy(share.texts)
+    (shard,) = shards(model, pairs, tokens, 1)
+    images, texts = torch.from_numpy(shard.images), torch.from_numpy(shard.texts)
     drawn = np.random.default_rng(0).permutation(PAIRS)
     halves = [
         (dhn_nce_loss(images[h], texts[h], same=same_pairs(torch.from_numpy(pairs.identities[h]))).item(), len(h))
         for h in np.array_split(drawn, 2)
     ]
     expected = sum(loss * count for loss, count in halves) / PAIRS
-    found = validation_metrics([share], pairs, CONFIG, None)["val_loss"]
+    found = validation_metrics([shard], pairs, CONFIG, None)["val_loss"]
     assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_zero_shot_counts_each_labelled_image_once(model, pairs, tokens):
-    (share,) = shares(model, pairs, tokens, 1)
+    (shard,) = shards(model, pairs, tokens, 1)
     classes = class_features(model, tokens, [np.array([0, 1]), np.array([8])], autocast=nullcontext)
     np.testing.assert_allclose(np.linalg.norm(classes, axis=1), 1, rtol=1e-5)
     labelled = [image for image in range(11) if image % 3]
-    hits = [np.argmax(share.images[2 * image] @ classes.T) == image % 3 - 1 for image in labelled]
-    found = validation_metrics([share], pairs, CONFIG, classes)["val_zero_shot_accuracy"]
+    hits = [np.argmax(shard.images[2 * image] @ classes.T) == image % 3 - 1 for image in labelled]
+    found = validation_metrics([shard], pairs, CONFIG, classes)["val_zero_shot_accuracy"]
     assert found == pytest.approx(np.mean(hits))
 
 
@@ -92,7 +92,7 @@ def test_the_feature_of_a_class_is_the_mean_of_normalised_prompts(model, tokens)
 
 
 def test_a_pair_that_is_missing_or_stands_twice_is_no_validation(model, pairs, tokens):
-    first, second = shares(model, pairs, tokens, 2)
+    first, second = shards(model, pairs, tokens, 2)
     with pytest.raises(ValueError, match="11 pairs were validated, the split has 21"):
         validation_metrics([first], pairs, CONFIG, None)
     with pytest.raises(ValueError, match="32 pairs were validated"):
@@ -100,7 +100,7 @@ def test_a_pair_that_is_missing_or_stands_twice_is_no_validation(model, pairs, t
 
 
 def test_a_feature_that_is_no_number_is_noticed(model, pairs, tokens):
-    (share,) = shares(model, pairs, tokens, 1)
-    assert share.is_finite
-    share.texts[3, 2] = np.nan
-    assert not share.is_finite
+    (shard,) = shards(model, pairs, tokens, 1)
+    assert shard.is_finite
+    shard.texts[3, 2] = np.nan
+    assert not shard.is_finite

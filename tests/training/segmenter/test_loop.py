@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from cxr_ray.config import TrainSegmenterConfig
 from cxr_ray.training.batch import Batch
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
-from cxr_ray.training.segmenter.loop import MaskedViews, drawn_batches
+from cxr_ray.training.segmenter.loop import drawn_batches
 from cxr_ray.training.segmenter.task import SegmenterTask
+from cxr_ray.training.segmenter.views import MaskedViews
 from cxr_ray.training.worker_context import WorkerContext
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cxr_ray.training.learning_rate import cyclic_share
+from cxr_ray.training.learning_rate import cyclic_fraction
 from cxr_ray.training.segmenter.mask_loss import DiceCrossEntropy
-from cxr_ray.training.segmenter.validation import MaskShare, dice_coefficients, mask_metrics
+from cxr_ray.training.segmenter.validation import SegmentedShard, dice_coefficients, mask_metrics
 
 
 @pytest.fixture
@@ -55,17 +55,20 @@ def test_half_covered_pixels_are_learned_as_halves():
 
 
 def test_the_rate_falls_to_nothing_in_every_cycle():
-    shares = [cyclic_share(step / 300, 3, 0.1) for step in range(300)]
-    assert shares[0] < 0.05, "the first cycle warms up"
-    assert shares[100] == shares[200] == pytest.approx(1.0)
-    assert max(shares[99], shares[199], shares[299]) < 1e-3
-    assert shares[10] == pytest.approx(1.0)
+    fractions = [cyclic_fraction(step / 300, 3, 0.1) for step in range(300)]
+    assert fractions[0] < 0.05, "the first cycle warms up"
+    assert fractions[100] == fractions[200] == pytest.approx(1.0)
+    assert max(fractions[99], fractions[199], fractions[299]) < 1e-3
+    assert fractions[10] == pytest.approx(1.0)
 
 
 def test_metrics_are_of_every_image_once_whatever_the_workers():
-    whole = MaskShare(positions=torch.arange(4).numpy(), losses=torch.arange(4.0).numpy(), dsc=torch.ones(4).numpy())
+    whole = SegmentedShard(
+        positions=torch.arange(4).numpy(), losses=torch.arange(4.0).numpy(), dsc=torch.ones(4).numpy()
+    )
     parts = [
-        MaskShare(positions=whole.positions[i::2], losses=whole.losses[i::2], dsc=whole.dsc[i::2]) for i in range(2)
+        SegmentedShard(positions=whole.positions[i::2], losses=whole.losses[i::2], dsc=whole.dsc[i::2])
+        for i in range(2)
     ]
     assert mask_metrics([whole], 4) == mask_metrics(parts[::-1], 4) == {"val_loss": 1.5, "val_dsc": 1.0}
     with pytest.raises(ValueError, match="2 images were validated, the split has 4"):

@@ -30,7 +30,7 @@ class Lung:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LungFigures:
-    """Figures of the mask of one image; see `Segmentation`."""
+    """Figures of the mask of one image; see `LungSegmentation`."""
 
     uncertainty: float
     symmetry: float | None
@@ -39,7 +39,7 @@ class LungFigures:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Segmentation:
+class LungSegmentation:
     """The lung mask of one image.
 
     Attributes:
@@ -71,7 +71,7 @@ def segmentations_of(
     foreground: float = 0.5,
     components: int = 2,
     min_area: float = 0.005,
-) -> list[Segmentation | None]:
+) -> list[LungSegmentation | None]:
     """Masks and figures of K images.
 
     Args:
@@ -99,7 +99,7 @@ def segmentations_of(
     cleaned = torch.where(is_foreground & ~kept.masks, 0.0, probability)
     shades = (cleaned * 255).round().byte().cpu().numpy()
     entropy = pixel_entropy(probability).cpu().numpy()
-    found: list[Segmentation | None] = []
+    found: list[LungSegmentation | None] = []
     for i, ((height, width), is_finite) in enumerate(zip(sizes, finite.tolist(), strict=True)):
         if not is_finite:
             found.append(None)
@@ -107,7 +107,7 @@ def segmentations_of(
         mask = resize_to(shades[i], height, width) > 255 * foreground
         figures = lung_figures(kept.components[i], entropy[i], height, width)
         found.append(
-            Segmentation(
+            LungSegmentation(
                 mask=mask,
                 area_fraction=float(np.count_nonzero(mask)) / mask.size,
                 uncertainty=figures.uncertainty,

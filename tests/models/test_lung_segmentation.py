@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cxr_ray.models.coarse_mask import largest_components
-from cxr_ray.models.segmentation import Lung, LungFigures, lung_figures, pixel_entropy, segmentations_of
+from cxr_ray.models.lung_segmentation import Lung, LungFigures, lung_figures, pixel_entropy, segmentations_of
 from cxr_ray.phantoms.phantom import draw_phantom
 
 
