@@ -17,6 +17,7 @@ from cxr_ray.archive.run_record import write_table_record
 from cxr_ray.archive.tables import iter_batches, table_uri, table_writer
 from cxr_ray.archive.uris import absolute_uri, exists
 from cxr_ray.config import IndexConfig
+from cxr_ray.config.redaction import redacted
 from cxr_ray.errors import StorageError
 from cxr_ray.schema import MANIFEST
 
@@ -99,7 +100,7 @@ def index_archive(config: IndexConfig) -> IndexCounts:
         recognise_all=config.recognise == "content",
     )
     write_table_record(absolute_uri(target), config, counts=asdict(counts))
-    print(f"{counts.images:,} images, {counts.bytes / 1e9:,.2f} GB in {target}")
+    print(f"{counts.images:,} images, {counts.bytes / 1e9:,.2f} GB in {redacted(target)}")
     changes = f"{counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} gone"
     print(f"{changes}, {counts.skipped:,} other files passed over")
     return counts

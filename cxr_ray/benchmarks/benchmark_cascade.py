@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.benchmarks.rates import check_single_machine, forward_rate, load_pixels, rate_lines, steady_rate
@@ -41,6 +42,7 @@ def benchmark_cascade(config: BenchmarkCascadeConfig) -> dict[str, Any]:
         rounds = [_round(config, join_uri(output, f"round-{i}")) for i in range(config.repeats)]
         result = summary(rounds) | {"cpus": os.cpu_count(), "segment_labels": list(config.segment_labels)}
         write_bytes(join_uri(output, "benchmark.json"), json.dumps(result, indent=2).encode())
+        write_run_record(output, config)
     print(report(result))
     return result
 

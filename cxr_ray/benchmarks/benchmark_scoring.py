@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.benchmarks.plain_scoring import plain_loop_rate
@@ -38,6 +39,7 @@ def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
         rates = {name: [r[name] for r in rounds] for name in rounds[0]}
         result = _result(config, card, rates)
         write_bytes(join_uri(output, "benchmark.json"), json.dumps(result, indent=2).encode())
+        write_run_record(output, config)
     print(report(result))
     return result
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import iter_batches
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.benchmarks.peak_memory import peak_memory
@@ -57,6 +58,7 @@ def benchmark_segmentation(config: BenchmarkSegmentationConfig) -> dict[str, Any
     result |= {"device": device_name(device), "images": config.images, "layer": config.layer, "sam": bench.sam.model_id}
     if config.output_uri:
         write_bytes(join_uri(absolute_uri(config.output_uri), "benchmark.json"), json.dumps(result, indent=2).encode())
+        write_run_record(absolute_uri(config.output_uri), config)
     print(report(result))
     return result
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cxr_ray.archive.datasets import read_dataset, rows_of_split
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.benchmarks.plain_training import plain_training_rate
@@ -43,6 +44,7 @@ def benchmark_training(config: BenchmarkTrainingConfig) -> dict[str, Any]:
         print(line(backbone, result["backbones"][backbone]), flush=True)
     if config.output_uri:
         write_bytes(join_uri(absolute_uri(config.output_uri), "benchmark.json"), json.dumps(result, indent=2).encode())
+        write_run_record(absolute_uri(config.output_uri), config)
     return result
 
 

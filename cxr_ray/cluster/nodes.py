@@ -1,18 +1,18 @@
-"""What the nodes of the cluster offer."""
+"""The CPUs and GPUs that the nodes of the cluster have."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeRoom:
-    """What one node offers. A task or actor must fit on one node, whatever the sum over the cluster is."""
+    """CPUs and GPUs of one node. A task or an actor must fit on one node, whatever the sum over the cluster is."""
 
     cpus: float
     gpus: int = 0
 
 
 def alive_nodes() -> list[NodeRoom]:
-    """The nodes of the cluster that this process has joined, as they are now."""
+    """The nodes that are alive now in the cluster that this process has joined."""
     import ray
 
     return [

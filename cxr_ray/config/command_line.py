@@ -2,18 +2,18 @@
 
 import dataclasses
 import difflib
-import json
 import logging
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar, get_type_hints
 
 import tyro
 from pydantic import TypeAdapter, ValidationError
 
+from cxr_ray.config.redaction import redacted
+from cxr_ray.config.terminal import set_up_terminal, start_line
 from cxr_ray.errors import ConfigError, CxrRayError
 
 Config = TypeVar("Config")
@@ -23,20 +23,19 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def run_job(config_class: type[Config], job: Callable[[Config], object], argv: Sequence[str] | None = None) -> None:
-    """Load the config, call `job` with it and end the process with the exit code of the outcome.
+    """Load the config, say in one line what the job will do, call `job` with the config and end the process.
 
     The exit codes are 0 for done, 1 for failed, 2 for bad arguments or a bad recipe, 3 for too many error rows (the
     gate) and 130 for interrupted. A failure is one line on standard error; `--debug` adds its traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    sys.excepthook = _one_line_excepthook(debug=debug)
-    _log_to_stderr()
+    set_up_terminal(debug=debug)
     try:
         config = load_config(config_class, arguments)
         debug = getattr(config, "debug", debug)  # a recipe may set it
-        sys.excepthook = _one_line_excepthook(debug=debug)
-        log.info("config %s", json.dumps(dataclasses.asdict(config), default=str))  # type: ignore[call-overload]
+        set_up_terminal(debug=debug)
+        log.info("%s", start_line(Path(sys.argv[0]).stem, config))
         job(config)
     except KeyboardInterrupt:
         print("interrupted; the same command resumes where a job can resume", file=sys.stderr)
@@ -44,7 +43,7 @@ def run_job(config_class: type[Config], job: Callable[[Config], object], argv: S
     except CxrRayError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(redacted(f"error: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
 
 
@@ -127,27 +126,3 @@ def _partial_config(config_class: type[Config], recipe: dict[str, Any]) -> Confi
             value = tyro.MISSING if field.default is dataclasses.MISSING else field.default
         object.__setattr__(partial, field.name, value)
     return partial
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-
-
-def _one_line_excepthook(*, debug: bool) -> Callable[[type[BaseException], BaseException, TracebackType | None], None]:
-    """An unforeseen exception is one line as well, unless the user asks for its traceback."""
-
-    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if debug:
-            sys.__excepthook__(kind, error, trace)
-        else:
-            first_line = (str(error).strip().splitlines() or [""])[0]
-            print(
-                f"error: {kind.__name__}: {first_line} (run again with --debug for the traceback)",
-                file=sys.stderr,
-            )
-
-    return show

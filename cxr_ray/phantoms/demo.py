@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_table
 from cxr_ray.config.demo import DemoConfig
 from cxr_ray.errors import CxrRayError
@@ -41,6 +42,7 @@ def run_demo(config: DemoConfig) -> None:
         with s3_server(), ray_cluster():  # in this order: Ray's workers inherit the server's address
             _fill_archive(ARCHIVE_URI, config.images_per_class)
             _run_jobs(ARCHIVE_URI, output, config)
+    write_run_record(str(output), config, seconds=round(time.monotonic() - began))
     print(f"\ndone in {time.monotonic() - began:.0f} s; predictions: {output}/scored/predictions/*.parquet")
     for report in ("lung_report", "report"):
         if (page := output / report / "report.html").exists():

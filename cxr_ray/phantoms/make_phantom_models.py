@@ -1,5 +1,8 @@
 """A BiomedCLIP and a SAM to try segmentation by text with, where no published weights are at hand."""
 
+from dataclasses import asdict
+
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.uris import absolute_uri, join_uri
 from cxr_ray.config import PhantomModelsConfig
 from cxr_ray.config.segmentation import TextModels, TextSettings
@@ -24,5 +27,6 @@ def make_phantom_models(config: PhantomModelsConfig) -> PhantomScores:
     train_phantom_sam(models.sam_uri, seed=config.seed)
     settings = TextSettings(layer=PHANTOM_LAYER, beta=PHANTOM_BETA)
     scores = evaluate_phantom_models(models, settings, phantom_views(JUDGED, seed=config.seed, held_out=True))
+    write_run_record(output, config, scores=asdict(scores))
     print(f"--clip-uri {models.clip_uri} --sam-uri {models.sam_uri} --layer {PHANTOM_LAYER} --beta {PHANTOM_BETA}")
     return scores

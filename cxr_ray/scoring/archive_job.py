@@ -93,8 +93,9 @@ def run_archive_job(
             log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{done:,}")
             began = time.monotonic()
             if left:
-                with shown_progress(left, config.progress_seconds) as tally:
-                    run = Run(run_id=run_id, blocks_uri=blocks_uri, pool=pool, tally=tally)
+                with shown_progress(left, config.progress_seconds, done=done) as tally:
+                    fitted = pool.for_job(left, block_rows)
+                    run = Run(run_id=run_id, blocks_uri=blocks_uri, pool=fitted, tally=tally)
                     write_committed(state, pipeline(run))
         lock.check()
         facts = {"run_id": run_id, "model_ids": list(model_ids), "pool": pool, "started": started}
@@ -143,8 +144,10 @@ class TalliedStage:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Rows of the stage."""
+        began = time.monotonic()
         rows: pa.Table = self._thread.submit(self._stage, batch).result()
-        self._tally.add.remote(rows.num_rows, rows.num_rows - rows["error_kind"].null_count)
+        errors = rows.num_rows - rows["error_kind"].null_count
+        self._tally.add.remote(rows.num_rows, errors, time.monotonic() - began)
         return rows
 
 

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cxr_ray.cluster.nodes import NodeRoom, alive_nodes
 from cxr_ray.errors import ClusterError
 
 THREADS_PER_CPU_ACTOR = 8
+IMAGES_PER_ACTOR = 64  # the smallest block that a job plans unless --rows-per-block is given
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +27,16 @@ class ScoringPool:
     def gpus_per_actor(self) -> int:
         """One whole GPU, or none."""
         return 1 if self.device == "cuda" else 0
+
+    def for_job(self, images: int, block_rows: int) -> "ScoringPool":
+        """This pool without the actors that would load their models and then find nothing to do.
+
+        Args:
+            images: number of images in the job.
+            block_rows: images per block; an actor may find work in each block, and in every 64 images of a larger one.
+        """
+        per_actor = min(block_rows, IMAGES_PER_ACTOR)
+        return replace(self, actors=max(1, min(self.actors, -(-images // per_actor))))
 
 
 def plan_pool(device: str, num_actors: int | None, actors_per_group: int = 1) -> ScoringPool:

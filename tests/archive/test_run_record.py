@@ -17,6 +17,16 @@ def test_a_record_holds_config_versions_and_facts(tmp_path):
     assert record["versions"] == versions()
 
 
+def test_a_record_holds_no_secret(tmp_path):
+    config = IndexConfig(input_uri="sftp://jane:pw@host/in", output_uri="s3://key:secret@bucket/out")
+    write_run_record(str(tmp_path), config, model_uris=["https://host/model?sig=0a1b"])
+    text = (tmp_path / "run.json").read_text()
+    record = json.loads(text)
+    assert (record["config"]["input_uri"], record["model_uris"]) == ("sftp://***@host/in", ["https://host/model?***"])
+    for secret in ("pw", "secret", "0a1b"):
+        assert secret not in text
+
+
 def test_the_record_of_a_table_lies_beside_it(tmp_path):
     write_table_record(f"{tmp_path}/some.table.parquet", CONFIG, rows=1)
     assert [path.name for path in tmp_path.iterdir()] == ["_some.table.run.json"]

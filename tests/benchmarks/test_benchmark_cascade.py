@@ -34,6 +34,7 @@ def test_a_benchmark_reports_all_three_jobs(ray_cluster, save_random, student, t
     )
     result = benchmark_cascade(config)
     assert result == json.loads((tmp_path / "out/benchmark.json").read_text())
+    assert json.loads((tmp_path / "out/run.json").read_text())["config"]["repeats"] == config.repeats
     rates = result["images_per_second"]
     assert all(rate > 0 for rate in rates.values())
     assert result[SEGMENTED] == 1

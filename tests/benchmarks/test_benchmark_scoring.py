@@ -35,6 +35,7 @@ def test_a_benchmark_reports_every_stage(ray_cluster, tmp_path, capsys):
     )
     result = benchmark_scoring(config)
     assert result == json.loads((tmp_path / "out/benchmark.json").read_text())
+    assert json.loads((tmp_path / "out/run.json").read_text())["config"]["repeats"] == config.repeats
     assert all(rate > 0 for rate in result["images_per_second"].values())
     rates = result["images_per_second"]
     assert result["job_steady_to_forward_only"] == pytest.approx(rates["job_steady"] / rates["forward_only"])

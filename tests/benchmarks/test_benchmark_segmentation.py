@@ -39,6 +39,7 @@ def test_every_stage_is_measured(segmenting_weights, archive, tmp_path, capsys):
     )  # fmt: skip
     result = benchmark_segmentation(config)
     assert result == json.loads((tmp_path / "benchmark.json").read_text())
+    assert json.loads((tmp_path / "run.json").read_text())["config"]["repeats"] == config.repeats
     stages = result["stages"]
     expected = ["load", "saliency", "coarse", "sam_encode", "sam_decode", "encode_masks", "published_loop"]
     assert list(stages) == expected

@@ -30,6 +30,7 @@ def test_both_are_measured(ray_cluster, tmp_path, capsys):
     )  # fmt: skip
     result = benchmark_training(config)
     assert result == json.loads((tmp_path / "benchmark.json").read_text())
+    assert json.loads((tmp_path / "run.json").read_text())["config"]["repeats"] == config.repeats
     figures = result["backbones"]["efficientnet_b0"]
     assert all(rate > 0 for rate in figures["images_per_second"].values())
     assert "efficientnet_b0: " in capsys.readouterr().out

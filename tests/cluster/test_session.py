@@ -43,7 +43,7 @@ def test_a_cluster_that_is_gone_gives_way_to_one_of_the_jobs_own_and_of_its_prio
     ours, theirs, joined = done.stdout.split()
     assert theirs == ours
     assert joined != gone
-    assert f"at {gone}, is gone; this job starts one of its own" in done.stderr
+    assert f"at {gone} is gone; this job starts its own" in done.stderr
 
 
 @pytest.mark.cluster

@@ -141,7 +141,7 @@ run_job(Config, job)
 def ended(*flags: str) -> tuple[int, str, str]:
     line = [sys.executable, "-c", JOB, *flags]
     result = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
-    told = "\n".join(line for line in result.stderr.splitlines() if " I config " not in line)
+    told = "\n".join(line for line in result.stderr.splitlines() if " I -c: " not in line)
     return result.returncode, result.stdout, told
 
 

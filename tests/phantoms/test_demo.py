@@ -58,6 +58,7 @@ def test_the_demo_ends_with_a_report(tmp_path):
     assert counts == {"ok": 100, "error": 5}
     assert json.loads((tmp_path / "out/lung_report/metrics.json").read_text())["dsc"]["mean"] > 0.5
     assert json.loads((tmp_path / "out/segmented/run.json").read_text())["counts"]["error"] == 5
+    assert json.loads((tmp_path / "out/run.json").read_text())["config"]["images_per_class"] == 25
     assert json.loads((tmp_path / "out/scored/run.json").read_text())["counts"]["ok"] == 100
 
 

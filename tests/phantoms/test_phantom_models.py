@@ -1,5 +1,7 @@
 """Segmentation by text as a whole, with a CLIP and a SAM that are trained here, on phantoms that they never saw."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ def test_text_leads_to_the_lungs_of_held_phantoms(tmp_path, capsys):
     scores = make_phantom_models(PhantomModelsConfig(output_uri=str(tmp_path)))
     assert scores.dsc > 0.8
     assert scores.dsc > scores.coarse_dsc + 0.05, "SAM draws what the coarse mask only points to"
+    assert json.loads((tmp_path / "run.json").read_text())["scores"]["dsc"] == scores.dsc
     assert f"--clip-uri {tmp_path}/clip --sam-uri {tmp_path}/sam.safetensors" in capsys.readouterr().out
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -225,6 +226,35 @@ def test_an_archive_in_s3_gives_the_rows_that_it_gives_on_disk(scored_once, buck
     assert rows_of(scored_once).select(columns) == in_s3.select(columns)
     classify(remote.uri, bundle, output)
     assert rows_of(output) == in_s3
+
+
+def test_the_terminal_of_a_job_holds_its_own_lines_only(archive, bundle, tmp_path):
+    """The job's own cluster, its first run, which the gate fails, and a run with nothing left to do."""
+    line = [sys.executable, str(REPOSITORY / "jobs/classify_archive.py"), "--input-uri", archive.uri]
+    line += [
+        "--model-uri",
+        bundle,
+        "--output-uri",
+        str(tmp_path / "out"),
+        "--num-actors",
+        "2",
+        "--exclude",
+        "*/masks/*",
+    ]
+    hidden = ("RAY_ADDRESS", "PYTHONWARNINGS", "RAY_BACKEND_LOG_LEVEL")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment["XDG_CONFIG_HOME"] = str(tmp_path)  # the first job of a user tells where it keeps its secret
+    for scored in (files_of(archive), 0):
+        job = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=480, check=False)
+        assert job.returncode == 3, job.stderr
+        *told, last = job.stderr.splitlines()
+        assert [text for text in told if not re.match(r"\d\d:\d\d:\d\d I ", text)] == []
+        assert told[0][11:].startswith(
+            f"classify_archive: input {archive.uri}, output {tmp_path}/out, model {bundle}; "
+        )
+        assert told[-1].endswith(f"{scored} images to score, {files_of(archive) - scored} done before")
+        assert last.startswith("error: 5 of ")
+        assert len(job.stdout.splitlines()) == (2 if scored else 1)
 
 
 def test_a_killed_driver_loses_nothing_and_nothing_stands_twice(bundle, tmp_path):

@@ -81,3 +81,13 @@ def test_two_cores_hold_one_actor_and_two_load_tasks():
 def test_what_cannot_be_had_is_said_at_once(nodes, device, actors, message):
     with pytest.raises(ClusterError, match=message):
         fit_pool(nodes, device, actors)
+
+
+@pytest.mark.parametrize(
+    ("images", "block_rows", "actors"),
+    [(1, 64, 1), (64, 64, 1), (65, 64, 2), (60, 10, 4), (600, 8192, 4), (0, 64, 1), (10**6, 8192, 4)],
+)
+def test_no_actor_is_started_that_would_find_nothing_to_do(images, block_rows, actors):
+    pool = fit_pool([NodeRoom(cpus=8.0, gpus=4)], "auto", None)
+    assert pool.actors == 4
+    assert pool.for_job(images, block_rows).actors == actors

@@ -1,7 +1,7 @@
 import pytest
 
 from cxr_ray.scoring import progress
-from cxr_ray.scoring.progress import RateMeter
+from cxr_ray.scoring.progress import Counter, Progress, progress_line
 
 
 @pytest.fixture
@@ -12,18 +12,56 @@ def clock(monkeypatch):
     return seconds
 
 
-def test_the_time_before_the_first_images_does_not_count(clock):
-    meter = RateMeter()
-    assert meter.rate(0) == 0
+def line_of(counter, *, left, done=0):
+    images, errors, rate = counter.read()
+    return progress_line(Progress(images=done + images, total=done + left, errors=errors, images_per_second=rate))
+
+
+def test_the_rate_counts_from_the_start_of_the_first_batch(clock):
+    counter = Counter()
     clock[0] += 60
-    assert meter.rate(32) == 0
+    assert counter.read() == (0, 0, None), "starting the workers is not part of the rate"
+    clock[0] += 4
+    counter.add(32, 1, seconds=4.0)
+    assert counter.read() == (32, 1, 8.0), "the first finished block has a rate"
     clock[0] += 2
-    assert meter.rate(52) == 10
-    clock[0] += 2
-    assert meter.rate(52) == 5
+    counter.add(16, 0, seconds=2.0)
+    assert counter.read() == (48, 1, 8.0)
+    clock[0] += 6
+    assert counter.read() == (48, 1, 4.0), "a job that waits gets slower"
 
 
-def test_no_time_between_two_looks(clock):
-    meter = RateMeter()
-    meter.rate(1)
-    assert meter.rate(9) == 0
+def test_a_line_shows_a_rate_and_the_time_left_as_soon_as_images_are_done(clock):
+    counter = Counter()
+    assert line_of(counter, left=2000) == "0/2,000 images  waiting for the first batch  0 errors"
+    clock[0] += 5
+    counter.add(20, 3, seconds=2.0)
+    assert line_of(counter, left=2000) == "20/2,000 images  10.0 img/s  3 errors  3.3 min left"
+
+
+def test_a_resumed_job_counts_earlier_images_as_done_but_not_in_its_rate(clock):
+    counter = Counter()
+    assert line_of(counter, left=200, done=800) == "800/1,000 images  waiting for the first batch  0 errors"
+    clock[0] += 5
+    counter.add(20, 0, seconds=5.0)
+    assert line_of(counter, left=200, done=800) == "820/1,000 images  4.0 img/s  0 errors  45 s left"
+
+
+@pytest.mark.parametrize(
+    ("rate", "shown"), [(123.45, "123.5 img/s"), (0.1, "0.1 img/s"), (0.05, "3 img/min"), (0.0004, "0.024 img/min")]
+)
+def test_a_slow_rate_is_never_shown_as_zero(rate, shown):
+    assert Progress(images=1, total=9, errors=0, images_per_second=rate).rate() == shown
+
+
+@pytest.mark.parametrize(
+    ("left", "shown"), [(0, "0 s left"), (100, "100 s left"), (600, "10.0 min left"), (72_000, "20.0 h left")]
+)
+def test_time_left_has_a_unit_that_fits(left, shown):
+    assert Progress(images=5, total=5 + left, errors=0, images_per_second=1.0).time_left() == shown
+
+
+def test_a_batch_that_took_no_time_has_a_finite_rate(clock):
+    counter = Counter()
+    counter.add(8, 0, seconds=0.0)
+    assert counter.read()[2] == 8000

@@ -1,4 +1,4 @@
-"""The end of a scoring job: every image accounted for, the record written, the gate judged."""
+"""The end of a scoring job: every image is accounted for, the record is written, and the gate is checked."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -6,6 +6,7 @@ from typing import Any
 
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.config import ArchiveJobConfig
+from cxr_ray.config.redaction import redacted
 from cxr_ray.errors import GateError, StorageError
 from cxr_ray.scoring.output.state import OutputState, count_rows, drop_repeated_rows, finished_ids, settle
 
@@ -20,10 +21,22 @@ def conclude(
     pool: Any,
     **facts: Any,
 ) -> dict[str, int]:
-    """Count the rows that stand, write `run.json`, print a summary; rows by status.
+    """Count the rows of the output, write `run.json` and print a summary.
+
+    Args:
+        state: the output.
+        config: of the job, for `run.json`.
+        scored: images that this run scored.
+        before: images that earlier runs scored.
+        seconds: time that this run took to score.
+        pool: the dataclass that says how the job used the cluster, for `run.json`.
+        facts: further entries of `run.json`.
+
+    Returns:
+        The number of rows by status, and of error rows by `error:KIND`.
 
     Raises:
-        StorageError: if not every image has exactly one row.
+        StorageError: if an image has no row, or more than one.
         GateError: if more than `max_error_rate` of the images are errors.
     """
     settle(state)
@@ -45,19 +58,24 @@ def conclude(
         counts=counts,
     )
     _print_summary(state, counts, rows=rows, scored=scored, seconds=seconds, rate=rate)
-    if rows != scored + before:
+    _check_outcome(state, counts, expected=scored + before, max_error_rate=config.max_error_rate)
+    return counts
+
+
+def _check_outcome(state: OutputState, counts: dict[str, int], *, expected: int, max_error_rate: float) -> None:
+    rows, errors = _total(counts), counts.get("error", 0)
+    if rows != expected:
         raise StorageError(
-            f"{state.rows_uri} has {rows:,} rows where {scored + before:,} were expected: another program "
-            "wrote or removed files there; the same command again completes what is missing, --overwrite starts over"
+            f"{state.rows_uri} has {rows:,} rows where {expected:,} were expected: another program "
+            "wrote or removed files there; run the same command again to complete what is missing, or --overwrite to "
+            "start over"
         )
-    errors = counts.get("error", 0)
-    if errors > config.max_error_rate * rows:
+    if errors > max_error_rate * rows:
         raise GateError(
             f"{errors:,} of {rows:,} images are errors ({errors / rows:.1%}), "
-            f"more than --max-error-rate {config.max_error_rate:g}; "
+            f"more than --max-error-rate {max_error_rate:g}; "
             f"all rows are kept in {state.rows_uri}, see error_kind and error"
         )
-    return counts
 
 
 def _total(counts: dict[str, int]) -> int:
@@ -69,6 +87,6 @@ def _print_summary(
 ) -> None:
     kinds = ", ".join(f"{n:,} {key.removeprefix('error:')}" for key, n in sorted(counts.items()) if ":" in key)
     statuses = ", ".join(f"{n:,} {key}" for key, n in sorted(counts.items(), reverse=True) if ":" not in key)
-    print(f"{rows:,} rows in {state.rows_uri}: {statuses}" + (f" ({kinds})" if kinds else ""))
+    print(f"{rows:,} rows in {redacted(state.rows_uri)}: {statuses}" + (f" ({kinds})" if kinds else ""))
     if scored:
-        print(f"{scored:,} scored in {seconds:,.1f} s, {rate:,.1f} images/s, starting included")
+        print(f"{scored:,} images scored in {seconds:,.1f} s: {rate:,.1f} images/s, start of the workers included")

@@ -13,6 +13,7 @@ import ray
 from ray import tune
 from ray.actor import ActorHandle
 
+from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import absolute_uri, join_uri
 from cxr_ray.cluster.nodes import alive_nodes
@@ -63,6 +64,7 @@ def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
     ]
     rows.sort(key=lambda row: -(row["val_accuracy"] or 0.0))
     write_table(pa.Table.from_pylist(rows), join_uri(output_uri, "sweep.parquet"))
+    write_run_record(output_uri, config, recipes=rows)
     print(comparison(rows))
     if problems := [
         f"{name}: {metrics.get('problem', 'lost')}" for name, metrics in results if "model_id" not in metrics

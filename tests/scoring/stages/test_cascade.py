@@ -31,6 +31,13 @@ def config_of(**options):
     )
 
 
+def segment_arguments(model_uri, provenance):
+    return {
+        "model_uri": model_uri, "settings": StudentSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
+        "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("rule", "asked"),
     [
@@ -62,7 +69,7 @@ def test_rows_are_those_of_both_stages_and_skipped_where_the_rule_asks_for_no_ma
     config = config_of(classifier_uri=(str(tmp_path / "classifier"),), segmenter_uri=student)
     score = {"model_uris": config.classifier_uri, "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"}
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
-    segment = {"config": config.segmenting(), "device": "cpu", "threads": 1, "provenance": provenance}
+    segment = segment_arguments(student, provenance)
     alone = ScoreStage(**score)(loaded).to_pylist()
     masks = StudentStage(**segment)(loaded).to_pylist()
     bound = sorted(row["confidence"] for row in alone if row["status"] == "ok")[2]
@@ -105,10 +112,7 @@ def test_an_image_whose_mask_fails_is_an_error_that_is_counted_and_tried_again(
         "model_uris": config.classifier_uri, "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"
     }  # fmt: skip
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
-    segment = {
-        "model_uri": student, "settings": StudentSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
-        "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
-    }  # fmt: skip
+    segment = segment_arguments(student, provenance)
     rows = CascadeStage(config=config, score=score, segment=segment)(loaded).to_pylist()
     alone = ScoreStage(**score)(loaded).to_pylist()
     failed = 0

@@ -1,0 +1,138 @@
+"""The layout of the repository: what stands at the top, how long files and functions are, and where tests lie."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+SOURCES = {
+    str(path.relative_to(REPOSITORY)): path.read_text()
+    for folder in ("cxr_ray", "jobs")
+    for path in sorted((REPOSITORY / folder).rglob("*.py"))
+}
+TOP_LEVEL = {
+    *("jobs", "cxr_ray", "cluster", "tests", "pyproject.toml"),
+    *("README.md", "Makefile", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md"),
+}
+"""Entries of the repository's root; hidden entries may stand beside them."""
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 60
+NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
+TESTED_ELSEWHERE = {
+    # configs: one table of bad values for all of them
+    "config/archive.py": "config/test_ranges.py",
+    "config/benchmark.py": "config/test_ranges.py",
+    "config/demo.py": "config/test_ranges.py",
+    "config/scoring.py": "config/test_ranges.py",
+    "config/segmentation.py": "config/test_ranges.py",
+    "config/segmentation_evaluation.py": "evaluation/test_evaluate_segmenter.py",
+    "config/segmenter_training.py": "config/test_ranges.py",
+    "config/training.py": "config/test_ranges.py",
+    # measuring: what a benchmark calls is tested by running the benchmark
+    "benchmarks/peak_memory.py": "benchmarks/test_benchmark_segmentation.py",
+    "benchmarks/plain_saliency.py": "models/test_m2ib.py",
+    "benchmarks/plain_scoring.py": "benchmarks/test_benchmark_scoring.py",
+    "benchmarks/plain_training.py": "benchmarks/test_benchmark_training.py",
+    # one thing in several files: the test drives it as a whole
+    "evaluation/segmentation_sheet.py": "evaluation/test_evaluate_segmenter.py",
+    "evaluation/true_masks.py": "evaluation/test_evaluate_segmenter.py",
+    "models/allocator.py": "benchmarks/test_benchmark_segmentation.py",
+    "models/clip_weights.py": "models/test_biomedclip_checkpoint.py",
+    "models/student.py": "models/test_segmenter.py",
+    "models/zero_shot_segmenter.py": "scoring/stages/test_segment_by_text.py",
+    "phantoms/make_phantom_models.py": "phantoms/test_phantom_models.py",
+    "phantoms/phantom_anatomy.py": "phantoms/test_phantom.py",
+    "phantoms/phantom_clip.py": "phantoms/test_phantom_models.py",
+    "phantoms/phantom_sam.py": "phantoms/test_phantom_models.py",
+    "preparation/fingerprint_images.py": "preparation/test_prepare_dataset.py",
+    # a pipeline or a training loop needs Ray, and a run of the job to be tested by
+    "scoring/archive_job.py": "scoring/test_classify_archive.py",
+    "scoring/blocks.py": "scoring/test_classify_archive.py",
+    "scoring/output/commit.py": "scoring/test_classify_archive.py",
+    "scoring/stages/mask_columns.py": "scoring/stages/test_segment_by_student.py",
+    "scoring/stages/segment_outputs.py": "scoring/stages/test_segment_by_text.py",
+    "training/checkpointed_loop.py": "training/classifier/test_train_classifier.py",
+    "training/classifier/loop.py": "training/classifier/test_train_classifier.py",
+    "training/classifier/views.py": "training/classifier/test_learner.py",
+    "training/clip/feature_gather.py": "training/clip/test_learner.py",
+    "training/clip/loop.py": "training/clip/test_finetune_clip.py",
+    "training/clip/sentences.py": "training/clip/test_finetune_clip.py",
+    "training/clip/views.py": "training/clip/test_learner.py",
+    "training/object_store.py": "training/test_cached_feed.py",
+    "training/readable_images.py": "training/segmenter/test_mask_source.py",
+    "training/seeds.py": "training/classifier/test_train_classifier.py",
+    "training/segmenter/mask_cache.py": "training/segmenter/test_mask_source.py",
+    "training/segmenter/validation.py": "training/segmenter/test_mask_loss.py",
+    "training/segmenter/views.py": "training/segmenter/test_loop.py",
+    "training/shards.py": "training/test_cached_feed.py",
+    "training/streamed_feed.py": "training/classifier/test_train_classifier.py",
+    "training/training_state.py": "training/classifier/test_train_classifier.py",
+    "training/worker_context.py": "training/test_cached_feed.py",
+}
+"""Sources without a test at their own place, and the test that covers them."""
+
+
+def functions(source: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    nodes = ast.walk(ast.parse(source))
+    return [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def too_long(source: str) -> list[str]:
+    lengths = {f.name: (f.end_lineno or f.lineno) - f.lineno + 1 for f in functions(source)}
+    return [f"{name} has {lines} lines" for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION]
+
+
+def test_place(source_path: str) -> str:
+    folder, _, name = source_path.removeprefix("cxr_ray/").rpartition("/")
+    return f"{folder}/test_{name}" if folder else f"test_{name}"
+
+
+test_place.__test__ = False
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_files_and_functions_are_short(path):
+    assert len(SOURCES[path].splitlines()) <= MOST_LINES
+    assert too_long(SOURCES[path]) == []
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_a_file_is_named_after_what_it_does(path):
+    assert Path(path).stem not in NAMES_THAT_SAY_NOTHING
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if path.startswith("cxr_ray/") and not path.endswith("__init__.py")]
+)
+def test_a_source_with_code_has_its_tests_at_the_mirrored_place_or_is_listed(path):
+    listed = TESTED_ELSEWHERE.get(path.removeprefix("cxr_ray/"))
+    has_own = (REPOSITORY / "tests" / test_place(path)).exists()
+    if has_own or not functions(SOURCES[path]):
+        assert listed is None, f"{path} needs no entry in TESTED_ELSEWHERE"
+    else:
+        assert listed, f"{path} has no test: write tests/{test_place(path)}"
+        assert (REPOSITORY / "tests" / listed).exists()
+
+
+def test_what_is_listed_is_there():
+    assert {f"cxr_ray/{path}" for path in TESTED_ELSEWHERE} - SOURCES.keys() == set()
+
+
+def test_a_test_lies_where_its_source_does():
+    folders = {path.parent.relative_to(REPOSITORY / "tests") for path in (REPOSITORY / "tests").rglob("test_*.py")}
+    assert {str(folder) for folder in folders if not (REPOSITORY / "cxr_ray" / folder).is_dir()} == set()
+
+
+def test_the_top_level_is_fixed():
+    line = ["git", "-C", str(REPOSITORY), "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(line, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this copy of the sources is no git checkout")
+    entries = {path.partition("/")[0] for path in listed.stdout.splitlines()}
+    assert {entry for entry in entries if not entry.startswith(".")} - TOP_LEVEL == set()
+
+
+def test_a_long_function_is_found():
+    assert too_long("def f():\n" + "    pass\n" * MOST_LINES_OF_A_FUNCTION) == ["f has 61 lines"]
+    assert too_long("def f():\n" + "    pass\n" * (MOST_LINES_OF_A_FUNCTION - 1)) == []
