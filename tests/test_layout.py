@@ -52,7 +52,6 @@ TESTED_ELSEWHERE = {
     "scoring/output/commit.py": "scoring/test_classify_archive.py",
     "scoring/stages/mask_columns.py": "scoring/stages/test_segment_by_student.py",
     "scoring/stages/segment_outputs.py": "scoring/stages/test_segment_by_text.py",
-    "training/checkpointed_loop.py": "training/classifier/test_train_classifier.py",
     "training/classifier/loop.py": "training/classifier/test_train_classifier.py",
     "training/classifier/views.py": "training/classifier/test_learner.py",
     "training/clip/feature_gather.py": "training/clip/test_learner.py",
@@ -61,13 +60,11 @@ TESTED_ELSEWHERE = {
     "training/clip/views.py": "training/clip/test_learner.py",
     "training/object_store.py": "training/test_cached_feed.py",
     "training/readable_images.py": "training/segmenter/test_mask_source.py",
-    "training/seeds.py": "training/classifier/test_train_classifier.py",
     "training/segmenter/mask_cache.py": "training/segmenter/test_mask_source.py",
     "training/segmenter/validation.py": "training/segmenter/test_mask_loss.py",
     "training/segmenter/views.py": "training/segmenter/test_loop.py",
     "training/shards.py": "training/test_cached_feed.py",
     "training/streamed_feed.py": "training/classifier/test_train_classifier.py",
-    "training/training_state.py": "training/classifier/test_train_classifier.py",
     "training/worker_context.py": "training/test_cached_feed.py",
 }
 """Sources without a test at their own place, and the test that covers them."""
