@@ -42,6 +42,9 @@ IMAGE_FIELDS = [
     pa.field("content_sha256", pa.string()),
 ]
 
+PREDICTION_FIELDS: list[pa.Field] = []
+"""Columns of `OUTPUT/predictions/` alone, filled where the image is loaded or classified; masks and scores lack them."""
+
 MASK_FIELDS = [
     pa.field("mask_height", pa.int32()),
     pa.field("mask_width", pa.int32()),
@@ -112,17 +115,32 @@ def predictions_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] 
         model_prefixes: one per model (`resnet50_`, ...) where several score together; their mean then
             fills the columns without a prefix.
     """
+    return pa.schema([*_classified_fields(labels, model_prefixes), *PREDICTION_FIELDS])
+
+
+def scores_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] = ()) -> pa.Schema:
+    """Schema of `OUTPUT/scores/`, which the cascade writes: a row's prediction, and then its mask.
+
+    Args:
+        labels: class names, in the order of the model's outputs.
+        model_prefixes: one per model, as in `predictions_schema`.
+    """
+    return pa.schema([*_classified_fields(labels, model_prefixes), *CASCADE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS])
+
+
+def _classified_fields(labels: tuple[str, ...], model_prefixes: tuple[str, ...]) -> list[pa.Field]:
+    """Columns of an image that one or several classifiers scored."""
     per_model = [
         field
         for prefix in model_prefixes
         for field in [*score_fields(labels, prefix), pa.field(f"{prefix}model_id", pa.string())]
     ]
-    return pa.schema([*IMAGE_FIELDS, *score_fields(labels), *PROVENANCE_FIELDS, *DICOM_FIELDS, *per_model])
+    return [*IMAGE_FIELDS, *score_fields(labels), *PROVENANCE_FIELDS, *DICOM_FIELDS, *per_model]
 
 
-def cascade_schema(predictions: pa.Schema) -> pa.Schema:
-    """Schema of `OUTPUT/scores/`: a row of predictions, and then the columns of its mask."""
-    return pa.schema([*predictions, *CASCADE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS])
+def loaded_schema() -> pa.Schema:
+    """Columns that loading an image fills for any table, null where it does not; a stage keeps those of its own table."""
+    return pa.schema([*IMAGE_FIELDS, *DICOM_FIELDS, *PREDICTION_FIELDS])
 
 
 NOT_FINITE = {"status": "error", "error_kind": "not_finite", "error": "a model's output is not a finite number"}

@@ -1,10 +1,20 @@
 import pytest
 
-from cxr_ray.schema import LABELS, predictions_schema, probability_column, score_fields
+from cxr_ray.schema import LABELS, MASKS, predictions_schema, probability_column, score_fields, scores_schema
 
 HEAD = ["image_id", "uri", "status", "error_kind", "error", "format", "width", "height", "content_sha256"]
 SCORES = ["label", "confidence", "entropy", "prob_covid", "prob_lung_opacity", "prob_normal", "prob_viral_pneumonia"]
 PROVENANCE = ["model_id", "preprocessing_id", "run_id", "scored_at"]
+PREDICTION: list[str] = []
+CASCADE = ["mask_status", "mask_model_id", "mask_preprocessing_id"]
+MASK = [
+    "mask_height", "mask_width", "mask_counts", "area_fraction", "boxes_xyxy", "iou_prediction", "uncertainty", "prompt",
+]  # fmt: skip
+LUNG = [
+    f"{side}_{name}"
+    for side in ("right", "left")
+    for name in ("area_fraction", "centroid_x", "centroid_y", "uncertainty")
+] + ["symmetry"]
 DICOM = ["modality", "view_position", "study_uid", "series_uid", "sop_uid", "patient_key"]
 
 
@@ -22,7 +32,7 @@ def test_probability_column(label, column):
 
 def test_predictions_of_one_model():
     schema = predictions_schema(LABELS)
-    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM
+    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + PREDICTION
     assert {f.name for f in schema if not f.nullable} == {"image_id", "uri", "status", *PROVENANCE}
     assert {str(schema.field(name).type) for name in SCORES[1:]} == {"float"}
     assert str(schema.field("scored_at").type) == "timestamp[us, tz=UTC]"
@@ -32,7 +42,15 @@ def test_predictions_of_several_models_end_with_a_set_of_columns_for_each():
     schema = predictions_schema(LABELS, ("vit_b16_", "resnet50_"))
     one = [f"vit_b16_{name}" for name in [*SCORES, "model_id"]]
     other = [f"resnet50_{name}" for name in [*SCORES, "model_id"]]
-    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + one + other
+    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + one + other + PREDICTION
+
+
+def test_masks_hold_what_is_theirs():
+    assert MASKS.names == HEAD + MASK + LUNG + PROVENANCE + DICOM
+
+
+def test_scores_of_the_cascade_are_a_prediction_and_its_mask():
+    assert scores_schema(LABELS).names == HEAD + SCORES + PROVENANCE + DICOM + CASCADE + MASK + LUNG
 
 
 def test_scores_follow_the_order_of_the_outputs():

@@ -40,7 +40,7 @@ def recognise_format(head: bytes) -> str | None:
         head: the first bytes of a file, best `HEAD_BYTES` of them; fewer are no error.
 
     Returns:
-        `png`, `jpeg` and `dicom`, which `decode_image` reads; the name of another format that archives are
-        found to hold (`tiff`, `gif`, `nifti`, `pdf`, ...); or None.
+        The name of a format that `decode_image` reads (`dicom`, or a key of `RASTER_FORMATS`), of another format that
+        archives are found to hold (`gif`, `nifti`, `pdf`, ...), or None.
     """
     return next((name for name, pattern in _SIGNATURES if pattern.match(head)), None)

@@ -72,6 +72,17 @@ def read_schema(uri: str) -> pa.Schema:
         raise StorageError(f"{path} is not readable as Parquet: {one_line(error)}") from error
 
 
+def column_types(schema: pa.Schema) -> dict[str, str]:
+    """Arrow types of the columns by name, in their order, the same for a schema and for a file that was written with it."""
+    return {field.name: _type_name(field.type) for field in schema}
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """The name of a type; Parquet gives the values of a list a name of its own, which says nothing."""
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return f"list<{_type_name(kind.value_type)}>" if is_list else str(kind)
+
+
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The whole table at `uri`; see `iter_batches` for one that does not fit in memory.
 

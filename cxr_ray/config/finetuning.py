@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cxr_ray.config.checks import require
+from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.config.training import TrainingJobConfig
 
 
@@ -11,9 +12,9 @@ from cxr_ray.config.training import TrainingJobConfig
 class FinetuneClipConfig(TrainingJobConfig):
     """Fine-tune BiomedCLIP on images and captions (DHN-NCE) with Ray Train; the best epoch's bundle comes out."""
 
-    dataset_uri: str
+    dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content counts
     """Table of pairs, Parquet or CSV: `image` (a URI, or a path from the table's folder) and `caption`; `filename,Caption` is read too."""
-    output_uri: str
+    output_uri: str = field(metadata=MAY_CHANGE)
     """Folder that becomes the CLIP bundle; TensorBoard files and history.parquet go there as well."""
     weights_uri: str
     """BiomedCLIP to start from: a folder or file of weights, in our layout, open_clip's or Hugging Face's, with vocab.txt beside it."""

@@ -1,9 +1,10 @@
 """Configs of the jobs that stream an archive through models."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from cxr_ray.config.checks import require
+from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.config.segmentation import ONLY_FOR, MaskFiles, SegmenterUris, StudentSettings, TextSettings
 from cxr_ray.errors import ConfigError
 
@@ -14,33 +15,33 @@ class ArchiveJobConfig:
 
     input_uri: str
     """Folder or prefix of the archive, or a manifest (any Parquet table with image_id and uri)."""
-    output_uri: str
+    output_uri: str = field(metadata=MAY_CHANGE)
     """Folder that receives the rows in Parquet and run.json; the same command resumes what stands there."""
     exclude: tuple[str, ...] = ()
     """Shell patterns of names to leave out, relative to the input prefix, such as '*/masks/*'."""
-    overwrite: bool = False
+    overwrite: bool = field(default=False, metadata=MAY_CHANGE)
     """Start over: delete what an earlier run left in the output."""
-    retry_errors: bool = False
+    retry_errors: bool = field(default=False, metadata=MAY_CHANGE)
     """Try again the images whose row says `error`, beside those that have no row yet."""
-    max_error_rate: float = 0.05
+    max_error_rate: float = field(default=0.05, metadata=MAY_CHANGE)
     """Fail (exit code 1, all rows kept) if more than this share of the images are errors."""
-    rows_per_block: int | None = None
+    rows_per_block: int | None = field(default=None, metadata=MAY_CHANGE)
     """Images that are committed together; a fiftieth of the job, between 64 and 8,192, if not given."""
-    batch_size: int | None = None
+    batch_size: int | None = field(default=None, metadata=MAY_CHANGE)
     """Images a forward pass; what suits the device if not given."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Of the arithmetic; auto takes bf16 where the device has instructions for it, else fp32."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=MAY_CHANGE)
     """auto takes the cluster's GPUs, or its CPUs where there are none."""
-    num_actors: int | None = None
+    num_actors: int | None = field(default=None, metadata=MAY_CHANGE)
     """Model replicas; as many as the cluster has GPUs (or groups of 8 CPUs) if not given."""
-    max_megapixels: float = 100.0
-    """Larger images become `too_large` rows; their pixels are never allocated."""
-    max_megabytes: int = 512
-    """Larger files become `too_large` rows."""
-    progress_seconds: float = 30.0
+    max_megapixels: float = field(default=100.0, metadata=MAY_CHANGE)
+    """Larger images become `too_large` rows, never decoded; a later run with a higher limit and --retry-errors scores them."""
+    max_megabytes: int = field(default=512, metadata=MAY_CHANGE)
+    """Larger files become `too_large` rows; a later run with a higher limit and --retry-errors scores them."""
+    progress_seconds: float = field(default=30.0, metadata=MAY_CHANGE)
     """Seconds between progress lines where standard error is no terminal."""
-    debug: bool = False
+    debug: bool = field(default=False, metadata=MAY_CHANGE)
     """Show tracebacks."""
 
     def __post_init__(self) -> None:
@@ -58,7 +59,7 @@ class ArchiveJobConfig:
 class ClassifyConfig(ArchiveJobConfig):
     """Score every image of an archive: one Parquet row each, broken files included."""
 
-    model_uri: tuple[str, ...]
+    model_uri: tuple[str, ...] = field(metadata=MAY_CHANGE)  # the ids of the models count
     """One or more model bundles; several share download and decoding, and are averaged."""
 
     def __post_init__(self) -> None:
@@ -103,9 +104,9 @@ class SegmentConfig(MaskFiles, StudentSettings, TextSettings, SegmenterUris, Arc
 class ScoreConfig(StudentSettings, ArchiveJobConfig):
     """Classify every image of an archive and, in the same pass, segment those that a rule on the class asks for."""
 
-    classifier_uri: tuple[str, ...]
+    classifier_uri: tuple[str, ...] = field(metadata=MAY_CHANGE)  # the ids of the models count
     """One or more classifier bundles, as in classify_archive.py."""
-    segmenter_uri: str
+    segmenter_uri: str = field(metadata=MAY_CHANGE)  # its model's id counts
     """A student's bundle, as in segment_archive.py."""
     segment_labels: tuple[str, ...] = ()
     """Classes whose images are segmented; all if none is named."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from cxr_ray.config.checks import require
+from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.errors import ConfigError
 
 LUNG_PROMPTS = (
@@ -108,13 +109,13 @@ ONLY_FOR = "only_for"
 class MaskFiles:
     """Files that a segmentation writes beside its rows."""
 
-    save_overlays: bool = False
+    save_overlays: bool = field(default=False, metadata=MAY_CHANGE)
     """Write OUTPUT/overlays/IMAGE_ID.png, the radiograph with the mask's outline."""
-    save_saliency: bool = field(default=False, metadata={ONLY_FOR: TextSettings})
+    save_saliency: bool = field(default=False, metadata={**MAY_CHANGE, ONLY_FOR: TextSettings})
     """Write OUTPUT/saliency/IMAGE_ID.png, the map of segmentation by text at 224 x 224 in 16 bits."""
-    save_uncertainty: bool = field(default=False, metadata={ONLY_FOR: StudentSettings})
+    save_uncertainty: bool = field(default=False, metadata={**MAY_CHANGE, ONLY_FOR: StudentSettings})
     """Write OUTPUT/uncertainty/IMAGE_ID.png, the entropy of a student's pixels in 16 bits, log 2 as white."""
-    save_dicom_seg: bool = False
+    save_dicom_seg: bool = field(default=False, metadata=MAY_CHANGE)
     """Write OUTPUT/dicom_seg/IMAGE_ID for DICOM images: a DICOM Segmentation object."""
 
 
@@ -130,11 +131,11 @@ class TextModels:
 class SegmenterUris:
     """Where the models of one of the two ways lie; their content counts, and not their place."""
 
-    model_uri: str | None = None
+    model_uri: str | None = field(default=None, metadata=MAY_CHANGE)
     """Student: a bundle of train_segmenter.py; or, to segment by text, both of the next."""
-    clip_uri: str | None = None
+    clip_uri: str | None = field(default=None, metadata=MAY_CHANGE)
     """BiomedCLIP: a folder or file of weights, in our layout, open_clip's or Hugging Face's, with vocab.txt beside it."""
-    sam_uri: str | None = None
+    sam_uri: str | None = field(default=None, metadata=MAY_CHANGE)
     """SAM: weights of segment_anything (vit_b, vit_l or vit_h, told by their shapes)."""
 
     def __post_init__(self) -> None:

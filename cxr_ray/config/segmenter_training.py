@@ -1,9 +1,10 @@
 """Config of the job that trains student segmenters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cxr_ray.config.checks import require
+from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import ConfigError
 
@@ -15,9 +16,9 @@ MOST_BEND = 0.1
 class TrainSegmenterConfig(TrainingJobConfig):
     """Train a student that segments at classification speed (MONAI's DynUNet), on true masks or on a teacher's."""
 
-    dataset_uri: str
+    dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content counts
     """Dataset table of prepare_dataset.py; its `mask_uri` is learned, or only its splits if --masks-uri is given."""
-    output_uri: str
+    output_uri: str = field(metadata=MAY_CHANGE)
     """Folder that becomes the student's bundle; TensorBoard files and history.parquet go there as well."""
     masks_uri: str | None = None
     """Output of segment_archive.py, whose masks are learned and judged by in place of the dataset's."""

@@ -1,9 +1,10 @@
 """Configs of the jobs that train."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from cxr_ray.config.checks import require
+from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.errors import ConfigError
 
 REFERENCE_BATCH = 32
@@ -14,23 +15,23 @@ REFERENCE_BATCH = 32
 class TrainingJobConfig:
     """What the jobs that train through Ray Train have in common."""
 
-    dataset_uri: str
+    dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content counts
     """Dataset table of prepare_dataset.py."""
-    output_uri: str
+    output_uri: str = field(metadata=MAY_CHANGE)
     """Folder that becomes the model bundle; TensorBoard files and history.parquet go there as well."""
-    overwrite: bool = False
+    overwrite: bool = field(default=False, metadata=MAY_CHANGE)
     """Start over, whatever an earlier training left in the output."""
 
-    num_workers: int | str = 1
+    num_workers: int | str = field(default=1, metadata=MAY_CHANGE)
     """Workers, data parallel: a number, or MIN..MAX for as many as the cluster has at any time."""
-    use_gpu: bool = False
+    use_gpu: bool = field(default=False, metadata=MAY_CHANGE)
     """Give each worker a GPU."""
-    max_failures: int = 3
+    max_failures: int = field(default=3, metadata=MAY_CHANGE)
     """Times that lost workers are replaced, each time from the last epoch; preempted machines do not count."""
 
     seed: int = 0
     """Of initial weights, order and augmentation."""
-    debug: bool = False
+    debug: bool = field(default=False, metadata=MAY_CHANGE)
     """Show tracebacks."""
 
     def __post_init__(self) -> None:
@@ -61,7 +62,7 @@ class TrainClassifierConfig(TrainingJobConfig):
     """Architecture."""
     image_size: int = 224
     """Pixels a side; images are squashed to a square."""
-    sweep: tuple[str, ...] = ()
+    sweep: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
     """Recipes to train each in a folder of its own below the output, as many at once as the cluster holds."""
     weights_uri: str | None = None
     """Weights to start from: a bundle, or a safetensors file or state dict of timm or torchvision."""
@@ -70,7 +71,7 @@ class TrainClassifierConfig(TrainingJobConfig):
     freeze_epochs: int = 0
     """Epochs at the start in which only the head learns."""
 
-    feed: Literal["auto", "cache", "stream"] = "auto"
+    feed: Literal["auto", "cache", "stream"] = field(default="auto", metadata=MAY_CHANGE)
     """Decode once into the cluster's memory, or anew in every epoch; auto decodes once where all images fit."""
 
     epochs: int = 50
@@ -81,7 +82,7 @@ class TrainClassifierConfig(TrainingJobConfig):
     """Batches whose gradients make one step."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the arithmetic; auto takes bf16 where the device has instructions for it, else fp32."""
-    compile: bool = False
+    compile: bool = field(default=False, metadata=MAY_CHANGE)
     """Compile the model with torch.compile; needs a C++ compiler on the workers."""
 
     schedule: Literal["cosine", "plateau"] | None = None

@@ -8,7 +8,7 @@ import numpy as np
 from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.imaging.dicom import DicomTags, decode_dicom, read_dataset, read_tags
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
-from cxr_ray.imaging.raster import RASTER_PLUGINS, decode_raster, jpeg_reduction
+from cxr_ray.imaging.raster import RASTER_FORMATS, decode_raster
 
 DEFAULT_LIMITS = DecodeLimits()
 
@@ -40,7 +40,7 @@ def decode_image(data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_s
     """Decode one image file. Nothing is ever raised for what `data` holds.
 
     Args:
-        data: a whole file; PNG, JPEG and DICOM are read.
+        data: a whole file; DICOM and the formats of `RASTER_FORMATS` are read.
         limits: on size, checked against headers before pixels are decoded.
         wanted_size: the caller will resize to `wanted_size` x `wanted_size`. JPEGs are then decoded at 1/2,
             1/4 or 1/8 scale as long as both sides stay at least twice as large (and 448 pixels), so that the
@@ -72,9 +72,10 @@ def decode_for_sizes(
         limits: likewise.
     """
     first = decode_image(data, limits=limits, wanted_size=wanted_sizes[0])
-    if first.format != "jpeg" or first.pixels is None or first.width is None or first.height is None:
+    raster_format = RASTER_FORMATS.get(first.format or "")
+    if raster_format is None or first.pixels is None or first.width is None or first.height is None:
         return (first,) * len(wanted_sizes)
-    reductions = [jpeg_reduction(first.width, first.height, size) for size in wanted_sizes]
+    reductions = [raster_format.reduction(first.width, first.height, size) for size in wanted_sizes]
     found = {reductions[0]: first}
     for size, reduction in zip(wanted_sizes, reductions, strict=True):
         if reduction not in found:
@@ -89,10 +90,10 @@ def _decode(data: bytes, format_name: str | None, limits: DecodeLimits, wanted_s
     limits.check_file(len(data))
     if format_name == "dicom":
         return _decode_dicom(data, limits)
-    if format_name not in RASTER_PLUGINS:
+    if format_name not in RASTER_FORMATS:
         raise ImageRefused(ErrorKind.UNSUPPORTED, f"format {format_name or 'unknown'} is not read")
-    pixels, width, height = decode_raster(data, format_name, limits=limits, wanted_size=wanted_size)
-    return DecodedImage(pixels=pixels, format=format_name, width=width, height=height)
+    raster = decode_raster(data, format_name, limits=limits, wanted_size=wanted_size)
+    return DecodedImage(pixels=raster.pixels, format=format_name, width=raster.width, height=raster.height)
 
 
 def _decode_dicom(data: bytes, limits: DecodeLimits) -> DecodedImage:

@@ -1,27 +1,24 @@
-"""PNG and JPEG to grey pixels, through Pillow."""
+"""Raster formats by one table; a new one is a reader, which knows its own depth of samples, and one line."""
 
 import struct
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
+from cxr_ray.imaging.grey_levels import luma, scale_occupied_bits
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 
-# The plug-ins are called by name: no other format of Pillow's can be reached by forged bytes, and a caller's
-# max_megapixels holds alone (Image.open adds a limit of its own, one for the whole process).
-RASTER_PLUGINS: dict[str, type[PngImageFile] | type[JpegImageFile]] = {
-    "png": PngImageFile,
-    "jpeg": JpegImageFile,
-}
 LEAST_WANTED = 224
 """Pixels a side; smaller images are made of a JPEG decoded for this size, so that most models share one decoding."""
 DECODING = f"grey, of a JPEG's {2 * LEAST_WANTED} pixels or more"
 """What the ids of preprocessings know of decoding: it changes with the pixels."""
-_END_MARKERS = {"png": b"IEND", "jpeg": b"\xff\xd9"}
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF 2.32, 4.6.4: what undoes each orientation
@@ -35,49 +32,150 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF 2.32, 4.6.4:
 }
 
 
-def decode_raster(
-    data: bytes, format_name: str, *, limits: DecodeLimits, wanted_size: int | None = None
-) -> tuple[np.ndarray, int, int]:
-    """Decode one PNG or JPEG.
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323  # tags of TIFF 6.0
+_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
+_TIFF_MODES_OF_8_BITS = ("1", "L", "La", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
 
-    Colour becomes luma as Pillow's `convert("L")` has it; transparent pixels lie on black; an EXIF
-    orientation is applied. Of 16-bit colour PNGs Pillow gives the high bytes; these count as 8-bit images.
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Raster:
+    """A decoded image as it is displayed.
+
+    Attributes:
+        pixels: uint8 [H, W], low = dark.
+        width: of the image at full scale, which a reader may have reduced.
+        height: likewise.
+    """
+
+    pixels: np.ndarray
+    width: int
+    height: int
+
+
+def _full_scale(width: int, height: int, wanted_size: int) -> int:  # noqa: ARG001 - the signature of a reduction
+    return 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RasterFormat:
+    """How one format is read.
+
+    Attributes:
+        read: from a whole file, the limits its header must keep before pixels are decoded, and the size that the caller
+            will resize to (see `decode_image`) to pixels. It brings samples of any depth to 8 bits without clipping
+            them, or refuses them. It may raise what Pillow raises for damaged files.
+        end: bytes that every whole file holds.
+        reduction: by how much `read` reduces an image of this width and height for this wanted size.
+    """
+
+    read: Callable[[bytes, DecodeLimits, int | None], Raster]
+    end: bytes = b""
+    reduction: Callable[[int, int, int], int] = _full_scale
+
+
+def decode_raster(data: bytes, format_name: str, *, limits: DecodeLimits, wanted_size: int | None = None) -> Raster:
+    """Decode one file of a raster format.
 
     Args:
         data: the whole file.
-        format_name: a key of `RASTER_PLUGINS`.
+        format_name: a key of `RASTER_FORMATS`.
         limits: checked against the header, before any pixel is decoded.
         wanted_size: see `decode_image`.
 
-    Returns:
-        uint8 [H, W], and the width and height of the image at full scale.
-
     Raises:
-        ImageRefused: `too_large`, `truncated` or `unreadable`.
+        ImageRefused: for instance `too_large`, `truncated` or `unreadable`.
     """
+    raster_format = RASTER_FORMATS[format_name]
     try:
-        image = RASTER_PLUGINS[format_name](BytesIO(data))
-        limits.check_samples(
-            width=image.width,
-            height=image.height,
-            channels=len(image.getbands()),
-            bytes_per_sample=2 if image.mode == "I;16" else 1,
-        )
-        width, height = image.size
-        if wanted_size is not None:
-            # Luma at 1/2, 1/4 or 1/8 scale straight from the DCT; for a PNG this does nothing.
-            image.draft("L", (least_side(wanted_size), least_side(wanted_size)))
-        pixels = _grey(image)
-        orientation = _orientation(image)
+        return raster_format.read(data, limits, wanted_size)
+    except Image.DecompressionBombError as error:
+        raise ImageRefused(ErrorKind.TOO_LARGE, f"{format_name} has more pixels than Pillow decodes") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise _refusal(data, format_name, error) from error
-    if orientation in _UPRIGHT:
-        pixels = np.ascontiguousarray(_UPRIGHT[orientation](pixels))
-    return (pixels, height, width) if orientation in (5, 6, 7, 8) else (pixels, width, height)
+        if "truncated" in str(error).lower() or raster_format.end not in data:
+            raise ImageRefused(ErrorKind.TRUNCATED, f"{format_name} ends before its last pixel") from error
+        raise ImageRefused(ErrorKind.UNREADABLE, f"{format_name} is damaged ({type(error).__name__})") from error
+
+
+def read_png(data: bytes, limits: DecodeLimits, wanted_size: int | None = None) -> Raster:  # noqa: ARG001 - see RasterFormat
+    """Grey of 16 bits by its occupied bits; colour, and grey with alpha, of 16 bits by their high bytes, as Pillow reads."""
+    image = PngImageFile(BytesIO(data))
+    is_wide = image.mode == "I;16"
+    _check_header(image, limits, bytes_per_sample=2 if is_wide else 1)
+    if not is_wide:
+        return _upright(luma(image), image, image.size)
+    samples = np.array(image, dtype=np.uint16)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        samples[samples == transparent] = 0
+    return _upright(scale_occupied_bits(samples), image, image.size)
+
+
+def read_jpeg(data: bytes, limits: DecodeLimits, wanted_size: int | None) -> Raster:
+    """Luma at full scale, or at 1/2, 1/4 or 1/8 straight from the DCT where that is enough for `wanted_size`."""
+    image = JpegImageFile(BytesIO(data))
+    _check_header(image, limits)
+    full_size = image.size
+    if wanted_size is not None:
+        image.draft("L", (least_side(wanted_size), least_side(wanted_size)))
+    return _upright(luma(image), image, full_size)
+
+
+def read_tiff(data: bytes, limits: DecodeLimits, wanted_size: int | None = None) -> Raster:  # noqa: ARG001 - see RasterFormat
+    """One page: grey of 16 bits by its occupied bits in either byte order, grey and colour of 8 bits or fewer.
+
+    Refused is what Pillow would clip or cut down to its high bytes: samples of 32 bits, signed and floating-point
+    samples, colour of 16 bits. White-is-zero (photometric interpretation 0) is inverted.
+    """
+    image = _open_tiff(data)
+    tags, is_wide = image.tag_v2, image.mode in ("I;16", "I;16B")
+    _check_header(image, limits, bytes_per_sample=2 if is_wide else 1)
+    tile = {"width": tags.get(_TILE_WIDTH, 1), "height": tags.get(_TILE_LENGTH, 1)}
+    limits.check_samples(**tile, channels=len(image.getbands()), bytes_per_sample=2)  # a decoder holds a whole tile
+    bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
+    if not is_wide and (bits > 8 or image.mode not in _TIFF_MODES_OF_8_BITS):
+        raise ImageRefused(ErrorKind.UNSUPPORTED, f"tiff with samples of {bits} bits in mode {image.mode} is not read")
+    for offsets, counts in ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
+        ends = (start + size for start, size in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False))
+        if max(ends, default=0) > len(data):
+            raise ImageRefused(ErrorKind.TRUNCATED, "tiff ends before its last pixel")
+    is_inverted = is_wide and tags.get(_PHOTOMETRIC, 0) == 0  # of 8 bits and fewer, Pillow inverts it
+    pixels = scale_occupied_bits(np.array(image).astype(np.uint16)) if is_wide else luma(image)
+    return _upright(255 - pixels if is_inverted else pixels, image, image.size)
+
+
+def _open_tiff(data: bytes) -> TiffImageFile:
+    """The header and the tags of the only page; of what Pillow has no reading for, and of several pages, a refusal."""
+    warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # the warnings may quote tags
+    if data[:4] == b"MM\0+":
+        raise ImageRefused(ErrorKind.UNSUPPORTED, "BigTIFF in big-endian byte order is not read")
+    if _tiff_directory_end(data) > len(data):
+        raise ImageRefused(ErrorKind.TRUNCATED, "tiff ends before its directory of tags does")
+    try:
+        image = TiffImageFile(BytesIO(data))
+    except SyntaxError as error:
+        if "unknown pixel mode" in str(error):
+            raise ImageRefused(ErrorKind.UNSUPPORTED, "tiff holds samples of a kind that is not read") from error
+        raise
+    if image.is_animated:
+        raise ImageRefused(ErrorKind.MULTI_FRAME, "tiff has several pages; one is read")
+    return image
+
+
+def _tiff_directory_end(data: bytes) -> int:
+    """Offset of the end of the first directory, TIFF 6.0 section 2; the numbers of a BigTIFF have 64 bits."""
+    order = "<" if data[:2] == b"II" else ">"
+    is_big = b"+" in data[2:4]
+    (start,) = struct.unpack_from(order + ("Q" if is_big else "L"), data, 8 if is_big else 4)
+    counter, entry_bytes = (f"{order}Q", 20) if is_big else (f"{order}H", 12)
+    first_entry = start + struct.calcsize(counter)
+    if first_entry > len(data):
+        return first_entry
+    (entries,) = struct.unpack_from(counter, data, start)
+    return first_entry + entries * entry_bytes
 
 
 def jpeg_reduction(width: int, height: int, wanted_size: int) -> int:
-    """By how much `decode_raster` reduces a JPEG of this many pixels: 1, 2, 4 or 8, as Pillow's `draft` has it."""
+    """By how much `read_jpeg` reduces an image of this many pixels: 1, 2, 4 or 8, as Pillow's `draft` has it."""
     most = min(width, height) // least_side(wanted_size)
     return next((reduction for reduction in (8, 4, 2) if most >= reduction), 1)
 
@@ -87,46 +185,30 @@ def least_side(wanted_size: int) -> int:
     return 2 * max(wanted_size, LEAST_WANTED)
 
 
-def scale_occupied_bits(samples: np.ndarray) -> np.ndarray:
-    """Scale 16-bit samples to 8 bits by the number of bits that are in use.
-
-    Radiographs of 10 to 14 bits are commonly stored in 16-bit PNGs without being scaled up, so the white
-    level is taken to be all ones in as many bits as the brightest sample needs, at least eight: 12-bit
-    samples are multiplied by 255/4095, and `257 * a` gives back the uint8 image `a` whenever `a` reaches 128.
-
-    Args:
-        samples: uint16 [H, W].
-
-    Returns:
-        uint8 [H, W], rounded.
-    """
-    bits = max(8, int(samples.max()).bit_length())
-    white = 2**bits - 1
-    table = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
-    return table[samples]
+def _check_header(image: Image.Image, limits: DecodeLimits, bytes_per_sample: int = 1) -> None:
+    channels = len(image.getbands())
+    limits.check_samples(width=image.width, height=image.height, channels=channels, bytes_per_sample=bytes_per_sample)
 
 
-def _grey(image: Image.Image) -> np.ndarray:
-    if image.mode == "I;16":
-        samples = np.array(image, dtype=np.uint16)
-        transparent = image.info.get("transparency")
-        if isinstance(transparent, int):
-            samples[samples == transparent] = 0
-        return scale_occupied_bits(samples)
-    if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        return np.array(Image.alpha_composite(black, image.convert("RGBA")).convert("L"))
-    return np.array(image.convert("L"))
-
-
-def _orientation(image: Image.Image) -> int:
+def _upright(pixels: np.ndarray, image: Image.Image, full_size: tuple[int, int]) -> Raster:
+    """Pixels of a decoded image, with its EXIF orientation applied to them and to the full width and height."""
+    width, height = full_size
     try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, struct.error):
-        return 1  # the picture stands, though what was written about it is damaged
+        orientation = 1  # the picture stands, though what was written about it is damaged
+    if orientation in _UPRIGHT:
+        pixels = np.ascontiguousarray(_UPRIGHT[orientation](pixels))
+    if orientation in (5, 6, 7, 8):
+        width, height = height, width
+    return Raster(pixels=pixels, width=width, height=height)
 
 
-def _refusal(data: bytes, format_name: str, error: Exception) -> ImageRefused:
-    if "truncated" in str(error).lower() or _END_MARKERS[format_name] not in data:
-        return ImageRefused(ErrorKind.TRUNCATED, f"{format_name} ends before its last pixel")
-    return ImageRefused(ErrorKind.UNREADABLE, f"{format_name} is damaged ({type(error).__name__})")
+# The plug-ins of Pillow are called by name: no other format of Pillow's can be reached by forged bytes, and a caller's
+# max_megapixels holds alone (Image.open adds a limit of its own, one for the whole process).
+RASTER_FORMATS = {
+    "png": RasterFormat(read=read_png, end=b"IEND"),
+    "jpeg": RasterFormat(read=read_jpeg, end=b"\xff\xd9", reduction=jpeg_reduction),
+    "tiff": RasterFormat(read=read_tiff),
+}
+"""Every raster format that is read, by its name in `recognise_format`."""

@@ -16,10 +16,11 @@ from cxr_ray.archive.run_record import new_run_id
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import ArchiveJobConfig
+from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.scoring.blocks import PlannedBlocks
 from cxr_ray.scoring.input_manifest import manifest_of
-from cxr_ray.scoring.output.claim import JobSignature, check_claim, claim_output
+from cxr_ray.scoring.output.claim import check_claim, claim_output
 from cxr_ray.scoring.output.commit import write_committed
 from cxr_ray.scoring.output.lock import output_lock
 from cxr_ray.scoring.output.outcome import conclude
@@ -47,7 +48,7 @@ def run_archive_job(
     config: ArchiveJobConfig,
     *,
     table: str,
-    signature: JobSignature,
+    identity: WorkIdentity,
     model_ids: Sequence[str],
     pipeline: Callable[[Run], "ray.data.Dataset"],
     carried: Sequence[str] = (),
@@ -58,14 +59,14 @@ def run_archive_job(
     Args:
         config: archive, output and how to run.
         table: folder of the rows in the output.
-        signature: of what the rows are made with.
+        identity: of the rows, by `identity_of_rows`.
         model_ids: for `run.json`.
         pipeline: from the images left to do to their rows.
         carried: columns of strings in the manifest that the pipeline goes by.
         actors_per_group: of CPUs, as `plan_pool` has it.
 
     Raises:
-        ResumeError: if another run writes to the output, or it holds the work of another model, archive or setting.
+        ResumeError: if another run writes to the output, or it holds rows that this job would make otherwise.
         ClusterError: if the cluster cannot hold the job.
         StorageError: if the input holds no image or lacks a column, or storage fails.
         GateError: at the end, all rows written, if too many images are errors.
@@ -74,12 +75,12 @@ def run_archive_job(
     state = OutputState(absolute_uri(config.output_uri), table)
     with output_lock(state, run_id) as lock:
         if not config.overwrite:
-            check_claim(state, signature)  # now, since starting Ray and listing an archive take their time
+            check_claim(state, identity)  # now, since starting Ray and listing an archive take their time
         with ray_session():
             pool = plan_pool(config.device, config.num_actors, actors_per_group)
             manifest_uri, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
             lock.check()
-            claim_output(state, signature, overwrite=config.overwrite, keep=manifest_uri)
+            claim_output(state, identity, overwrite=config.overwrite, keep=manifest_uri)
             block_rows = config.rows_per_block or default_block_rows(images)
             blocks_uri = state.plan_uri(run_id)
             left, done = plan_blocks(

@@ -1,6 +1,5 @@
 """An archive to predictions: load -> score -> rows."""
 
-import shlex
 from collections.abc import Sequence
 
 import ray
@@ -9,9 +8,10 @@ from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import ClassifyConfig
 from cxr_ray.errors import BundleError
 from cxr_ray.models.bundle import ModelCard, read_card
+from cxr_ray.schema import predictions_schema
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
-from cxr_ray.scoring.output.claim import JobSignature
-from cxr_ray.scoring.stages.classify import ScoreStage, joint_model_id
+from cxr_ray.scoring.output.claim import identity_of_rows
+from cxr_ray.scoring.stages.classify import ScoreStage, model_prefixes
 from cxr_ray.scoring.stages.load import Geometry
 
 
@@ -23,11 +23,17 @@ def classify_archive(config: ClassifyConfig) -> dict[str, int]:
         CxrRayError: as `run_archive_job` does.
     """
     cards = read_cards(config.model_uri)
+    model_ids = [card.model_id for card in cards]
     return run_archive_job(
         config,
         table="predictions",
-        signature=_signature(config, cards),
-        model_ids=[card.model_id for card in cards],
+        identity=identity_of_rows(
+            config,
+            predictions_schema(cards[0].labels, prefixes_of(cards)),
+            model_ids=model_ids,
+            preprocessing_ids=[card.preprocessing_id for card in cards],
+        ),
+        model_ids=model_ids,
         pipeline=lambda run: _pipeline(config, cards, run),
     )
 
@@ -70,11 +76,6 @@ def geometries(cards: list[ModelCard]) -> tuple[Geometry, ...]:
     return tuple(dict.fromkeys(Geometry(image_size=c.image_size, interpolation=c.interpolation) for c in cards))
 
 
-def _signature(config: ClassifyConfig, cards: list[ModelCard]) -> JobSignature:
-    return JobSignature(
-        input_uri=absolute_uri(config.input_uri).rstrip("/"),
-        model=joint_model_id([c.model_id for c in cards]),
-        preprocessing="+".join(c.preprocessing_id for c in cards),
-        precision=config.precision,
-        exclude=shlex.join(sorted(set(config.exclude))),
-    )
+def prefixes_of(cards: list[ModelCard]) -> tuple[str, ...]:
+    """Prefixes of the columns of each model; none where there is one model."""
+    return model_prefixes([card.backbone for card in cards])

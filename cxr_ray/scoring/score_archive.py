@@ -1,8 +1,5 @@
 """An archive to predictions and masks in one pass: load -> classify -> segment what a rule asks for -> rows."""
 
-import hashlib
-import json
-import shlex
 from dataclasses import replace
 
 import ray
@@ -11,11 +8,11 @@ from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import ScoreConfig
 from cxr_ray.errors import ConfigError
 from cxr_ray.models.bundle import ModelCard
+from cxr_ray.schema import scores_schema
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
-from cxr_ray.scoring.classify_archive import classifier_arguments, geometries, read_cards
-from cxr_ray.scoring.output.claim import JobSignature
+from cxr_ray.scoring.classify_archive import classifier_arguments, geometries, prefixes_of, read_cards
+from cxr_ray.scoring.output.claim import identity_of_rows
 from cxr_ray.scoring.segment_archive import STUDENTS_PER_GROUP, ChosenSegmenter, by_student
-from cxr_ray.scoring.stages.classify import joint_model_id
 
 
 def score_archive(config: ScoreConfig) -> dict[str, int]:
@@ -26,7 +23,11 @@ def score_archive(config: ScoreConfig) -> dict[str, int]:
         ConfigError: if the rule names a class that the classifiers do not tell.
         CxrRayError: as `run_archive_job` does.
     """
-    config = replace(config, output_uri=absolute_uri(config.output_uri))
+    config = replace(
+        config,
+        output_uri=absolute_uri(config.output_uri),
+        segment_labels=tuple(sorted(set(config.segment_labels))),  # one rule, in whatever order it is given
+    )
     cards = read_cards(config.classifier_uri)
     if unknown := set(config.segment_labels) - set(cards[0].labels):
         raise ConfigError(f"segment_labels names {', '.join(sorted(unknown))}; the classifier tells {cards[0].labels}")
@@ -35,23 +36,16 @@ def score_archive(config: ScoreConfig) -> dict[str, int]:
     return run_archive_job(
         config,
         table="scores",
-        signature=JobSignature(
-            input_uri=absolute_uri(config.input_uri).rstrip("/"),
-            model=joint_model_id(model_ids),
-            preprocessing=_preprocessing_id(config, cards, segmenter),
-            precision=config.precision,
-            exclude=shlex.join(sorted(set(config.exclude))),
+        identity=identity_of_rows(
+            config,
+            scores_schema(cards[0].labels, prefixes_of(cards)),
+            model_ids=model_ids,
+            preprocessing_ids=[*(card.preprocessing_id for card in cards), segmenter.preprocessing_id],
         ),
         model_ids=model_ids,
         pipeline=lambda run: _pipeline(config, cards, segmenter, run),
         actors_per_group=STUDENTS_PER_GROUP,
     )
-
-
-def _preprocessing_id(config: ScoreConfig, cards: list[ModelCard], segmenter: ChosenSegmenter) -> str:
-    rule = [sorted(config.segment_labels), config.segment_min_confidence]
-    parts = [*(card.preprocessing_id for card in cards), segmenter.preprocessing_id, rule]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def _pipeline(config: ScoreConfig, cards: list[ModelCard], segmenter: ChosenSegmenter, run: Run) -> "ray.data.Dataset":

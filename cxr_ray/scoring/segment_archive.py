@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 
@@ -16,8 +15,9 @@ from cxr_ray.models.bundle import read_card
 from cxr_ray.models.clip_weights import clip_weights_uri
 from cxr_ray.models.student import StudentCard
 from cxr_ray.models.weights_cache import weights_sha256
+from cxr_ray.schema import MASKS
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
-from cxr_ray.scoring.output.claim import JobSignature
+from cxr_ray.scoring.output.claim import identity_of_rows
 from cxr_ray.scoring.output.state import OutputState, file_names
 from cxr_ray.scoring.stages.load import Geometry
 from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
@@ -42,12 +42,12 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
     return run_archive_job(
         config,
         table="masks",
-        signature=JobSignature(
-            input_uri=absolute_uri(config.input_uri).rstrip("/"),
-            model=segmenter.model_id,
-            preprocessing=segmenter.preprocessing_id,
-            precision=config.precision,
-            exclude=shlex.join(sorted(set(config.exclude))),
+        identity=identity_of_rows(
+            config,
+            MASKS,
+            model_ids=model_ids,
+            preprocessing_ids=[segmenter.preprocessing_id],
+            idle=config.idle_options,
         ),
         model_ids=model_ids,
         pipeline=lambda run: _pipeline(config, segmenter, run),

@@ -18,6 +18,7 @@ from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem, write_bytes
 from cxr_ray.cluster.session import ray_session
+from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import DatasetError, StorageError, TrainingError
 from cxr_ray.models.allocator import KEEPING_FREED_MEMORY
@@ -26,7 +27,7 @@ from cxr_ray.training.epoch_lines import LineMetrics, epoch_line, print_line, re
 from cxr_ray.training.epoch_report import EpochReport
 from cxr_ray.training.streamed_feed import ShardedStreams
 from cxr_ray.training.tensorboard_log import TensorBoardLog, import_drawing
-from cxr_ray.training.training_output import RUN_NAME, TrainingOutput, TrainingSignature
+from cxr_ray.training.training_output import RUN_NAME, TrainingOutput
 from cxr_ray.training.training_state import BEST_NAME, read_state
 from cxr_ray.training.training_task import TrainingTask
 
@@ -80,7 +81,7 @@ def run_training(training: Training[Card], show: Callable[[str], object] = print
         TrainingError: if the training diverges or its workers are lost too often.
     """
     config = training.config
-    output = TrainingOutput(config.output_uri, TrainingSignature.of(config, training.dataset_fingerprint))
+    output = TrainingOutput(config.output_uri, WorkIdentity.of(config, dataset=training.dataset_fingerprint))
     if output.is_finished(overwrite=config.overwrite):
         card = read_card(config.output_uri, training.card_type)
         show(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")

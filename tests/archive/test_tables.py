@@ -3,6 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cxr_ray.archive.tables import (
+    column_types,
     iter_batches,
     parquet_paths,
     read_schema,
@@ -13,6 +14,7 @@ from cxr_ray.archive.tables import (
 )
 from cxr_ray.archive.uris import write_bytes
 from cxr_ray.errors import StorageError
+from cxr_ray.schema import DATASET, LABELS, MANIFEST, MASKS, predictions_schema
 
 TABLE = pa.table({"image_id": ["a", "b", "c"], "n": [1, 2, 3]})
 
@@ -28,6 +30,14 @@ def test_a_table_comes_back_from_a_file_and_from_its_folder(place):
     assert read_table(place).equals(TABLE)
     assert read_table(place, ["n"]).column_names == ["n"]
     assert read_schema(place).equals(TABLE.schema)
+
+
+@pytest.mark.parametrize("schema", [MASKS, predictions_schema(LABELS, ("a_", "b_")), DATASET, MANIFEST])
+def test_columns_have_the_types_in_a_file_that_they_have_in_its_schema(schema, tmp_path):
+    write_table(schema.empty_table(), str(tmp_path / "t.parquet"))
+    types = column_types(read_schema(str(tmp_path / "t.parquet")))
+    assert types == column_types(schema)
+    assert list(types) == schema.names
 
 
 def test_a_folder_is_its_parquet_files_in_order_of_name(place):

@@ -15,6 +15,9 @@ SIGNATURES = [
     bytes(128) + b"DICM",
     b"\x08\0\x05\0CS\x0a\0",
     b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
 ]
 
 
@@ -29,7 +32,7 @@ def encoded(name):
     [
         (b"", None, "empty", "file has 0 bytes"),
         (b"hello", None, "unsupported", "format unknown is not read"),
-        (encoded("TIFF"), "tiff", "unsupported", "format tiff is not read"),
+        (encoded("BMP"), "bmp", "unsupported", "format bmp is not read"),
         (encoded("JPEG2000"), "jpeg2000", "unsupported", "format jpeg2000 is not read"),
         (b'<?xml version="1.0"?><Error/>', "xml", "unsupported", "format xml is not read"),
     ],

@@ -62,6 +62,12 @@ def raster_files(radiograph, ramp12):
         (grey.convert("RGB"), "JPEG", {"exif": EXIF}),
         (grey, "JPEG", {"progressive": True}),
         (grey.convert("CMYK"), "JPEG", {}),
+        (grey, "TIFF", {}),
+        (Image.fromarray(ramp12), "TIFF", {}),
+        (Image.fromarray(ramp12), "TIFF", {"compression": "tiff_lzw"}),
+        (grey, "TIFF", {"compression": "tiff_adobe_deflate"}),
+        (grey.convert("RGB"), "TIFF", {"compression": "jpeg"}),
+        (grey.convert("1"), "TIFF", {"compression": "group4"}),
     ]:
         buffer = io.BytesIO()
         image.save(buffer, name, **options)

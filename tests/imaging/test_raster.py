@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, JpegImagePlugin
 
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
-from cxr_ray.imaging.raster import jpeg_reduction, least_side, scale_occupied_bits
+from cxr_ray.imaging.raster import jpeg_reduction, least_side
 
 
 def encode(image, pillow_name="PNG", **options):
@@ -106,13 +106,6 @@ def test_sixteen_bit_colour_png_gives_its_high_bytes(radiograph, colour):
     samples = np.stack(channels, -1).astype(">u2") * 257
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
     np.testing.assert_array_equal(decoded(png(80, 96, bits=16, colour=colour, rows=rows)), radiograph)
-
-
-@pytest.mark.parametrize("brightest", [0, 255, 256, 1023, 4095, 16383, 65535])
-def test_occupied_bits(brightest):
-    samples = np.array([[0, brightest // 2, brightest]], np.uint16)
-    white = 2 ** max(8, brightest.bit_length()) - 1
-    np.testing.assert_array_equal(scale_occupied_bits(samples), np.rint(samples * (255 / white)))
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "4:2:0"}, {"keep_rgb": True}])

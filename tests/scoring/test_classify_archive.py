@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -131,17 +132,42 @@ def test_a_second_run_scores_only_what_is_due(ray_cluster, bundle, tmp_path):
 
 def test_another_model_on_the_same_output_is_refused(scored, archive, bundle, tmp_path):
     other = random_bundle(tmp_path / "other", seed=1)
-    with pytest.raises(ResumeError, match=r"rows of model efficientnet_b0-\w+, this command has model efficientnet"):
+    with pytest.raises(
+        ResumeError, match=r"rows made with model efficientnet_b0-\w+; this command has model efficient"
+    ):
         classify(archive.uri, other, scored)
-    with pytest.raises(ResumeError, match="holds rows of precision fp32, this command has precision auto"):
+    with pytest.raises(ResumeError, match="holds rows made with precision fp32; this command has precision auto"):
         classify(archive.uri, bundle, scored, precision="auto")
-    with pytest.raises(ResumeError, match=r"holds rows of exclude '\*/masks/\*', this command has exclude none"):
+    with pytest.raises(ResumeError, match=r"holds rows made with exclude '\*/masks/\*'; this command has exclude none"):
         classify(archive.uri, bundle, scored, exclude=())
     before = rows_of(scored)
     classify(archive.uri, other, scored, overwrite=True)
     after = rows_of(scored)
     assert after["image_id"] == before["image_id"]
     assert not set(after["model_id"].to_pylist()) & set(before["model_id"].to_pylist())
+
+
+def test_rows_that_an_earlier_version_wrote_are_continued_in_the_same_columns_and_refused_in_others(
+    scored, archive, bundle
+):
+    """Whatever comes of it, the documented query reads all files as one table."""
+    query = f"SELECT count(DISTINCT image_id), count(entropy) FROM '{scored}/predictions/*.parquet'"
+    noted = scored / "_state/predictions/job.json"
+    values = json.loads(noted.read_text())
+    names = ("input_uri", "model", "preprocessing", "precision", "exclude")
+    noted.write_text(json.dumps({name: values[name] for name in names}))  # all that the first version noted
+    (path,) = (scored / "predictions").glob("*.parquet")
+    pq.write_table(pq.read_table(path).slice(3), path)  # it was stopped with three images left to do
+    classify(archive.uri, bundle, scored)
+    assert len(list(path.parent.iterdir())) == 2
+    assert json.loads(noted.read_text()) == values
+    assert duckdb.sql(query).fetchone() == (files_of(archive), archive.images)
+    for path in (scored / "predictions").glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["entropy"]), path)
+    with pytest.raises(ResumeError, match=r"holds rows without the column entropy, which this .* --overwrite to start"):
+        classify(archive.uri, bundle, scored)
+    classify(archive.uri, bundle, scored, overwrite=True)
+    assert duckdb.sql(query).fetchone() == (files_of(archive), archive.images)
 
 
 def test_several_models_share_one_pass_and_their_mean_leads(scored_once, archive, bundle, tmp_path):

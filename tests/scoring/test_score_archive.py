@@ -1,10 +1,12 @@
 """The cascade: its rows are those of both jobs, and the rule says which images have a mask."""
 
+from dataclasses import replace
+
 import pytest
 
 from cxr_ray.archive.tables import read_table
 from cxr_ray.config import ClassifyConfig, ScoreConfig, SegmentConfig
-from cxr_ray.errors import ConfigError
+from cxr_ray.errors import ConfigError, ResumeError
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS
 from cxr_ray.scoring.classify_archive import classify_archive
@@ -35,13 +37,18 @@ def test_rows_equal_those_of_both_jobs_and_the_rule_chooses(ray_cluster, models,
     segment_archive(SegmentConfig(**shared, output_uri=str(tmp_path / "alone"), model_uri=student))
     predictions, masks = rows_of(tmp_path / "alone", "predictions"), rows_of(tmp_path / "alone", "masks")
     chosen = max({row["label"] for row in predictions.values() if row["label"]})
-    score_archive(
-        ScoreConfig(
-            **shared, output_uri=str(tmp_path / "both"), classifier_uri=(classifier,), segmenter_uri=student,
-            segment_labels=(chosen,),
-        )
+    cascade = ScoreConfig(
+        **shared, output_uri=str(tmp_path / "both"), classifier_uri=(classifier,), segmenter_uri=student,
+        segment_labels=(chosen,),
     )  # fmt: skip
+    score_archive(cascade)
     scores = rows_of(tmp_path / "both", "scores")
+    score_archive(cascade)
+    assert rows_of(tmp_path / "both", "scores") == scores, "the same command finds nothing left to do"
+    with pytest.raises(
+        ResumeError, match=r"made with foreground 0\.5; this command has foreground 0\.4; choose another"
+    ):
+        score_archive(replace(cascade, foreground=0.4))
     assert scores.keys() == predictions.keys() == masks.keys()
     seen = set()
     for image_id, row in scores.items():

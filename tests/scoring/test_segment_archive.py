@@ -51,7 +51,9 @@ def test_every_image_is_segmented_once_and_the_same_command_resumes(ray_cluster,
     assert sum(segment_archive(config)[status] for status in counts if ":" not in status) == len(ids) + 1
     again = pq.read_table(tmp_path / "out/masks").sort_by("image_id")
     assert set(again["run_id"].value_counts().field("counts").to_pylist()) == {1, len(ids)}
-    with pytest.raises(ResumeError, match="holds rows of preprocessing"):
+    with pytest.raises(
+        ResumeError, match=r"holds rows made with beta 0\.1; this command has beta 0\.5; choose another"
+    ):
         segment_archive(config_of(archive.uri, tmp_path / "out", segmenting_weights, beta=0.5))
 
 

@@ -21,7 +21,7 @@ def optimization(model, **options):
     return Optimization(model, config_of(**options), images_per_step=32)
 
 
-def descend(training, model, progress=0.0, scale=1.0):
+def one_step(training, model, progress=0.0, scale=1.0):
     (scale * model(torch.ones(1, 3)).sum()).backward()
     training.step(progress)
 
@@ -29,18 +29,36 @@ def descend(training, model, progress=0.0, scale=1.0):
 def test_a_step_takes_the_rate_of_its_progress(model):
     training = optimization(model, schedule="cosine", warmup=0.5)
     for progress in (0.9, 0.5, 0.1):
-        descend(training, model, progress)
+        one_step(training, model, progress)
         assert training.learning_rate == pytest.approx(1e-3 * cosine_fraction(progress, 0.5))
 
 
-def test_plateau_halves_when_more_than_seven_epochs_bring_nothing(model):
+@pytest.mark.parametrize(
+    ("losses", "halvings"),
+    [
+        ([1.0] * 8, 0),
+        ([1.0] * 9, 1),
+        ([1.0] * 17, 2),
+        ([1.0 - 0.01 * epoch for epoch in range(30)], 0),
+        ([1.0] * 8 + [0.5] + [1.0] * 7, 0),
+        ([1.0] * 8 + [0.5] + [1.0] * 8, 1),
+        ([float(epoch) for epoch in range(9)], 1),
+    ],
+)
+def test_plateau_halves_the_rate_at_the_eighth_epoch_in_a_row_without_a_better_loss(model, losses, halvings):
     training = optimization(model, schedule="plateau")
-    for _ in range(8):
+    for loss in losses:
+        training.after_epoch(loss)
+    assert training.learning_rate == 1e-3 / 2**halvings
+    one_step(training, model)
+    assert training.learning_rate == 1e-3 / 2**halvings, "a step keeps the rate"
+
+
+def test_the_validation_loss_does_not_change_the_rate_of_cosine(model):
+    training = optimization(model, schedule="cosine")
+    for _ in range(30):
         training.after_epoch(1.0)
-        assert training.learning_rate == 1e-3
-    training.after_epoch(1.0)
-    descend(training, model)
-    assert training.learning_rate == 5e-4
+    assert training.learning_rate == 1e-3
 
 
 def test_an_update_goes_down_the_gradient_a_steep_one_is_clipped_and_none_is_left(model, monkeypatch):
@@ -54,7 +72,7 @@ def test_an_update_goes_down_the_gradient_a_steep_one_is_clipped_and_none_is_lef
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     before = model.weight.detach().clone()
-    descend(training, model, scale=1e6)
+    one_step(training, model, scale=1e6)
     assert torch.all(model.weight < before)
     assert seen == [pytest.approx(0.5, rel=1e-3)]
     assert all(p.grad is None for p in model.parameters())
@@ -65,7 +83,7 @@ def test_the_average_lags_behind_the_weights_and_is_what_is_kept(model):
     training = optimization(model, ema_decay=0.9, schedule="plateau")
     before = model.weight.detach().clone()
     for _ in range(20):
-        descend(training, model)
+        one_step(training, model)
     average = training.averaged_model.weight
     assert torch.all(model.weight < average)
     assert torch.all(average < before)

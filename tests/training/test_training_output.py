@@ -1,16 +1,19 @@
+import json
+
 import pytest
 import torch
 
 from cxr_ray.archive.uris import exists, join_uri, write_bytes
 from cxr_ray.config import FinetuneClipConfig, TrainClassifierConfig
+from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.errors import ResumeError
 from cxr_ray.models.bundle import save_bundle
-from cxr_ray.training.training_output import TrainingOutput, TrainingSignature
+from cxr_ray.training.training_output import TrainingOutput
 
 
 def output(uri, *, fingerprint="f1", **options):
     config = TrainClassifierConfig(dataset_uri="d", output_uri=str(uri), **options)
-    return TrainingOutput(str(uri), TrainingSignature.of(config, fingerprint))
+    return TrainingOutput(str(uri), WorkIdentity.of(config, dataset=fingerprint))
 
 
 def leave_checkpoint(uri):
@@ -41,12 +44,17 @@ def test_a_command_that_left_nothing_stands_in_nobodys_way(uri):
 
 @pytest.mark.parametrize(
     ("options", "difference"),
-    [({"epochs": 7}, "epochs 50, not 7"), ({"fingerprint": "f2"}, "dataset f1, not f2")],
+    [
+        ({"epochs": 7}, "epochs 50; this command has epochs 7"),
+        ({"fingerprint": "f2"}, "dataset f1; this command has dataset f2"),
+    ],
 )
 def test_another_training_is_refused_until_it_is_overwritten(uri, options, difference):
     output(uri).claim(overwrite=False)
     leave_checkpoint(uri)
-    with pytest.raises(ResumeError, match=f"holds a training with {difference}; --overwrite starts over"):
+    with pytest.raises(
+        ResumeError, match=f"holds a training made with {difference}; choose another --output-uri, or --over"
+    ):
         output(uri, **options).claim(overwrite=False)
     assert output(uri, **options).claim(overwrite=True) is None
     assert not exists(join_uri(uri, "_state", "train"))
@@ -75,7 +83,7 @@ def test_the_state_of_a_scoring_job_in_the_same_folder_stays(uri):
 
 def test_a_bundle_that_no_training_left_is_not_written_over(uri):
     leave_bundle(uri)
-    with pytest.raises(ResumeError, match="--overwrite starts over, or choose another output"):
+    with pytest.raises(ResumeError, match="holds a bundle or checkpoints of an unknown training; choose another"):
         output(uri).claim(overwrite=False)
 
 
@@ -83,12 +91,32 @@ def test_a_config_with_pairs_and_tables_is_recognised_again(uri):
     def finetuning(**options):
         required = {"dataset_uri": "d", "weights_uri": "w", "output_uri": uri}
         config = FinetuneClipConfig(**required, class_prompts={"a": ["x"], "b": ["y", "z"]}, **options)
-        return TrainingOutput(uri, TrainingSignature.of(config, "f"))
+        return TrainingOutput(uri, WorkIdentity.of(config, dataset="f"))
 
     assert not finetuning().is_finished(overwrite=False)
     leave_checkpoint(uri)
     assert not finetuning(num_workers="1..4", max_failures=0).is_finished(overwrite=False)
-    with pytest.raises(ResumeError, match=r"crop_scale \[0.9, 1.0\], not \[0.8, 1.0\]"):
+    with pytest.raises(ResumeError, match=r"crop_scale \[0.9, 1.0\]; this command has crop_scale \[0.8, 1.0\]"):
         finetuning(crop_scale=(0.8, 1.0)).is_finished(overwrite=False)
     leave_bundle(uri)
     assert finetuning().is_finished(overwrite=False)
+
+
+def test_a_training_whose_note_is_damaged_is_refused(uri):
+    leave_bundle(uri)
+    write_bytes(join_uri(uri, "training.json"), b"{")
+    with pytest.raises(ResumeError, match=r"training\.json is damaged; choose another --output-uri, or --overwrite"):
+        output(uri).claim(overwrite=False)
+    assert output(uri).claim(overwrite=True) is None
+
+
+def test_a_training_of_a_version_that_lacked_an_option_is_refused(uri):
+    values = dict(output(uri).identity.values)
+    del values["gamma"]
+    leave_checkpoint(uri)
+    write_bytes(join_uri(uri, "training.json"), json.dumps(values).encode())
+    with pytest.raises(
+        ResumeError, match=r"which did not note gamma; this command has gamma 0\.0; choose another --out"
+    ):
+        output(uri).claim(overwrite=False)
+    assert output(uri).claim(overwrite=True) is None

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from cxr_ray.config import ScoreConfig
-from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS, cascade_schema
+from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS, scores_schema
 from cxr_ray.scoring.stages.classify import ScoreStage
 from cxr_ray.scoring.stages.segment_by_student import StudentStage
 
@@ -24,10 +24,10 @@ class CascadeStage:
     def __init__(self, *, config: ScoreConfig, score: dict[str, Any], segment: dict[str, Any]) -> None:
         self._score, self._segment = ScoreStage(**score), StudentStage(**segment)
         self._config = config
-        self.schema = cascade_schema(self._score.schema)
+        self.schema = scores_schema(self._score.cards[0].labels, self._score.prefixes)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Loaded rows to rows of `cascade_schema`, in their order."""
+        """Loaded rows to rows of `schema.scores_schema`, in their order."""
         predictions = self._score(batch)
         is_asked = asked_for(predictions, self._config)
         places = np.flatnonzero(is_asked)
@@ -43,13 +43,12 @@ class CascadeStage:
                 "mask_preprocessing_id": mask["preprocessing_id"],
             }
         predictions = _with_verdicts(predictions, places, masks)
-        added = pa.Table.from_pylist(rows, schema=pa.schema(self.schema.field(i) for i in self._added()))
-        for field, column in zip(added.schema, added.columns, strict=True):
-            predictions = predictions.append_column(field, column)
-        return predictions
-
-    def _added(self) -> range:
-        return range(len(self._score.schema), len(self.schema))
+        added = pa.schema(field for field in self.schema if field.name not in predictions.column_names)
+        filled = pa.Table.from_pylist(rows, schema=added)
+        columns = {
+            table_name: table[table_name] for table in (predictions, filled) for table_name in table.column_names
+        }
+        return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 
 
 def _with_verdicts(predictions: pa.Table, places: np.ndarray, masks: Sequence[dict[str, Any]]) -> pa.Table:

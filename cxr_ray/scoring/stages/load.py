@@ -13,10 +13,9 @@ import pyarrow as pa
 from cxr_ray.imaging.decode import DecodedImage, DecodeLimits
 from cxr_ray.imaging.load import LoadedImage, load_images
 from cxr_ray.imaging.resize import resize_image, resize_to, size_within
-from cxr_ray.schema import DICOM_FIELDS, IMAGE_FIELDS
+from cxr_ray.schema import loaded_schema
 
 ROWS_AT_ONCE = 256
-LOADED_SCHEMA = pa.schema([*IMAGE_FIELDS, *DICOM_FIELDS])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +82,7 @@ class LoadStage:
         ]
 
     def _table(self, batch: list[tuple[str, str, LoadedImage, list[bytes | None]]]) -> pa.Table:
-        table = pa.Table.from_pylist([self._row(i, u, image) for i, u, image, _ in batch], schema=LOADED_SCHEMA)
+        table = pa.Table.from_pylist([self._row(i, u, image) for i, u, image, _ in batch], schema=loaded_schema())
         for position, geometry in enumerate(self.geometries):
             pixels = pa.array([resized[position] for *_, resized in batch], geometry.type)
             table = table.append_column(geometry.column, pixels)

@@ -1,17 +1,29 @@
-from dataclasses import replace
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 from cxr_ray.archive.tables import write_table
+from cxr_ray.config import ClassifyConfig, SegmentConfig
+from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.errors import ResumeError
-from cxr_ray.scoring.output.claim import JobSignature, check_claim, claim_output, remove_output
+from cxr_ray.scoring.output.claim import check_claim, claim_output, identity_of_rows, remove_output
 from cxr_ray.scoring.output.state import OutputState, finished_ids
 
-JOB = JobSignature(
-    input_uri="s3://archive", model="resnet50-aaaaaaaaaaaa", preprocessing="111111111111", precision="auto", exclude=""
-)
+ROWS = pa.schema([("image_id", pa.string()), ("entropy", pa.float32())])
+CONFIG = ClassifyConfig(input_uri="s3://archive", output_uri="o", model_uri=("m",))
+
+
+def job(*, config=CONFIG, schema=ROWS, model="resnet50-aaaaaaaaaaaa", preprocessing="111111111111", **options):
+    return identity_of_rows(
+        replace(config, **options), schema, model_ids=[model], preprocessing_ids=[preprocessing]
+    )  # fmt: skip
+
+
+JOB = job()
 
 
 @pytest.fixture
@@ -19,11 +31,11 @@ def state(tmp_path):
     return OutputState(str(tmp_path / "out"), "predictions")
 
 
-def write_block(state, *ids, is_committed=True):
-    table = pa.table({"image_id": list(ids)})
-    write_table(table, f"{state.rows_uri}/block_000000-0.parquet")
+def write_block(state, *ids, is_committed=True, schema=ROWS, name="block_000000"):
+    table = pa.Table.from_pylist([{"image_id": i} for i in ids], schema=schema)
+    write_table(table, f"{state.rows_uri}/{name}-0.parquet")
     if is_committed:
-        write_table(table, f"{state.marks_uri}/block_000000.parquet")
+        write_table(table.select(["image_id"]), f"{state.marks_uri}/{name}.parquet")
 
 
 def test_a_free_output_is_claimed_and_the_same_job_continues(state):
@@ -42,21 +54,108 @@ def test_a_free_output_is_claimed_and_the_same_job_continues(state):
         ("preprocessing", "222222222222"),
         ("input_uri", "s3://elsewhere"),
         ("precision", "fp32"),
-        ("exclude", "'*/masks/*'"),
+        ("exclude", ("*/masks/*",)),
     ],
 )
 def test_another_job_is_refused_and_both_are_named(state, field, value):
-    claim_output(state, JOB, overwrite=False)
-    write_block(state, "a")
-    for ours, theirs in ((JOB, replace(JOB, **{field: value})), (replace(JOB, **{field: value}), JOB)):
+    another = job(**{field: value})
+    for ours, theirs in ((JOB, another), (another, JOB)):
         claim_output(state, ours, overwrite=True)
         write_block(state, "a")
         with pytest.raises(ResumeError) as caught:
             claim_output(state, theirs, overwrite=False)
-        held, given = getattr(ours, field) or "none", getattr(theirs, field) or "none"
-        expected = f"holds rows of {field} {held}, this command has {field} {given}; choose another --output-uri"
-        assert expected in str(caught.value)
+        held, given = ours.values[field] or "none", theirs.values[field] or "none"
+        assert str(caught.value) == (
+            f"{state.uri} holds rows made with {field} {held}; this command has {field} {given}; "
+            "choose another --output-uri, or --overwrite to start over"
+        )
         assert finished_ids(state).to_pylist() == ["a"]
+
+
+def test_the_order_of_patterns_and_a_slash_at_the_end_are_no_other_job():
+    base = job(exclude=("a", "b"))
+    assert job(exclude=("b", "a", "b"), input_uri="s3://archive/") == base
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaterConfig(ClassifyConfig):
+    """The options of a later version: one that changes rows, and one that does not."""
+
+    sharpen: float = 0.0
+    prefetch: int = field(default=1, metadata=MAY_CHANGE)
+
+
+def test_a_new_option_is_refused_where_it_changes_rows_and_not_where_it_does_not(state):
+    later = LaterConfig(input_uri="s3://archive", output_uri="o", model_uri=("m",))
+    claim_output(state, job(config=later), overwrite=False)
+    write_block(state, "a")
+    claim_output(state, job(config=later, prefetch=9), overwrite=False)
+    with pytest.raises(ResumeError, match=r"made with sharpen 0\.0; this command has sharpen 0\.5; choose another"):
+        claim_output(state, job(config=later, sharpen=0.5), overwrite=False)
+    claim_output(state, JOB, overwrite=True)
+    write_block(state, "a")
+    with pytest.raises(ResumeError, match="made by another version of cxr_ray, which did not note sharpen; this"):
+        claim_output(state, job(config=later), overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        (pa.schema([ROWS.field("image_id")]), "without the column entropy, which this command writes"),
+        (ROWS.append(pa.field("beauty", pa.string())), "with the column beauty, which this command does not write"),
+        (ROWS.set(1, pa.field("entropy", pa.float64())), "with the column entropy of type double; this command writes"),
+    ],
+)
+def test_rows_in_other_columns_are_refused_though_the_job_is_the_same(state, held, words):
+    """Such files would never again be read as one table; `--overwrite` starts a table of one schema."""
+    claim_output(state, JOB, overwrite=False)
+    write_block(state, "a")
+    write_block(state, "b", schema=held, name="block_000001")
+    with pytest.raises(ResumeError) as caught:
+        claim_output(state, JOB, overwrite=False)
+    assert str(caught.value).startswith(f"{state.rows_uri}/block_000001-0.parquet holds rows {words}")
+    assert str(caught.value).endswith("; choose another --output-uri, or --overwrite to start over")
+    claim_output(state, JOB, overwrite=True)
+    write_block(state, "a")
+    write_block(state, "b", name="block_000001")
+    assert duckdb.sql(f"SELECT image_id, entropy FROM '{state.rows_uri}/*.parquet'").fetchall() == [
+        ("a", None),
+        ("b", None),
+    ]
+
+
+OF_THE_FIRST_VERSION = {
+    "input_uri": "s3://archive",
+    "model": "resnet50-aaaaaaaaaaaa",
+    "preprocessing": "111111111111",
+    "precision": "auto",
+    "exclude": "",
+}
+"""The whole of job.json before every option was noted by itself."""
+
+
+def leave_rows_of_the_first_version(state, **schema):
+    write_block(state, "a", **schema)
+    Path(state.signature_uri).write_text(json.dumps(OF_THE_FIRST_VERSION, indent=2))
+
+
+def test_predictions_of_the_first_version_are_continued_in_their_columns_only(state):
+    leave_rows_of_the_first_version(state)
+    claim_output(state, JOB, overwrite=False)
+    assert finished_ids(state).to_pylist() == ["a"]
+    leave_rows_of_the_first_version(state, schema=pa.schema([ROWS.field("image_id")]))
+    with pytest.raises(ResumeError, match=r"holds rows without the column entropy, which this .*--overwrite"):
+        claim_output(state, JOB, overwrite=False)
+    claim_output(state, JOB, overwrite=True)
+    assert finished_ids(state).to_pylist() == []
+
+
+def test_masks_of_the_first_version_are_refused_for_it_did_not_note_how_they_were_made(state):
+    leave_rows_of_the_first_version(state)
+    config = SegmentConfig(input_uri="s3://archive", output_uri="o", model_uri="m")
+    with pytest.raises(ResumeError, match=r"another version of cxr_ray, which did not note components; .*--overwrite"):
+        claim_output(state, job(config=config), overwrite=False)
+    claim_output(state, job(config=config), overwrite=True)
 
 
 @pytest.mark.parametrize("has_uncommitted_rows", [False, True])
@@ -64,12 +163,12 @@ def test_a_claim_under_which_no_row_was_committed_binds_nobody(state, has_uncomm
     claim_output(state, JOB, overwrite=False)
     if has_uncommitted_rows:
         write_block(state, "a", is_committed=False)
-    another = replace(JOB, model="vit_b16-bbbbbbbbbbbb")
+    another = job(model="vit_b16-bbbbbbbbbbbb")
     check_claim(state, another)
     claim_output(state, another, overwrite=False)
     write_block(state, "a")
     claim_output(state, another, overwrite=False)
-    with pytest.raises(ResumeError, match="holds rows of model vit_b16-bbbbbbbbbbbb"):
+    with pytest.raises(ResumeError, match="holds rows made with model vit_b16-bbbbbbbbbbbb"):
         claim_output(state, JOB, overwrite=False)
 
 
@@ -79,11 +178,20 @@ def test_rows_of_an_unknown_job_are_refused(state):
         claim_output(state, JOB, overwrite=False)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": "m"}', '{"newer": 1}'])
-def test_a_signature_that_cannot_be_read_is_refused(state, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", r"job\.json is damaged"),
+        ("[]", r"job\.json is damaged"),
+        ("{}", "made by another version"),
+        ('{"model": "m"}', "made by another version"),
+        (json.dumps(JOB.values | {"newer": 1}), "made with newer 1, which this version of cxr_ray does not know"),
+    ],
+)
+def test_a_signature_that_is_damaged_or_of_another_version_is_refused(state, content, words):
     write_block(state, "a")
     Path(state.signature_uri).write_text(content)
-    with pytest.raises(ResumeError, match=r"job\.json is damaged or of another version; .*--overwrite"):
+    with pytest.raises(ResumeError, match=f"{words}.*; choose another --output-uri, or --overwrite"):
         claim_output(state, JOB, overwrite=False)
     claim_output(state, JOB, overwrite=True)
     claim_output(state, JOB, overwrite=False)
@@ -98,7 +206,7 @@ def test_overwrite_removes_what_the_job_wrote_and_nothing_else(state, tmp_path):
     for name in [*others, listing, "out/run.json", "out/_state/predictions/remaining-x.parquet"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
-    another = replace(JOB, model="m")
+    another = job(model="m")
     signature = "out/_state/predictions/job.json"
     claim_output(state, another, overwrite=True, keep=str(tmp_path / listing))
     assert files_under(tmp_path) == {*others, listing, signature}
@@ -114,9 +222,9 @@ def test_overwrite_in_s3_keeps_what_is_to_be_kept(bucket_uri):
     write_block(state, "a")
     listing = state.file_uri("manifest.parquet")
     write_table(pa.table({"image_id": ["a"]}), listing)
-    claim_output(state, replace(JOB, model="m"), overwrite=True, keep=listing)
+    claim_output(state, job(model="m"), overwrite=True, keep=listing)
     assert finished_ids(state).to_pylist() == []
-    claim_output(state, replace(JOB, model="m"), overwrite=False)
+    claim_output(state, job(model="m"), overwrite=False)
     remove_output(state, keep=listing)
     remove_output(state)
 

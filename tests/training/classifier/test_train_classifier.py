@@ -104,7 +104,9 @@ def test_the_same_command_again_trains_nothing_and_another_is_refused(one_worker
     before = read_card(str(one_worker))
     assert train(dataset, one_worker) == before
     assert "was trained by this command before" in capsys.readouterr().out
-    with pytest.raises(ResumeError, match="holds a training with epochs 6, not 2; --overwrite starts over"):
+    with pytest.raises(
+        ResumeError, match="holds a training made with epochs 6; this command has epochs 2; choose another"
+    ):
         train(dataset, one_worker, epochs=2)
 
 

@@ -101,7 +101,9 @@ def test_kinds_are_learned_by_two_workers_everything_is_written_and_nothing_is_d
 
     assert finetune_clip(config_of(dataset, weights, output, debug=True)) == card
     assert "was trained by this command before" in capsys.readouterr().out
-    with pytest.raises(ResumeError, match=r"holds a training with tau 0\.6, not 0\.5; --overwrite starts over"):
+    with pytest.raises(
+        ResumeError, match=r"holds a training made with tau 0\.6; this command has tau 0\.5; choose another"
+    ):
         finetune_clip(config_of(dataset, weights, output, tau=0.5))
 
     (tmp_path / "bare").mkdir()

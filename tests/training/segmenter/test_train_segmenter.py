@@ -1,4 +1,4 @@
-"""The student's training on a real Ray cluster: what it learns, writes, repeats and refuses; and its masks."""
+"""The training of a segmenter on a real Ray cluster: what it learns, writes, resumes and refuses; and its masks."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,36 +40,36 @@ def config_of(dataset, output, **options):
 
 
 @pytest.fixture(scope="module")
-def student(ray_cluster, dataset, tmp_path_factory):
-    output = tmp_path_factory.mktemp("student")
+def segmenter(ray_cluster, dataset, tmp_path_factory):
+    output = tmp_path_factory.mktemp("segmenter")
     train_segmenter(config_of(dataset, output))
     return output
 
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_lungs_are_learned_and_everything_is_written(student, dataset, capsys):
-    history = pq.read_table(student / "history.parquet")
+def test_lungs_are_learned_and_everything_is_written(segmenter, dataset, capsys):
+    history = pq.read_table(segmenter / "history.parquet")
     assert history["epoch"].to_pylist() == [1, 2, 3, 4, 5, 6]
     assert history["members"].to_pylist() == [0, 0, 1, 0, 0, 2]
     assert history["val_dsc"][-1].as_py() > 0.9
-    card = read_card(str(student), StudentCard)
+    card = read_card(str(segmenter), StudentCard)
     assert (card.members, card.image_size, card.metrics["epoch"]) == (2, 64, 6)
-    assert {path.name for path in student.iterdir()} >= {"model.safetensors", "model.json", "run.json", "tensorboard"}
-    assert not (student / "_state" / "train").exists()
-    train_segmenter(config_of(dataset, student))
+    assert {path.name for path in segmenter.iterdir()} >= {"model.safetensors", "model.json", "run.json", "tensorboard"}
+    assert not (segmenter / "_state" / "train").exists()
+    train_segmenter(config_of(dataset, segmenter))
     assert "was trained by this command before" in capsys.readouterr().out
-    with pytest.raises(ResumeError, match="holds a training with cycles 2, not 3"):
-        train_segmenter(config_of(dataset, student, cycles=3))
+    with pytest.raises(ResumeError, match="holds a training made with cycles 2; this command has cycles 3"):
+        train_segmenter(config_of(dataset, segmenter, cycles=3))
 
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_its_masks_are_judged_and_teach_another_student(student, archive, dataset, tmp_path):
+def test_its_masks_are_judged_and_teach_another_segmenter(segmenter, archive, dataset, tmp_path):
     masks = tmp_path / "masks"
     segment_archive(
         SegmentConfig(
-            input_uri=archive.uri, output_uri=str(masks), model_uri=str(student), exclude=("*/masks/*",),
+            input_uri=archive.uri, output_uri=str(masks), model_uri=str(segmenter), exclude=("*/masks/*",),
             save_overlays=True,
         )
     )  # fmt: skip

@@ -1,0 +1,31 @@
+"""Samples of any depth and colour to 8-bit grey."""
+
+import numpy as np
+from PIL import Image
+
+
+def luma(image: Image.Image) -> np.ndarray:
+    """Grey of an image of 8 bits or fewer, uint8 [H, W]: Pillow's `convert("L")`; transparent pixels lie on black."""
+    if image.has_transparency_data:
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image.convert("RGBA"))
+    return np.array(image.convert("L"))
+
+
+def scale_occupied_bits(samples: np.ndarray) -> np.ndarray:
+    """Scale 16-bit samples to 8 bits by the number of bits that are in use.
+
+    Radiographs of 10 to 14 bits are commonly stored in files of 16 bits without being scaled up, so the white
+    level is taken to be all ones in as many bits as the brightest sample needs, at least eight: 12-bit
+    samples are multiplied by 255/4095, and `257 * a` gives back the uint8 image `a` whenever `a` reaches 128.
+
+    Args:
+        samples: uint16 [H, W].
+
+    Returns:
+        uint8 [H, W], rounded.
+    """
+    bits = max(8, int(samples.max()).bit_length())
+    white = 2**bits - 1
+    table = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
+    return table[samples]
