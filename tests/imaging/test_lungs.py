@@ -41,6 +41,24 @@ def test_touching_lungs_are_cut_at_their_bridge():
     assert np.array_equal(pair.right | pair.left, mask)
 
 
+@pytest.mark.parametrize(("width", "are_two"), [(29, False), (30, True)])
+def test_a_single_piece_is_two_lungs_from_three_quarters_of_its_height_on(width, are_two):
+    mask = rectangles((0, 40, 5, 5 + width))
+    pair = lung_pair(components_of(mask))
+    assert (pair.left.any() and pair.right.any()) == are_two
+
+
+@pytest.mark.parametrize(("thin", "cut"), [(14, 20), (15, 15), (24, 24), (25, 20)])
+def test_a_piece_is_cut_at_the_thinnest_column_of_its_middle_third(thin, cut):
+    mask = rectangles((0, 40, 5, 35))  # the middle third are columns 15 to 24
+    mask[10:, thin] = False
+    mask[30:, 20] = False
+    pair = lung_pair(components_of(mask))
+    assert not pair.right[:, cut:].any()
+    assert not pair.left[:, :cut].any()
+    assert np.array_equal(pair.right | pair.left, mask)
+
+
 @pytest.mark.parametrize(("left_edge", "side"), [(6, "right"), (42, "left")])
 def test_a_single_narrow_piece_is_the_lung_of_its_side(left_edge, side):
     mask = rectangles((5, 35, left_edge, left_edge + 12))

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cxr_ray.archive.uris import write_bytes
-from cxr_ray.errors import StorageError
+from cxr_ray.errors import ConfigError, StorageError
 from cxr_ray.scoring.input_manifest import is_table, manifest_of
 
 RECORDS = ["_manifest.run.json", "manifest.run.json", "run.json"]
@@ -81,6 +81,12 @@ def test_a_table_that_is_no_manifest_is_refused(tmp_path, listing_uri, columns, 
     write_manifest_file(tmp_path / "in.parquet", **columns)
     with pytest.raises(StorageError, match=message):
         manifest_of(str(tmp_path / "in.parquet"), listing_uri)
+
+
+def test_patterns_that_a_manifest_would_not_heed_are_refused(tmp_path, listing_uri):
+    write_manifest_file(tmp_path / "in.parquet")
+    with pytest.raises(ConfigError, match=r"--exclude \*/masks/\* a needs a prefix; .*in\.parquet is a manifest"):
+        manifest_of(str(tmp_path / "in.parquet"), listing_uri, ("*/masks/*", "a"))
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.parquet"])

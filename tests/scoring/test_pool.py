@@ -57,6 +57,19 @@ def test_one_cpu_beside_each_gpu_leaves_room_to_load():
     assert (pool.actors, pool.cpus_per_actor, pool.cpus_per_load_task) == (2, 0.25, 0.75)
 
 
+def test_an_actor_on_a_gpu_has_one_whole_gpu_and_one_on_cpus_has_none():
+    pool = fit_pool([NodeRoom(cpus=8.0, gpus=1)], "auto", None)
+    assert (pool.device, pool.actors, pool.gpus_per_actor) == ("cuda", 1, 1)
+    assert (pool.cpus_per_actor, pool.threads_per_actor, pool.cpus_per_load_task) == (1.0, 1, 1.0)
+    assert fit_pool([NodeRoom(cpus=8.0, gpus=1)], "cpu", None).gpus_per_actor == 0
+    assert fit_pool([NodeRoom(cpus=8.0, gpus=4)], "auto", 2).actors == 2
+
+
+def test_as_many_as_two_actors_may_share_a_cpu():
+    pool = fit_pool([NodeRoom(cpus=2.0)], "cpu", 4)
+    assert (pool.actors, pool.cpus_per_actor, pool.threads_per_actor) == (4, 0.25, 1)
+
+
 def test_actors_that_share_cores_share_their_threads():
     for cpus, actors, threads in ((1, 1, 1), (2, 2, 1), (8, 2, 4), (64, 16, 4)):
         pool = fit_pool([NodeRoom(cpus=float(cpus))], "cpu", None, actors_per_group=2)

@@ -1,25 +1,61 @@
-"""Figures over the workers of an epoch, and seeds."""
+"""Figures of an epoch over all workers."""
 
-import itertools
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+import torch
 
-from cxr_ray.training.checkpointed_loop import seed_of, training_figures
+from cxr_ray.training.checkpointed_loop import train_and_validate
+from cxr_ray.training.worker_context import WorkerContext
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BesideAnother(WorkerContext):
+    """A worker whose one neighbour gives a value that is known beforehand."""
+
+    neighbour: Any
+
+    def gather(self, value):
+        return [value, self.neighbour]
+
+
+class Counting:
+    """A learner whose loss is the sum of its batches, and which notes what it is asked."""
+
+    learning_rate = 1e-3
+
+    def __init__(self, context):
+        self.context, self.asked = context, []
+
+    def train_epoch(self, batches, *, epoch, steps):
+        batches = list(batches)
+        self.asked.append((epoch, steps))
+        return float(sum(batches)), 10 * len(batches)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        del state
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_images_and_not_over_workers():
-    figures = training_figures(3, [1.0, 4.0], [30, 10], seconds=2.0, learning_rate=1e-3)
-    assert figures == {
-        "epoch": 3,
-        "train_loss": pytest.approx((30 * 1.0 + 10 * 4.0) / 40),
+    context = BesideAnother(rank=0, world_size=2, device=torch.device("cpu"), neighbour=(2.0, 10, "theirs"))
+    learner = Counting(context)
+    metrics, shards = train_and_validate(learner, iter([1.0, 2.0, 3.0]), lambda: "ours", epoch=4, steps=3)
+    assert learner.asked == [(4, 3)]
+    assert shards == ["ours", "theirs"]
+    assert metrics.pop("images_per_second") > 40
+    assert metrics == {
+        "epoch": 4,
+        "train_loss": pytest.approx((30 * 6.0 + 10 * 2.0) / 40),
         "learning_rate": 1e-3,
-        "images_per_second": 20.0,
         "workers": 2,
     }
 
 
-def test_a_seed_depends_on_every_part_and_on_their_order():
-    parts = [(seed, epoch, rank) for seed, epoch, rank in itertools.product(range(4), range(1, 6), range(3))]
-    seeds = [seed_of(*one) for one in parts] + [seed_of(*one, 1) for one in parts]
-    assert len(set(seeds)) == len(seeds)
-    assert seeds[:5] == [seed_of(*one) for one in parts[:5]]
+def test_validation_follows_the_training():
+    learner = Counting(WorkerContext(rank=0, world_size=1, device=torch.device("cpu")))
+    _, (seen,) = train_and_validate(learner, iter([1.0]), lambda: list(learner.asked), epoch=1, steps=1)
+    assert seen == [(1, 1)]

@@ -70,6 +70,27 @@ def test_a_finished_training_gives_its_card_and_keeps_no_state(uri):
     assert mine.claim(overwrite=False).model_id == card.model_id
 
 
+def test_a_finished_training_that_is_overwritten_leaves_nothing_behind_but_the_files_of_others(uri):
+    output(uri).claim(overwrite=False)
+    leave_bundle(uri)
+    leave_checkpoint(uri)
+    own = (
+        "model.json",
+        "model.safetensors",
+        "history.parquet",
+        "tensorboard/events",
+        "_state/train/checkpoint/state.pt",
+    )
+    for name in ("history.parquet", "tensorboard/events", "notes.txt"):
+        write_bytes(join_uri(uri, name), b"x")
+    assert all(exists(join_uri(uri, name)) for name in own)
+    assert output(uri, epochs=7).claim(overwrite=True) is None
+    assert [name for name in own if exists(join_uri(uri, name))] == []
+    assert exists(join_uri(uri, "notes.txt"))
+    leave_checkpoint(uri)
+    assert output(uri, epochs=7).claim(overwrite=False) is None, "the folder is the new training's"
+
+
 def test_the_state_of_a_scoring_job_in_the_same_folder_stays(uri):
     marks = join_uri(uri, "_state", "masks", "job.json")
     write_bytes(marks, b"{}")

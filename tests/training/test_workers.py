@@ -3,8 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_ray.cluster.nodes import NodeRoom
+from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.errors import ClusterError
-from cxr_ray.training.workers import cpus_per_worker, worker_slots
+from cxr_ray.training import workers as module
+from cxr_ray.training.workers import cpus_per_worker, scaling_of, worker_slots
 
 NODES = st.lists(
     st.builds(NodeRoom, cpus=st.integers(0, 64).map(float), gpus=st.integers(0, 8)), min_size=1, max_size=5
@@ -49,3 +51,30 @@ def test_elastic_workers_settle_for_fewer():
 def test_what_does_not_fit_is_said(use_gpu, message):
     with pytest.raises(ClusterError, match=message):
         cpus_per_worker([NodeRoom(cpus=2.0, gpus=1)], 9, use_gpu=use_gpu, minimum=9)
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "use_gpu", "streams_images", "scaled", "resources", "threads"),
+    [
+        ("2", False, False, 2, {"CPU": 8}, 8),
+        ("2", False, True, 2, {"CPU": 4}, 8),  # the other half decodes
+        ("1", True, False, 1, {"CPU": 4, "GPU": 1}, 4),
+        ("1..9", False, False, (1, 9), {"CPU": 1}, 1),  # nine workers fit if each has one CPU
+        ("1..3", True, True, (1, 3), {"CPU": 2, "GPU": 1}, 4),
+        ("1..2", False, False, (1, 2), {"CPU": 8}, 8),
+    ],
+)
+def test_workers_are_laid_over_the_cluster_as_it_is(
+    monkeypatch, num_workers, use_gpu, streams_images, scaled, resources, threads
+):
+    monkeypatch.setattr(module, "alive_nodes", lambda: [NodeRoom(cpus=8.0, gpus=2), NodeRoom(cpus=8.0, gpus=2)])
+    config = TrainClassifierConfig(dataset_uri="d", output_uri="o", num_workers=num_workers, use_gpu=use_gpu)
+    found, each = scaling_of(config, streams_images=streams_images)
+    assert (found.num_workers, found.use_gpu) == (scaled, use_gpu)
+    assert (found.resources_per_worker, each) == (resources, threads)
+
+
+def test_workers_on_cpus_that_may_grow_leave_none_to_decode_a_stream():
+    config = TrainClassifierConfig(dataset_uri="d", output_uri="o", num_workers="1..4")
+    with pytest.raises(ClusterError, match=r"--num-workers 1\.\.4 on CPUs would leave none to decode the stream"):
+        scaling_of(config, streams_images=True)

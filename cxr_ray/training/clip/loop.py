@@ -30,11 +30,11 @@ def finetune_from_last_checkpoint(task: ClipTask) -> None:
         split: CachedFeed(PixelCache(parts, pairs.pixels), context, config.batch_size)
         for split, pairs in task.pairs.items()
     }
-    run_epoch = partial(_run_epoch, task, learner, feeds, tokens)
-    train_epochs(learner, run_epoch, epochs=config.epochs, listener=task.listener, best_by="val_recall_at_1")
+    epoch_of = partial(run_epoch, task, learner, feeds, tokens)
+    train_epochs(learner, epoch_of, epochs=config.epochs, listener=task.listener, best_by="val_recall_at_1")
 
 
-def _run_epoch(
+def run_epoch(
     task: ClipTask, learner: ClipLearner, feeds: Mapping[str, CachedFeed], tokens: TokenTable, epoch: int
 ) -> FinishedEpoch | None:
     """Train and validate over all workers; None if the training has diverged."""

@@ -31,11 +31,11 @@ def train_segmenter_from_last_checkpoint(task: SegmenterTask) -> None:
     caches = {split: PixelCache(ray.get(parts)) for split, parts in task.cached.items()}
     feeds = {split: CachedFeed(cache, context, config.batch_size) for split, cache in caches.items()}
     counts = {split: len(cache) for split, cache in caches.items()}
-    run_epoch = partial(_run_epoch, task, learner, feeds, counts)
-    train_epochs(learner, run_epoch, epochs=config.epochs, listener=task.listener, best_by=MEMBERS)
+    epoch_of = partial(run_epoch, task, learner, feeds, counts)
+    train_epochs(learner, epoch_of, epochs=config.epochs, listener=task.listener, best_by=MEMBERS)
 
 
-def _run_epoch(
+def run_epoch(
     task: SegmenterTask,
     learner: SegmenterLearner,
     feeds: Mapping[str, CachedFeed],

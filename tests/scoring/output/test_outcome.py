@@ -40,6 +40,7 @@ def test_every_row_is_counted_and_the_plan_goes(state, capsys):
     assert finish(state, scored=2, before=1, max_error_rate=0.5) == {"ok": 2, "error": 1, "error:truncated": 1}
     record = json.loads(Path(state.uri, "run.json").read_text())
     assert (record["images_scored"], record["images_done_before"], record["images_per_second"]) == (2, 1, 1.0)
+    assert (record["seconds"], record["counts"]["error:truncated"]) == (2.0, 1)
     assert not Path(state.plan_uri("r")).exists()
     assert "2 ok, 1 error (1 truncated)" in capsys.readouterr().out
 
