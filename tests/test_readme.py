@@ -1,0 +1,42 @@
+"""The README's Python runs as it stands, where the files are that it names, and without Ray."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cxr_ray.phantoms.phantom import draw_phantom
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def folder(save_random, save_student, tmp_path):
+    """A folder with the picture and the models that the README names."""
+    Image.fromarray(draw_phantom("Normal", seed=2, size=96).pixels).save(tmp_path / "radiograph.png")
+    save_random(tmp_path / "models/classifier")
+    save_student(tmp_path / "models/segmenter")
+    return tmp_path
+
+
+def test_there_is_python_to_run():
+    assert any("load_image" in block for block in BLOCKS)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_python_of_the_readme_runs_without_ray(folder, block):
+    told = "\nimport sys\nassert 'ray' not in sys.modules, 'Ray was imported'\n"
+    command = [sys.executable, "-c", block + told]
+    path = {"PYTHONPATH": str(README.parent)}
+    ended = subprocess.run(
+        command, cwd=folder, env=os.environ | path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    if "load_image" in block:
+        assert "96 x 96 pixels, png" in ended.stdout
+        assert "with a confidence of" in ended.stdout
