@@ -67,7 +67,7 @@ def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[st
         raise DatasetError(f"no PNG or JPEG of {config.input_uri} can be decoded; there is nothing to measure")
     pixels, load_rate = load_pixels(whole, card)
     torch.set_num_threads(os.cpu_count() or 1)
-    classifier = Classifier(config.model_uri, device=device)
+    classifier = Classifier(config.model_uri, device=device, many_images=True)
     batch_size = config.batch_size or (256 if classifier.device.type == "cuda" else 32)
     return {
         "load_one_core": load_rate,

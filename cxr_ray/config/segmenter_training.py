@@ -14,7 +14,7 @@ MOST_BEND = 0.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSegmenterConfig(TrainingJobConfig):
-    """Train a segmenter that runs at the speed of a classifier (nnU-Net's plain U-Net), on true masks or on masks of segment_archive.py."""
+    """Train a segmenter that runs at the speed of a classifier (MONAI's DynUNet), on true masks or on masks of segment_archive.py."""
 
     dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content counts
     """Dataset of prepare_dataset.py; the masks it names are learned, or only its splits are used if --masks-uri is

@@ -43,12 +43,16 @@ class Classifier:
         uri: URI of its bundle.
         device: `cpu`, `cuda` or `cuda:N`; the best there is if None.
         precision: of the forward pass; auto takes bf16 where the device has instructions for it. fp32 is the reference.
+        many_images: bring the network into its fastest form for a CPU in fp32, see `frozen`. That takes seconds and
+            changes no number but for rounding; for a few images it is not worth the wait.
 
     Raises:
         BundleError: if the bundle is missing, altered, or its weights do not fit its backbone.
     """
 
-    def __init__(self, uri: str, *, device: str | None = None, precision: Precision = "auto") -> None:
+    def __init__(
+        self, uri: str, *, device: str | None = None, precision: Precision = "auto", many_images: bool = False
+    ) -> None:
         import torch
 
         from cxr_ray.models.grey_input import GreyInput
@@ -62,7 +66,7 @@ class Classifier:
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model = network.to(self.device).to(memory_format=self._memory_format)
         self.to_input = GreyInput(self.card.mean, self.card.std, self.device, self._memory_format)
-        self._is_frozen = self.device.type == "cpu" and self.precision == "fp32"
+        self._is_frozen = many_images and self.device.type == "cpu" and self.precision == "fp32"
         if self._is_frozen:
             self.model = frozen(self.model, self.to_input(np.zeros((2, *2 * [self.card.image_size]), np.uint8)))
 

@@ -35,11 +35,23 @@ def plain_loop(bundle_uri, radiographs):
         return model(torch.stack(inputs)).softmax(1).numpy()
 
 
-def test_fp32_equals_a_plain_loop(bundle_uri, radiographs, pixels):
-    predicted = Classifier(bundle_uri, device="cpu", precision="fp32").predict(pixels)
+@pytest.mark.parametrize("many_images", [False, True])
+def test_fp32_equals_a_plain_loop(bundle_uri, radiographs, pixels, many_images):
+    predicted = Classifier(bundle_uri, device="cpu", precision="fp32", many_images=many_images).predict(pixels)
     assert predicted.dtype == np.float32
     np.testing.assert_allclose(predicted, plain_loop(bundle_uri, radiographs), atol=1e-5)
     np.testing.assert_allclose(predicted.sum(1), 1, atol=1e-6)
+
+
+def test_gradients_are_there_also_where_scoring_runs_a_form_without_them(bundle_uri, pixels):
+    import torch
+
+    for many_images in (False, True):
+        classifier = Classifier(bundle_uri, device="cpu", precision="fp32", many_images=many_images)
+        logits = classifier.network(classifier.to_input(pixels[:2]))
+        (gradient,) = torch.autograd.grad(logits.sum(), classifier.network.get_classifier().weight)
+        assert gradient.abs().sum() > 0
+        np.testing.assert_allclose(logits.detach().softmax(1).numpy(), classifier.predict(pixels[:2]), atol=1e-5)
 
 
 def test_bf16_agrees_on_the_label(bundle_uri, pixels):

@@ -30,7 +30,7 @@ class ScoreStage:
 
         if device == "cpu":
             torch.set_num_threads(threads)
-        self.models = [Classifier(uri, device=device, precision=precision) for uri in model_uris]
+        self.models = [Classifier(uri, device=device, precision=precision, many_images=True) for uri in model_uris]
         self.cards = [model.card for model in self.models]
         self.prefixes = model_prefixes([card.backbone for card in self.cards])
         self.schema = predictions_schema(self.cards[0].labels, self.prefixes)
