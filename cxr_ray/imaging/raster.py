@@ -103,7 +103,8 @@ def scale_occupied_bits(samples: np.ndarray) -> np.ndarray:
     bits = max(8, int(samples.max()).bit_length())
     white = 2**bits - 1
     table = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
-    return table[samples]
+    scaled: np.ndarray = table[samples]
+    return scaled
 
 
 def _grey(image: Image.Image) -> np.ndarray:
@@ -121,9 +122,10 @@ def _grey(image: Image.Image) -> np.ndarray:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation: int = image.getexif().get(_EXIF_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, struct.error):
-        return 1  # the picture stands, though what was written about it is damaged
+        return 1  # the pixels are sound, though what was written about them is damaged
+    return orientation
 
 
 def _refusal(data: bytes, format_name: str, error: Exception) -> ImageRefused:

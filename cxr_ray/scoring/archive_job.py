@@ -16,7 +16,7 @@ from cxr_ray.archive.run_record import new_run_id
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import ArchiveJobConfig
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.scoring.blocks import PlannedBlocks
 from cxr_ray.scoring.input_manifest import manifest_of
 from cxr_ray.scoring.output.claim import JobSignature, check_claim, claim_output
