@@ -93,7 +93,8 @@ def _parse_timestamp(value: Any) -> datetime:
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):  # in headers, dates are RFC 822
-        return parse_timestamp(value)
+        parsed: datetime = parse_timestamp(value)
+        return parsed
 
 
 def _scan_folder(folder: str, name_prefix: str, uri: str, above: frozenset[tuple[int, int]]) -> Iterator[ListedObject]:

@@ -44,11 +44,12 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         s3 = filesystem("s3", endpoint_url=endpoint, **S3_OPTIONS)
         return s3, uri.removeprefix(f"{scheme}://").rstrip("/")
     try:
-        return url_to_fs(uri)
+        other, path = url_to_fs(uri)
     except (ValueError, ImportError) as error:
         raise StorageError(
             f"cannot open {uri}: {error}; use a path, file://, s3:// or an installed fsspec scheme"
         ) from error
+    return other, str(path)
 
 
 def arrow_filesystem(fs: AbstractFileSystem) -> "pyarrow.fs.FileSystem":

@@ -23,7 +23,7 @@ from cxr_ray.benchmarks.plain_saliency import plain_saliency
 from cxr_ray.config import BenchmarkSegmentationConfig
 from cxr_ray.config.segmentation import LUNG_PROMPTS, TextSettings
 from cxr_ray.errors import DatasetError
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.mask_rle import encode_mask
 from cxr_ray.imaging.resize import resize_image
 from cxr_ray.models.allocator import keep_freed_memory

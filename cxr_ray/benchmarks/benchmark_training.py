@@ -14,7 +14,7 @@ from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.benchmarks.plain_training import plain_training_rate
 from cxr_ray.config import BenchmarkTrainingConfig, TrainClassifierConfig
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.load import load_images
 from cxr_ray.imaging.resize import resize_image
 from cxr_ray.training.classifier.train_classifier import class_labels, targets_of, train_classifier

@@ -10,7 +10,7 @@ import ray
 
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.errors import ClusterError, DatasetError
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
 

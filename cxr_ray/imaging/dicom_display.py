@@ -57,7 +57,7 @@ def display_table(stored_values: np.ndarray, is_present: np.ndarray, dataset: Da
     Returns:
         uint8 [N].
     """
-    from pydicom.pixels import apply_modality_lut
+    from pydicom.pixels.processing import apply_modality_lut
 
     values = apply_modality_lut(stored_values, dataset)
     if not np.isfinite(values).all():
@@ -65,14 +65,15 @@ def display_table(stored_values: np.ndarray, is_present: np.ndarray, dataset: Da
     is_padding = _is_padding(stored_values, dataset)
     brightness = _voi_brightness(values, dataset)
     if brightness is None:
-        shown = values[is_present & ~is_padding]
-        if shown.size == 0 or shown.min() == shown.max():
+        visible = values[is_present & ~is_padding]
+        if visible.size == 0 or visible.min() == visible.max():
             return np.zeros(stored_values.shape, np.uint8)
-        brightness = _unit(values, shown.min(), shown.max())
+        brightness = _unit(values, visible.min(), visible.max())
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         brightness = 1 - brightness
     brightness[is_padding] = 0
-    return np.rint(brightness * 255).astype(np.uint8)
+    shown: np.ndarray = np.rint(brightness * 255).astype(np.uint8)
+    return shown
 
 
 def _voi_brightness(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
@@ -126,7 +127,7 @@ def _unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _palette_luma(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    from pydicom.pixels import apply_color_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     if "SegmentedRedPaletteColorLookupTableData" in dataset:  # a few bytes may expand without bound
         raise ImageRefused(ErrorKind.UNSUPPORTED, "segmented palettes are not supported")

@@ -65,7 +65,7 @@ def decode_samples(dataset: FileDataset, *, limits: DecodeLimits) -> np.ndarray:
     Raises:
         ImageRefused: `too_large`, `unsupported`, `truncated` or `unreadable`.
     """
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
     _check_layout(dataset, limits)

@@ -28,4 +28,5 @@ def scale_occupied_bits(samples: np.ndarray) -> np.ndarray:
     bits = max(8, int(samples.max()).bit_length())
     white = 2**bits - 1
     table = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
-    return table[samples]
+    scaled: np.ndarray = table[samples]
+    return scaled

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cxr_ray.archive.fetch import Fetched, fetch_objects
-from cxr_ray.imaging.decode import DecodedImage, DecodeLimits, decode_for_sizes, decode_image
+from cxr_ray.imaging.decode import DecodedImage, decode_for_sizes, decode_image
+from cxr_ray.imaging.limits import DecodeLimits
 
 OBJECTS_AT_ONCE = 64
 BYTES_AT_ONCE = 256 * 2**20

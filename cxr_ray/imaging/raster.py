@@ -165,12 +165,12 @@ def _tiff_directory_end(data: bytes) -> int:
     """Offset of the end of the first directory, TIFF 6.0 section 2; the numbers of a BigTIFF have 64 bits."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = b"+" in data[2:4]
-    (start,) = struct.unpack_from(order + ("Q" if is_big else "L"), data, 8 if is_big else 4)
+    start: int = struct.unpack_from(order + ("Q" if is_big else "L"), data, 8 if is_big else 4)[0]
     counter, entry_bytes = (f"{order}Q", 20) if is_big else (f"{order}H", 12)
     first_entry = start + struct.calcsize(counter)
     if first_entry > len(data):
         return first_entry
-    (entries,) = struct.unpack_from(counter, data, start)
+    entries: int = struct.unpack_from(counter, data, start)[0]
     return first_entry + entries * entry_bytes
 
 
@@ -194,9 +194,9 @@ def _upright(pixels: np.ndarray, image: Image.Image, full_size: tuple[int, int])
     """Pixels of a decoded image, with its EXIF orientation applied to them and to the full width and height."""
     width, height = full_size
     try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation: int = image.getexif().get(_EXIF_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, struct.error):
-        orientation = 1  # the picture stands, though what was written about it is damaged
+        orientation = 1  # the pixels are sound, though what was written about them is damaged
     if orientation in _UPRIGHT:
         pixels = np.ascontiguousarray(_UPRIGHT[orientation](pixels))
     if orientation in (5, 6, 7, 8):

@@ -6,7 +6,7 @@ from functools import partial
 
 import pyarrow as pa
 
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 
 HASH_SOURCE_SIZE = 128  # pixels a side that suffice for a perceptual hash
 

@@ -14,7 +14,7 @@ from cxr_ray.archive.tables import table_uri, write_table
 from cxr_ray.archive.uris import absolute_uri, exists, join_uri, read_bytes
 from cxr_ray.config import PrepareConfig
 from cxr_ray.errors import DatasetError
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.preparation.fingerprint_images import Fingerprint, fingerprint_images
 from cxr_ray.preparation.groups import equal_pairs, group_by_pairs, near_duplicate_pairs
 from cxr_ray.preparation.layout import METADATA_NAME, LabelledImage, add_metadata, read_layout

@@ -17,7 +17,7 @@ from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import ArchiveJobConfig
 from cxr_ray.config.identity import WorkIdentity
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.scoring.blocks import PlannedBlocks
 from cxr_ray.scoring.input_manifest import manifest_of
 from cxr_ray.scoring.output.claim import check_claim, claim_output

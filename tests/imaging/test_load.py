@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.load import BYTES_AT_ONCE, OBJECTS_AT_ONCE, _chunks, load_images
 
 LIMITS = DecodeLimits(max_bytes=2**20)

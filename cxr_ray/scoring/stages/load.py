@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from cxr_ray.imaging.decode import DecodedImage, DecodeLimits
+from cxr_ray.imaging.decode import DecodedImage
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.load import LoadedImage, load_images
 from cxr_ray.imaging.resize import resize_image, resize_to, size_within
 from cxr_ray.schema import loaded_schema

@@ -7,7 +7,7 @@ import pytest
 
 from cxr_ray.config import ScoreConfig
 from cxr_ray.config.segmentation import MaskFiles, StudentSettings
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS
 from cxr_ray.scoring.stages.cascade import CascadeStage, asked_for
 from cxr_ray.scoring.stages.classify import ScoreStage

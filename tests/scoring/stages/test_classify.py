@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import PROVENANCE_FIELDS, predictions_schema, score_fields
 from cxr_ray.scoring.stages.classify import ScoreStage, joint_model_id, model_prefixes, refuse_not_finite

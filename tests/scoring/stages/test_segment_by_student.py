@@ -10,7 +10,7 @@ from PIL import Image
 from cxr_ray.config import SegmentConfig
 from cxr_ray.config.segmentation import MaskFiles, StudentSettings
 from cxr_ray.errors import ConfigError
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.models.coarse_mask import largest_components
 from cxr_ray.models.lung_segmentation import Lung, LungSegmentation, pixel_entropy

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from cxr_ray.config.segmentation import MaskFiles, TextModels, TextSettings
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import MASKS

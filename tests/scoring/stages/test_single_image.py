@@ -7,7 +7,7 @@ from PIL import Image
 
 from cxr_ray.config.segmentation import MaskFiles, StudentSettings
 from cxr_ray.errors import ImageError
-from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.imaging.radiograph import load_image
 from cxr_ray.models.classifier import Classifier
