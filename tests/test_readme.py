@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,9 +25,17 @@ def folder(save_random, save_student, tmp_path):
     Image.fromarray(draw_phantom("Normal", seed=2, size=96).pixels).save(tmp_path / "radiograph.png")
     save_random(tmp_path / "runs/model")
     save_student(tmp_path / "runs/segmenter")
+    made = {"model_id": "m", "preprocessing_id": "p", "run_id": "r", "scored_at": datetime(2026, 1, 1, tzinfo=UTC)}
     rows = [
-        {"image_id": "a.png", "status": "ok", "label": "Normal", "confidence": 0.9},
-        {"image_id": "b.png", "status": "error", "error_kind": "truncated", "error": "png ends before its last pixel"},
+        {"image_id": "a.png", "uri": "a.png", **made, "status": "ok", "label": "Normal", "confidence": 0.9},
+        {
+            "image_id": "b.png",
+            "uri": "b.png",
+            **made,
+            "status": "error",
+            "error_kind": "truncated",
+            "error": "png is cut",
+        },
     ]
     table = pa.Table.from_pylist(rows, schema=predictions_schema(LABELS))
     write_table(table, str(tmp_path / "runs/scored/predictions/0.parquet"))
@@ -49,4 +58,4 @@ def test_python_of_the_readme_runs_without_ray(folder, block):
     if "load_image" in block:
         assert "(96, 96)" in ended.stdout, "the mask has the size of the image"
     else:
-        assert "png ends before its last pixel" in ended.stdout
+        assert "png is cut" in ended.stdout
