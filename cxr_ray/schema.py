@@ -65,7 +65,7 @@ LUNG_FIELDS = [
     ),
     pa.field("symmetry", pa.float32()),
 ]
-"""Of each lung, the patient's right one on the image's left; centroids in pixels of the image; filled by students."""
+"""Of each lung, the patient's right one on the image's left; centroids in pixels of the image; filled by segmenters."""
 
 PROVENANCE_FIELDS = [
     pa.field("model_id", pa.string(), nullable=False),

@@ -68,6 +68,7 @@ def ray_cluster(s3: str) -> Iterator[None]:
 
     import ray
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # tests beside these have the priority of this process, too
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     yield
     ray.shutdown()

@@ -20,11 +20,11 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"
 
 
 @pytest.fixture
-def folder(save_random, save_student, tmp_path):
+def folder(save_random, save_segmenter, tmp_path):
     """A folder with the picture and the models that the README names."""
     Image.fromarray(draw_phantom("Normal", seed=2, size=96).pixels).save(tmp_path / "radiograph.png")
     save_random(tmp_path / "runs/model")
-    save_student(tmp_path / "runs/segmenter")
+    save_segmenter(tmp_path / "runs/segmenter")
     made = {"model_id": "m", "preprocessing_id": "p", "run_id": "r", "scored_at": datetime(2026, 1, 1, tzinfo=UTC)}
     rows = [
         {"image_id": "a.png", "uri": "a.png", **made, "status": "ok", "label": "Normal", "confidence": 0.9},

@@ -54,7 +54,7 @@ def test_the_prompts_of_the_lungs_are_those_of_the_job():
     assert config == SegmentConfig(input_uri="i", output_uri="o", clip_uri="c", sam_uri="s")
 
 
-def test_the_student_of_the_lungs():
+def test_the_segmenter_of_the_lungs():
     flags = ["--config", str(RECIPES / "student_lungs.toml"), "--dataset-uri", "d", "--output-uri", "o"]
     config = load_config(TrainSegmenterConfig, flags)
     assert (config.filters, config.mirrored, config.steps) == ((16, 32, 64, 128, 256, 256), 0.85, 150)

@@ -57,26 +57,31 @@ def segmenting_weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def save_student():
-    """Save a student's bundle, two tiny networks for 32 px, at a URI; random weights, or all of one value."""
+def save_segmenter():
+    """Save a segmenter's bundle, two tiny networks for 32 px, at a URI; random weights, or all of one value."""
 
     def save(uri, *, fill=None):
         import torch
 
         from cxr_ray.models.bundle import save_bundle
-        from cxr_ray.models.student import StudentCard, build_student, ensemble_weights, member_weights
+        from cxr_ray.models.segmenter_ensemble import (
+            SegmenterCard,
+            build_segmenter_network,
+            ensemble_weights,
+            member_weights,
+        )
 
         torch.manual_seed(3)
-        members = [member_weights(build_student((4, 8, 8))) for _ in range(2)]
+        members = [member_weights(build_segmenter_network((4, 8, 8))) for _ in range(2)]
         if fill is not None:
             members = [{name: torch.full_like(tensor, fill) for name, tensor in one.items()} for one in members]
-        save_bundle(str(uri), ensemble_weights(members), StudentCard, filters=(4, 8, 8), members=2, image_size=32)
+        save_bundle(str(uri), ensemble_weights(members), SegmenterCard, filters=(4, 8, 8), members=2, image_size=32)
         return str(uri)
 
     return save
 
 
 @pytest.fixture(scope="session")
-def student(save_student, tmp_path_factory):
-    """URI of a student that no test may change."""
-    return save_student(tmp_path_factory.mktemp("student"))
+def segmenter_uri(save_segmenter, tmp_path_factory):
+    """URI of a segmenter that no test may change."""
+    return save_segmenter(tmp_path_factory.mktemp("segmenter"))

@@ -1,4 +1,4 @@
-"""What segmenting by a student reaches beside its forward pass alone, and the cascade beside both of its jobs, in one run."""
+"""What segmenting by a segmenter reaches beside its forward pass alone, and the cascade beside both of its jobs, in one run."""
 
 import json
 import os
@@ -23,14 +23,14 @@ from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.scoring.classify_archive import classify_archive
 from cxr_ray.scoring.score_archive import score_archive
 from cxr_ray.scoring.segment_archive import segment_archive
-from cxr_ray.scoring.stages.segment_by_student import FORWARD_BATCH
+from cxr_ray.scoring.stages.segment_by_model import FORWARD_BATCH
 
 SEGMENTED = "segmented_share"
 """Of the images, by the cascade."""
 
 
 def benchmark_cascade(config: BenchmarkCascadeConfig) -> dict[str, Any]:
-    """Measure the three jobs and the student's forward pass in turn, `config.repeats` times; print and return medians.
+    """Measure the three jobs and the segmenter's forward pass in turn, `config.repeats` times; print and return medians.
 
     Raises:
         DatasetError: if no image of the input can be decoded, or a single batch holds them all.
@@ -79,15 +79,15 @@ def _measure(rates: dict[str, float], name: str, config: Any, job: Callable[[Any
 
 
 def _forward_only(config: BenchmarkCascadeConfig, rows: pa.Table) -> float:
-    """Of the student on pixels in memory, in batches as the job makes them."""
+    """Of the segmenter on pixels in memory, in batches as the job makes them."""
     readable = rows.filter(pc.not_equal(rows["status"], "error")).slice(0, config.forward_images)
     if not readable.num_rows:
         raise DatasetError(f"no image of {config.input_uri} can be decoded; there is nothing to measure")
     torch.set_num_threads(os.cpu_count() or 1)
     keep_freed_memory()
-    student = Segmenter(config.segmenter_uri, device=None if config.device == "auto" else config.device)
-    pixels, _ = load_pixels(readable, student.card)
-    return forward_rate(lambda batch: student.predict(batch).cpu(), pixels, FORWARD_BATCH[student.device.type])
+    segmenter = Segmenter(config.segmenter_uri, device=None if config.device == "auto" else config.device)
+    pixels, _ = load_pixels(readable, segmenter.card)
+    return forward_rate(lambda batch: segmenter.predict(batch).cpu(), pixels, FORWARD_BATCH[segmenter.device.type])
 
 
 def summary(rounds: list[dict[str, float]]) -> dict[str, Any]:

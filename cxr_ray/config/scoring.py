@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from cxr_ray.config.checks import require
 from cxr_ray.config.identity import MAY_CHANGE
-from cxr_ray.config.segmentation import ONLY_FOR, MaskFiles, SegmenterUris, StudentSettings, TextSettings
+from cxr_ray.config.segmentation import ONLY_FOR, MaskFiles, SegmenterSettings, SegmenterUris, TextSettings
 from cxr_ray.errors import ConfigError
 
 
@@ -78,12 +78,12 @@ class ClassifyConfig(ArchiveJobConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentConfig(MaskFiles, StudentSettings, TextSettings, SegmenterUris, ArchiveJobConfig):
+class SegmentConfig(MaskFiles, SegmenterSettings, TextSettings, SegmenterUris, ArchiveJobConfig):
     """Segment every image of an archive, by text or with a trained segmenter: one Parquet row per image, its mask as COCO run lengths at the original size."""
 
     def __post_init__(self) -> None:
         """Check ranges, and that nothing is asked for in vain."""
-        for part in (ArchiveJobConfig, SegmenterUris, TextSettings, StudentSettings):
+        for part in (ArchiveJobConfig, SegmenterUris, TextSettings, SegmenterSettings):
             part.__post_init__(self)
         fits = bool(self.model_uri) or self.precision != "fp16"
         require(fits, "precision", self.precision, "auto, bf16 or fp32: fp16 loses M2IB's gradients")
@@ -92,7 +92,7 @@ class SegmentConfig(MaskFiles, StudentSettings, TextSettings, SegmenterUris, Arc
     @property
     def idle_options(self) -> frozenset[str]:
         """Options that change nothing for the chosen one of the two ways to segment."""
-        chosen, other = (StudentSettings, TextSettings) if self.model_uri else (TextSettings, StudentSettings)
+        chosen, other = (SegmenterSettings, TextSettings) if self.model_uri else (TextSettings, SegmenterSettings)
         settings = {option.name for option in fields(other)} - {option.name for option in fields(chosen)}
         files = {option.name for option in fields(MaskFiles) if option.metadata.get(ONLY_FOR) is other}
         return frozenset(settings | files)
@@ -102,12 +102,12 @@ class SegmentConfig(MaskFiles, StudentSettings, TextSettings, SegmenterUris, Arc
         for option in fields(self):
             default = option.default_factory() if callable(option.default_factory) else option.default
             if option.name in idle and getattr(self, option.name) != default:
-                way = "a student (--model-uri)" if self.model_uri else "segmentation by text (--clip-uri, --sam-uri)"
+                way = "a segmenter (--model-uri)" if self.model_uri else "segmentation by text (--clip-uri, --sam-uri)"
                 raise ConfigError(f"{option.name} changes nothing for {way}; drop it")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreConfig(StudentSettings, ArchiveJobConfig):
+class ScoreConfig(SegmenterSettings, ArchiveJobConfig):
     """Classify every image of an archive and, in the same pass, segment the images that a rule on the class asks for."""
 
     classifier_uri: tuple[str, ...] = field(metadata=MAY_CHANGE)  # the ids of the models count
@@ -122,7 +122,7 @@ class ScoreConfig(StudentSettings, ArchiveJobConfig):
     def __post_init__(self) -> None:
         """Check ranges; those of both jobs are theirs to check."""
         ArchiveJobConfig.__post_init__(self)
-        StudentSettings.__post_init__(self)
+        SegmenterSettings.__post_init__(self)
         confidence = self.segment_min_confidence
         require(0 <= confidence <= 1, "segment_min_confidence", confidence, "between 0 and 1")
         self.classifying()
@@ -134,7 +134,7 @@ class ScoreConfig(StudentSettings, ArchiveJobConfig):
 
     def segmenting(self) -> SegmentConfig:
         """What segment_archive.py would be told."""
-        chosen = {option.name: getattr(self, option.name) for option in fields(StudentSettings)}
+        chosen = {option.name: getattr(self, option.name) for option in fields(SegmenterSettings)}
         return SegmentConfig(**self._shared(), model_uri=self.segmenter_uri, **chosen)
 
     def _shared(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class TextSettings(MaskSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudentSettings(MaskSettings):
+class SegmenterSettings(MaskSettings):
     """How the probabilities of a trained segmenter become a mask."""
 
     foreground: float = 0.5
@@ -117,7 +117,7 @@ class MaskFiles:
     save_saliency: bool = field(default=False, metadata={**MAY_CHANGE, ONLY_FOR: TextSettings})
     """Also write OUTPUT/saliency/IMAGE_ID.png: the saliency map, 224 x 224 pixels of 16 bits; only for segmentation by
     text."""
-    save_uncertainty: bool = field(default=False, metadata={**MAY_CHANGE, ONLY_FOR: StudentSettings})
+    save_uncertainty: bool = field(default=False, metadata={**MAY_CHANGE, ONLY_FOR: SegmenterSettings})
     """Also write OUTPUT/uncertainty/IMAGE_ID.png: the entropy of each pixel in 16 bits, where white is log 2; only for
     a segmenter."""
     save_dicom_seg: bool = field(default=False, metadata=MAY_CHANGE)
@@ -157,7 +157,7 @@ class SegmenterUris:
         """
         if self.model_uri or not (self.clip_uri and self.sam_uri):
             raise ConfigError(
-                f"name a student by --model-uri, or both --clip-uri and --sam-uri; got {self.model_uri}, "
+                f"name a segmenter by --model-uri, or both --clip-uri and --sam-uri; got {self.model_uri}, "
                 f"{self.clip_uri} and {self.sam_uri}"
             )
         return TextModels(clip_uri=self.clip_uri, sam_uri=self.sam_uri)

@@ -1,4 +1,4 @@
-"""A student's probabilities made into masks at the size of each image, and into figures of the lungs. No Ray."""
+"""A segmenter's probabilities made into masks at the size of each image, and into figures of the lungs. No Ray."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class LungSegmentation:
         mask: bool [H, W] at the size of the image as displayed.
         area_fraction: part of the image that the mask covers, 0 to 1; 0 where nothing was found.
         uncertainty: sum of the pixels' entropy in nats over the length of the mask's rim in pixels, both at the
-            network's resolution: a sure student has but a thin seam of doubt.
+            network's resolution: a sure segmenter has but a thin seam of doubt.
         symmetry: area of the smaller lung over that of the larger, 0 to 1; None for an empty mask.
         right: figures of the patient's right lung, which is on the image's left; None where there is none.
         left: figures of the patient's left lung; None where there is none.

@@ -1,4 +1,4 @@
-"""nnU-Net's plain U-Net as students use it: one channel in, logits of one foreground out, and the names of its weights."""
+"""nnU-Net's plain U-Net as segmenters use it: one channel in, logits of one foreground out, and the names of its weights."""
 
 from collections.abc import Sequence
 

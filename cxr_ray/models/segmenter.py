@@ -1,4 +1,4 @@
-"""A student's bundle made ready to segment: uint8 radiographs in, foreground probabilities out. No Ray."""
+"""A segmenter's bundle made ready to segment: uint8 radiographs in, foreground probabilities out. No Ray."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from cxr_ray.imaging.radiograph import Radiograph
 from cxr_ray.models.bundle import load_weights, read_card
 from cxr_ray.models.lung_segmentation import LungSegmentation, segmentations_of
 from cxr_ray.models.precision import Precision, autocast, chosen_precision
-from cxr_ray.models.student import StudentCard, load_members, standardised, suited_to_cpu
+from cxr_ray.models.segmenter_ensemble import SegmenterCard, load_members, standardised, suited_to_cpu
 from cxr_ray.schema import NOT_FINITE
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Segmenter:
     def __init__(self, uri: str, *, device: str | None = None, precision: Precision = "auto") -> None:
         import torch
 
-        self.card = read_card(uri, StudentCard)
+        self.card = read_card(uri, SegmenterCard)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.precision = chosen_precision(self.device, precision)
         members = load_members(uri, self.card, load_weights(uri, self.card))

@@ -92,12 +92,12 @@ def _run_jobs(archive_uri: str, output: Path, config: DemoConfig) -> None:
 
 
 def _segment_lungs(dataset: str, manifest: str, output: Path, config: DemoConfig) -> None:
-    """Train a student on the masks, segment the archive with it, and judge it by the masks of the test split."""
-    student, segmented = str(output / "student"), str(output / "segmented")
+    """Train a segmenter on the masks, segment the archive with it, and judge it by the masks of the test split."""
+    segmenter, segmented = str(output / "segmenter"), str(output / "segmented")
     _job(
         "train_segmenter",
         dataset_uri=dataset,
-        output_uri=student,
+        output_uri=segmenter,
         image_size=2 * config.image_size,
         filters=(8, 16, 32, 64),
         epochs=config.segmenter_epochs,
@@ -105,7 +105,7 @@ def _segment_lungs(dataset: str, manifest: str, output: Path, config: DemoConfig
         momentum=0.95,
         learning_rate=0.03,
     )
-    _job("segment_archive", input_uri=manifest, model_uri=student, output_uri=segmented, progress_seconds=10)
+    _job("segment_archive", input_uri=manifest, model_uri=segmenter, output_uri=segmented, progress_seconds=10)
     judging = {"predictions_uri": segmented, "dataset_uri": dataset, "output_uri": str(output / "lung_report")}
     if config.by_text and not config.archive:
         judging["compare_uris"] = _segment_by_text(manifest, output)

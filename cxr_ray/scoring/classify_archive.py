@@ -11,7 +11,7 @@ from cxr_ray.models.bundle import ModelCard, read_card
 from cxr_ray.schema import predictions_schema
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
 from cxr_ray.scoring.output.claim import identity_of_rows
-from cxr_ray.scoring.stages.classify import ScoreStage, model_prefixes
+from cxr_ray.scoring.stages.classify import ClassifyStage, model_prefixes
 from cxr_ray.scoring.stages.load import Geometry
 
 
@@ -42,11 +42,13 @@ def _pipeline(config: ClassifyConfig, cards: list[ModelCard], run: Run) -> "ray.
     """The whole job, top to bottom."""
     score = classifier_arguments(config, run)
     batch_size = config.batch_size or (256 if run.pool.device == "cuda" else 32)
-    return scored_images(loaded_images(config, run, geometries(cards)), run, ScoreStage, score, batch_size=batch_size)
+    return scored_images(
+        loaded_images(config, run, geometries(cards)), run, ClassifyStage, score, batch_size=batch_size
+    )
 
 
 def classifier_arguments(config: ClassifyConfig, run: Run) -> dict[str, object]:
-    """What `ScoreStage` is made with."""
+    """What `ClassifyStage` is made with."""
     return {
         "model_uris": tuple(map(absolute_uri, config.model_uri)),
         "device": run.pool.device,

@@ -12,7 +12,7 @@ from cxr_ray.schema import scores_schema
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
 from cxr_ray.scoring.classify_archive import classifier_arguments, geometries, prefixes_of, read_cards
 from cxr_ray.scoring.output.claim import identity_of_rows
-from cxr_ray.scoring.segment_archive import STUDENTS_PER_GROUP, ChosenSegmenter, by_student
+from cxr_ray.scoring.segment_archive import SEGMENTERS_PER_GROUP, ChosenSegmenter, by_model
 
 
 def score_archive(config: ScoreConfig) -> dict[str, int]:
@@ -31,7 +31,7 @@ def score_archive(config: ScoreConfig) -> dict[str, int]:
     cards = read_cards(config.classifier_uri)
     if unknown := set(config.segment_labels) - set(cards[0].labels):
         raise ConfigError(f"segment_labels names {', '.join(sorted(unknown))}; the classifier tells {cards[0].labels}")
-    segmenter = by_student(absolute_uri(config.segmenter_uri), config.segmenting())
+    segmenter = by_model(absolute_uri(config.segmenter_uri), config.segmenting())
     model_ids = [*(card.model_id for card in cards), segmenter.model_id]
     return run_archive_job(
         config,
@@ -44,7 +44,7 @@ def score_archive(config: ScoreConfig) -> dict[str, int]:
         ),
         model_ids=model_ids,
         pipeline=lambda run: _pipeline(config, cards, segmenter, run),
-        actors_per_group=STUDENTS_PER_GROUP,
+        actors_per_group=SEGMENTERS_PER_GROUP,
     )
 
 

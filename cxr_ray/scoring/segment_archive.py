@@ -1,4 +1,4 @@
-"""An archive to masks, by text or by a student: load -> segment -> rows."""
+"""An archive to masks, by text or by a segmenter: load -> segment -> rows."""
 
 import hashlib
 import json
@@ -10,10 +10,10 @@ import ray
 
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import SegmentConfig
-from cxr_ray.config.segmentation import MaskFiles, MaskSettings, StudentSettings, TextModels, TextSettings, part_of
+from cxr_ray.config.segmentation import MaskFiles, MaskSettings, SegmenterSettings, TextModels, TextSettings, part_of
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.clip_weights import clip_weights_uri
-from cxr_ray.models.student import StudentCard
+from cxr_ray.models.segmenter_ensemble import SegmenterCard
 from cxr_ray.models.weights_cache import weights_sha256
 from cxr_ray.schema import MASKS
 from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
@@ -24,7 +24,7 @@ from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 
 log = logging.getLogger("cxr_ray")
 
-STUDENTS_PER_GROUP = 2
+SEGMENTERS_PER_GROUP = 2
 """Actors that share a group of CPUs: while one cleans its masks up the other computes. Both together are small."""
 
 
@@ -36,7 +36,7 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
         CxrRayError: as `run_archive_job` does.
     """
     config = with_absolute_uris(config)
-    segmenter = by_student(config.model_uri, config) if config.model_uri else by_text(config.text_models(), config)
+    segmenter = by_model(config.model_uri, config) if config.model_uri else by_text(config.text_models(), config)
     model_ids = segmenter.model_id.split("+")
     warn_of_files_too_late(config)
     return run_archive_job(
@@ -52,7 +52,7 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
         model_ids=model_ids,
         pipeline=lambda run: _pipeline(config, segmenter, run),
         carried=("label",) if config.class_prompts else (),
-        actors_per_group=STUDENTS_PER_GROUP if config.model_uri else 1,
+        actors_per_group=SEGMENTERS_PER_GROUP if config.model_uri else 1,
     )
 
 
@@ -109,10 +109,10 @@ def by_text(models: TextModels, config: SegmentConfig) -> ChosenSegmenter:
     }
 
     def stage(run: Run) -> tuple[type, dict[str, object]]:
-        from cxr_ray.scoring.stages.segment_by_text import SegmentStage
+        from cxr_ray.scoring.stages.segment_by_text import TextStage
 
         own = {"models": models, "settings": settings, "hashes": hashes}
-        return SegmentStage, own | stage_arguments(config, run, provenance)
+        return TextStage, own | stage_arguments(config, run, provenance)
 
     from cxr_ray.scoring.stages.segment_by_text import CLIP_FRAME, SAM_IMAGE
 
@@ -121,13 +121,13 @@ def by_text(models: TextModels, config: SegmentConfig) -> ChosenSegmenter:
     )
 
 
-def by_student(model_uri: str, config: SegmentConfig) -> ChosenSegmenter:
+def by_model(model_uri: str, config: SegmentConfig) -> ChosenSegmenter:
     """The ensemble of the bundle at an absolute URI.
 
     Raises:
         BundleError: if there is none.
     """
-    card, settings = read_card(model_uri, StudentCard), part_of(config, StudentSettings)
+    card, settings = read_card(model_uri, SegmenterCard), part_of(config, SegmenterSettings)
     shared = json.dumps([card.preprocessing_id, settings_id(settings)])
     provenance = {
         "model_id": card.model_id,
@@ -135,10 +135,10 @@ def by_student(model_uri: str, config: SegmentConfig) -> ChosenSegmenter:
     }
 
     def stage(run: Run) -> tuple[type, dict[str, object]]:
-        from cxr_ray.scoring.stages.segment_by_student import StudentStage
+        from cxr_ray.scoring.stages.segment_by_model import SegmenterStage
 
         own = {"model_uri": model_uri, "settings": settings, "batch_size": config.batch_size}
-        return StudentStage, own | stage_arguments(config, run, provenance)
+        return SegmenterStage, own | stage_arguments(config, run, provenance)
 
     frame = Geometry(image_size=card.image_size, interpolation=card.interpolation)
     geometries = (frame, OVERLAY_IMAGE) if config.save_overlays else (frame,)

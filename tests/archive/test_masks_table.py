@@ -36,13 +36,13 @@ def test_the_output_of_a_job_is_found_by_its_folder(tmp_path):
 
 def test_the_masks_of_the_cascade_have_their_own_status_and_model(tmp_path):
     rows = [
-        row("a", model_id="classifier", mask_status="ok", mask_model_id="student"),
+        row("a", model_id="classifier", mask_status="ok", mask_model_id="segmenter"),
         row("b", status="error", error_kind="truncated", model_id="classifier", mask_status=None, mask_model_id=None),
     ]
     written(tmp_path / "scores", rows)
     table = read_masks(str(tmp_path), IMAGES)
     assert table["status"].to_pylist() == ["ok", "error"]
-    assert table["model_id"].to_pylist() == ["student", None]
+    assert table["model_id"].to_pylist() == ["segmenter", None]
 
 
 @pytest.mark.parametrize(

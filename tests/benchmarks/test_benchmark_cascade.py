@@ -1,4 +1,4 @@
-"""The benchmark of students and the cascade: its arithmetic, and one real run."""
+"""The benchmark of segmenters and the cascade: its arithmetic, and one real run."""
 
 import json
 
@@ -22,13 +22,13 @@ def test_ratios_are_taken_within_rounds():
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_a_benchmark_reports_all_three_jobs(ray_cluster, save_random, student, tmp_path, capsys):
+def test_a_benchmark_reports_all_three_jobs(ray_cluster, save_random, segmenter_uri, tmp_path, capsys):
     archive = write_phantom_archive(str(tmp_path / "in"), images_per_class=12, size=64, dicom_fraction=0.0, broken=0)
     save_random(tmp_path / "classifier")
     config = BenchmarkCascadeConfig(
         input_uri=archive.uri,
         classifier_uri=str(tmp_path / "classifier"),
-        segmenter_uri=student,
+        segmenter_uri=segmenter_uri,
         output_uri=str(tmp_path / "out"),
         repeats=1,
     )

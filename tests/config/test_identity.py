@@ -20,7 +20,7 @@ DATASET = {"dataset_uri": "d", "output_uri": "o"}
 COMMANDS = {
     "classify": ClassifyConfig(**ARCHIVE, model_uri=("m",)),
     "segment by text": SegmentConfig(**ARCHIVE, clip_uri="c", sam_uri="s"),
-    "segment by a student": SegmentConfig(**ARCHIVE, model_uri="m"),
+    "segment by a segmenter": SegmentConfig(**ARCHIVE, model_uri="m"),
     "cascade": ScoreConfig(**ARCHIVE, classifier_uri=("m",), segmenter_uri="s"),
     "train a classifier": TrainClassifierConfig(**DATASET),
     "fine-tune": FinetuneClipConfig(**DATASET, weights_uri="w"),
@@ -73,7 +73,7 @@ def test_where_and_how_a_job_runs_never_counts(config):
         ("classify", {"max_error_rate": 1.0, "progress_seconds": 1.0, "model_uri": ("elsewhere",)}),
         ("classify", {"max_megapixels": 300.0, "max_megabytes": 2048}),
         ("segment by text", {"save_overlays": True, "save_saliency": True, "save_dicom_seg": True, "clip_uri": "e"}),
-        ("segment by a student", {"save_uncertainty": True, "model_uri": "elsewhere"}),
+        ("segment by a segmenter", {"save_uncertainty": True, "model_uri": "elsewhere"}),
         ("cascade", {"classifier_uri": ("elsewhere",), "segmenter_uri": "elsewhere"}),
         ("train a classifier", {"num_workers": "1..4", "use_gpu": True, "feed": "stream", "max_failures": 0}),
         ("train a classifier", {"compile": True, "dataset_uri": "elsewhere", "sweep": ("r.toml",)}),
@@ -89,7 +89,7 @@ def test_what_changes_no_row_and_no_weight_may_change(command, choice):
     [
         ("classify", {"precision": "fp32"}),
         ("segment by text", {"threshold": "kmeans"}),
-        ("segment by a student", {"components": 1}),
+        ("segment by a segmenter", {"components": 1}),
         ("cascade", {"segment_min_confidence": 0.5}),
         ("train a classifier", {"epochs": 7}),
         ("fine-tune", {"weights_uri": "elsewhere"}),

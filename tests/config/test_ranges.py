@@ -23,7 +23,7 @@ REQUIRED = {
     TrainSegmenterConfig: {"dataset_uri": "d", "output_uri": "o"},
 }
 TEXT = {"clip_uri": "c", "sam_uri": "s"}
-STUDENT = {"model_uri": "m"}
+SEGMENTER = {"model_uri": "m"}
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_a_value_out_of_range_is_named_with_its_mend(config_class, choice, messa
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (STUDENT | {"prompts": ("heart",)}, r"prompts changes nothing for a student \(--model-uri\); drop it"),
-        (STUDENT | {"class_prompts": {"COVID": ["lungs"]}}, "class_prompts changes nothing for a student"),
-        (STUDENT | {"save_saliency": True}, "save_saliency changes nothing for a student"),
+        (SEGMENTER | {"prompts": ("heart",)}, r"prompts changes nothing for a segmenter \(--model-uri\); drop it"),
+        (SEGMENTER | {"class_prompts": {"COVID": ["lungs"]}}, "class_prompts changes nothing for a segmenter"),
+        (SEGMENTER | {"save_saliency": True}, "save_saliency changes nothing for a segmenter"),
         (TEXT | {"foreground": 0.4}, r"foreground changes nothing for segmentation by text \(--clip-uri, --sam-uri\)"),
         (TEXT | {"save_uncertainty": True}, "save_uncertainty changes nothing for segmentation by text"),
         (TEXT | {"precision": "fp16"}, "precision must be auto, bf16 or fp32: fp16 loses M2IB's gradients; got 'fp16'"),
@@ -76,9 +76,9 @@ def test_what_a_way_to_segment_would_ignore_is_refused(choice, message):
         SegmentConfig(input_uri="i", output_uri="o", **choice)
 
 
-def test_a_student_may_be_told_what_concerns_it():
+def test_a_segmenter_may_be_told_what_concerns_it():
     options = {"foreground": 0.4, "precision": "fp16"}
-    SegmentConfig(input_uri="i", output_uri="o", **STUDENT, **options, save_uncertainty=True)
+    SegmentConfig(input_uri="i", output_uri="o", **SEGMENTER, **options, save_uncertainty=True)
     both = ScoreConfig(input_uri="i", output_uri="o", classifier_uri=("c",), segmenter_uri="m", **options)
     assert (both.segmenting().foreground, both.segmenting().precision) == (0.4, "fp16")
 

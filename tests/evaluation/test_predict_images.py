@@ -44,10 +44,12 @@ def pictures(tmp_path_factory):
 
 
 def test_every_image_has_its_line_and_a_broken_one_fails_the_job_at_the_end(
-    bundle, student, pictures, tmp_path, capsys
+    bundle, segmenter_uri, pictures, tmp_path, capsys
 ):
     images = tuple(str(pictures / name) for name in ("a/film.png", "cut.png", "b/film.jpg"))
-    config = PredictConfig(images=images, model_uri=bundle, segmenter_uri=student, output_uri=str(tmp_path / "out"))
+    config = PredictConfig(
+        images=images, model_uri=bundle, segmenter_uri=segmenter_uri, output_uri=str(tmp_path / "out")
+    )
     with pytest.raises(CxrRayError, match="1 of 3 images could not be scored"):
         predict_images(config)
     heading, first, broken, last = capsys.readouterr().out.splitlines()
@@ -101,9 +103,9 @@ def test_limits_are_those_of_the_command_line(bundle, pictures, capsys):
     assert "error: too_large: " in capsys.readouterr().out
 
 
-def test_a_wrong_bundle_fails_before_any_line(bundle, student, capsys):
+def test_a_wrong_bundle_fails_before_any_line(bundle, segmenter_uri, capsys):
     with pytest.raises(BundleError, match="a bundle of kind 'segmenter'; a 'classifier' is needed here"):
-        predict_images(PredictConfig(images=("a.png",), model_uri=student))
+        predict_images(PredictConfig(images=("a.png",), model_uri=segmenter_uri))
     with pytest.raises(BundleError, match="a bundle of kind 'classifier'; a 'segmenter' is needed here"):
         predict_images(PredictConfig(images=("a.png",), model_uri=bundle, segmenter_uri=bundle))
     assert capsys.readouterr().out == ""
@@ -116,9 +118,9 @@ def test_a_gpu_that_is_not_there_is_refused(bundle, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_job_starts_no_ray_and_ends_with_the_code_of_its_outcome(bundle, student, pictures, tmp_path):
+def test_the_job_starts_no_ray_and_ends_with_the_code_of_its_outcome(bundle, segmenter_uri, pictures, tmp_path):
     def run(*images):
-        line = [*images, "--model-uri", bundle, "--segmenter-uri", student, "--output-uri", str(tmp_path)]
+        line = [*images, "--model-uri", bundle, "--segmenter-uri", segmenter_uri, "--output-uri", str(tmp_path)]
         command = [sys.executable, "-c", JOB_AND_MODULES, str(JOB), *map(str, line)]
         return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 

@@ -86,9 +86,9 @@ def test_what_one_size_gets_does_not_depend_on_the_others(sides, sizes):
 def test_sizes_that_want_one_scale_share_a_decoding():
     buffer = io.BytesIO()
     Image.new("L", (2048, 2048)).save(buffer, "JPEG")
-    classifier, student, overlay = decode_for_sizes(buffer.getvalue(), [128, 256, 1024])
-    assert classifier is student
-    assert (student.pixels.shape, overlay.pixels.shape) == ((512, 512), (2048, 2048))
+    classifier, segmenter_uri, overlay = decode_for_sizes(buffer.getvalue(), [128, 256, 1024])
+    assert classifier is segmenter_uri
+    assert (segmenter_uri.pixels.shape, overlay.pixels.shape) == ((512, 512), (2048, 2048))
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", encoded("PNG"), encoded("JPEG")[:-20]])

@@ -223,7 +223,7 @@ def test_a_report_tells_classes_segmenters_and_every_image_that_is_left_out():
             "per_class": {"COVID": FIGURES | {"n_judged": 3, "n_failures": 1}},
             "uncertainty": figures | {"aurc": 0.1, "aurc_random": 0.2, "aurc_ideal": 0.05},
             "comparison": [
-                FIGURES | {"n_images": 4, "model_id": "student-1", "predictions_uri": "s3://a"},
+                FIGURES | {"n_images": 4, "model_id": "dynunet-1", "predictions_uri": "s3://a"},
                 FIGURES | {"n_images": 4, "model_id": "", "predictions_uri": "s3://b"},
             ],
             "dsc_failures_as_zero": 0.4,
@@ -238,7 +238,7 @@ def test_a_report_tells_classes_segmenters_and_every_image_that_is_left_out():
         "AURC 0.1000 (random 0.2000, ideal 0.0500)\n"
         "\n"
         "4 images that all have a mask of      DSC      IoU      NSD     HD95\n"
-        "student-1                                 0.800    0.600    0.700        -\n"
+        "dynunet-1                                 0.800    0.600    0.700        -\n"
         "s3://b                                    0.800    0.600    0.700        -\n"
         "\n"
         "judged 5 of 1,234 images (1 with both masks empty, 2 with one)\n"

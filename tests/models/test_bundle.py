@@ -8,7 +8,7 @@ import pytest
 
 from cxr_ray.errors import BundleError
 from cxr_ray.models.bundle import CARD_NAME, IMAGENET_MEAN, WEIGHTS_NAME, load_weights, read_card, save_bundle
-from cxr_ray.models.student import StudentCard
+from cxr_ray.models.segmenter_ensemble import SegmenterCard
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_file_in_place_of_a_folder_is_no_bundle(tmp_path):
 
 def test_another_kind(saved):
     with pytest.raises(BundleError, match="is a bundle of kind 'classifier'; a 'segmenter' is needed here"):
-        read_card(saved[0], StudentCard)
+        read_card(saved[0], SegmenterCard)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The student's network: what it computes of the weights that a bundle holds, and how these begin."""
+"""The segmenter's network: what it computes of the weights that a bundle holds, and how these begin."""
 
 import math
 
@@ -7,7 +7,13 @@ import torch
 from torch.nn import functional
 
 from cxr_ray.models.plain_unet import PlainUNet
-from cxr_ray.models.student import StudentCard, ensemble_weights, load_members, member_weights, suited_to_cpu
+from cxr_ray.models.segmenter_ensemble import (
+    SegmenterCard,
+    ensemble_weights,
+    load_members,
+    member_weights,
+    suited_to_cpu,
+)
 
 FILTERS = {levels: (4, 6, 8, 10, 12, 14)[:levels] for levels in (3, 4, 5, 6)}
 
@@ -106,7 +112,7 @@ def test_a_loaded_member_computes_what_the_saved_one_did():
     networks = [unlike_the_first(PlainUNet(FILTERS[4], deep_supervision=2)).eval() for _ in range(2)]
     images = torch.randn(1, 1, 32, 32)
     weights = ensemble_weights([member_weights(network) for network in networks])
-    card = StudentCard(filters=FILTERS[4], members=2, image_size=32, weights_sha256="0" * 64)
+    card = SegmenterCard(filters=FILTERS[4], members=2, image_size=32, weights_sha256="0" * 64)
     loaded = load_members("memory", card, weights)
     for network, member in zip(networks, loaded, strict=True):
         assert member(images).equal(network(images))

@@ -1,4 +1,4 @@
-"""Student bundles: written, read back, refused; and what their ensemble says of images."""
+"""Segmenter bundles: written, read back, refused; and what their ensemble says of images."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ from cxr_ray.errors import BundleError
 from cxr_ray.imaging.resize import resize_image
 from cxr_ray.models.bundle import read_card, save_bundle
 from cxr_ray.models.segmenter import Segmenter
-from cxr_ray.models.student import (
-    StudentCard,
-    build_student,
+from cxr_ray.models.segmenter_ensemble import (
+    SegmenterCard,
+    build_segmenter_network,
     ensemble_weights,
     member_weights,
     standardised,
@@ -27,10 +27,10 @@ FILTERS = (4, 8, 8)
 def saved(tmp_path_factory):
     """URI of a bundle of two networks, and the networks."""
     torch.manual_seed(0)
-    networks = [build_student(FILTERS, deep_supervision=1) for _ in range(2)]
-    uri = str(tmp_path_factory.mktemp("student"))
+    networks = [build_segmenter_network(FILTERS, deep_supervision=1) for _ in range(2)]
+    uri = str(tmp_path_factory.mktemp("segmenter"))
     members = [member_weights(network) for network in networks]
-    save_bundle(uri, ensemble_weights(members), StudentCard, filters=FILTERS, members=2, image_size=32)
+    save_bundle(uri, ensemble_weights(members), SegmenterCard, filters=FILTERS, members=2, image_size=32)
     return uri, networks
 
 
@@ -46,7 +46,7 @@ def test_a_prediction_is_the_mean_of_the_networks(saved, pixels):
     with torch.inference_mode():
         expected = torch.stack([network.eval()(inputs).sigmoid() for network in networks]).mean(0)[:, 0]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    card = read_card(uri, StudentCard)
+    card = read_card(uri, SegmenterCard)
     assert card.model_id.startswith("dynunet-")
     assert (card.filters, card.members, card.labels) == (FILTERS, 2, ("lung",))
 
@@ -66,7 +66,7 @@ def test_weights_of_another_architecture_are_refused(saved, tmp_path):
         Segmenter(str(tmp_path), device="cpu")
 
 
-def test_a_classifier_is_no_student(tmp_path):
+def test_a_classifier_is_no_segmenter(tmp_path):
     save_bundle(str(tmp_path), {"w": torch.zeros(1)}, backbone="resnet50", labels=("a", "b"), image_size=32)
     with pytest.raises(BundleError, match="is a bundle of kind 'classifier'; a 'segmenter' is needed here"):
         Segmenter(str(tmp_path))
@@ -74,7 +74,7 @@ def test_a_classifier_is_no_student(tmp_path):
 
 def test_the_form_for_cpus_computes_the_same():
     torch.manual_seed(3)
-    network, inputs = build_student(FILTERS, deep_supervision=1).train(), torch.randn(2, 1, 32, 32)
+    network, inputs = build_segmenter_network(FILTERS, deep_supervision=1).train(), torch.randn(2, 1, 32, 32)
     expected = network(inputs)
     expected.square().mean().backward()
     gradients = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
@@ -92,7 +92,7 @@ def test_a_mirrored_ensemble_sees_both_views(saved, pixels, tmp_path):
     uri, networks = saved
     members = [member_weights(network) for network in networks]
     card = save_bundle(
-        str(tmp_path), ensemble_weights(members), StudentCard, filters=FILTERS, members=2, image_size=32, mirrored=1.0
+        str(tmp_path), ensemble_weights(members), SegmenterCard, filters=FILTERS, members=2, image_size=32, mirrored=1.0
     )
     plain = Segmenter(uri, device="cpu", precision="fp32")
     both = Segmenter(str(tmp_path), device="cpu", precision="fp32").predict(pixels)
@@ -106,7 +106,13 @@ def test_a_mirror_image_with_a_margin_is_seen_smaller_and_put_back_in_its_place(
     uri, networks = saved
     members = [member_weights(network) for network in networks]
     save_bundle(
-        str(tmp_path), ensemble_weights(members), StudentCard, filters=FILTERS, members=2, image_size=32, mirrored=0.75
+        str(tmp_path),
+        ensemble_weights(members),
+        SegmenterCard,
+        filters=FILTERS,
+        members=2,
+        image_size=32,
+        mirrored=0.75,
     )
     rows, columns = np.mgrid[:32, :32]
     disc = (200 * np.exp(-((rows - 20) ** 2 + (columns - 9) ** 2) / 50)).astype(np.uint8)[None]

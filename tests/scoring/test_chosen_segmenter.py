@@ -6,11 +6,11 @@ from cxr_ray.config import SegmentConfig
 from cxr_ray.config.segmentation import TextModels
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.models.bundle import read_card
-from cxr_ray.models.student import StudentCard
+from cxr_ray.models.segmenter_ensemble import SegmenterCard
 from cxr_ray.models.weights_cache import weights_sha256
 from cxr_ray.scoring.archive_job import Run
 from cxr_ray.scoring.pool import ScoringPool
-from cxr_ray.scoring.segment_archive import by_student, by_text
+from cxr_ray.scoring.segment_archive import by_model, by_text
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
 from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE
 
@@ -26,33 +26,35 @@ def rows_of(segmenter, archive):
     return stage(**arguments)(loaded).to_pylist()
 
 
-def student_config(student, output, **options):
+def segmenter_config(segmenter_uri, output, **options):
     options = {"precision": "fp32", "min_area": 0.0} | options
-    return SegmentConfig(input_uri="i", output_uri=str(output), model_uri=student, **options)
+    return SegmentConfig(input_uri="i", output_uri=str(output), model_uri=segmenter_uri, **options)
 
 
-def test_rows_of_a_student_name_its_ensemble_its_settings_and_the_run(student, archive, tmp_path):
-    segmenter = by_student(student, student_config(student, tmp_path))
+def test_rows_of_a_segmenter_name_its_ensemble_its_settings_and_the_run(segmenter_uri, archive, tmp_path):
+    segmenter = by_model(segmenter_uri, segmenter_config(segmenter_uri, tmp_path))
     rows = rows_of(segmenter, archive)
     assert len(rows) == archive.num_rows
-    assert {row["model_id"] for row in rows} == {segmenter.model_id} == {read_card(student, StudentCard).model_id}
+    assert (
+        {row["model_id"] for row in rows} == {segmenter.model_id} == {read_card(segmenter_uri, SegmenterCard).model_id}
+    )
     assert {row["preprocessing_id"] for row in rows} == {segmenter.preprocessing_id}
     assert {row["run_id"] for row in rows} == {"run-7"}
     assert {row["status"] for row in rows} <= {"ok", "empty", "error"}
 
 
-def test_a_student_sees_its_own_frame_and_the_image_only_where_overlays_are_drawn(student, archive, tmp_path):
+def test_a_segmenter_sees_its_own_frame_and_the_image_only_where_overlays_are_drawn(segmenter_uri, archive, tmp_path):
     frame = Geometry(image_size=32, interpolation="bilinear")
-    assert by_student(student, student_config(student, tmp_path)).geometries == (frame,)
-    drawing = by_student(student, student_config(student, tmp_path, save_overlays=True))
+    assert by_model(segmenter_uri, segmenter_config(segmenter_uri, tmp_path)).geometries == (frame,)
+    drawing = by_model(segmenter_uri, segmenter_config(segmenter_uri, tmp_path, save_overlays=True))
     assert drawing.geometries == (frame, OVERLAY_IMAGE)
     drawn = [row for row in rows_of(drawing, archive) if row["status"] != "error"]
     assert len(list((tmp_path / "overlays").iterdir())) == len(drawn) == 4
 
 
-def test_settings_of_a_student_change_its_rows_and_their_preprocessing_id(student, archive, tmp_path):
-    plain = by_student(student, student_config(student, tmp_path))
-    strict = by_student(student, student_config(student, tmp_path, min_area=0.999))
+def test_settings_of_a_segmenter_change_its_rows_and_their_preprocessing_id(segmenter_uri, archive, tmp_path):
+    plain = by_model(segmenter_uri, segmenter_config(segmenter_uri, tmp_path))
+    strict = by_model(segmenter_uri, segmenter_config(segmenter_uri, tmp_path, min_area=0.999))
     assert plain.model_id == strict.model_id
     assert plain.preprocessing_id != strict.preprocessing_id
     assert {row["status"] for row in rows_of(strict, archive)} == {"empty", "error"}

@@ -17,10 +17,10 @@ OPTIONS = {"precision": "fp32", "max_error_rate": 1.0, "exclude": ("*/masks/*",)
 
 
 @pytest.fixture(scope="module")
-def models(save_random, student, tmp_path_factory):
+def models(save_random, segmenter_uri, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     save_random(folder / "classifier")
-    return str(folder / "classifier"), student
+    return str(folder / "classifier"), segmenter_uri
 
 
 def rows_of(output, table):
@@ -30,15 +30,15 @@ def rows_of(output, table):
 @pytest.mark.cluster
 @pytest.mark.slow
 def test_rows_equal_those_of_both_jobs_and_the_rule_chooses(ray_cluster, models, tmp_path):
-    classifier, student = models
+    classifier, segmenter_uri = models
     archive = write_phantom_archive(str(tmp_path / "in"), images_per_class=4, size=64, broken=4)
     shared = OPTIONS | {"input_uri": archive.uri}
     classify_archive(ClassifyConfig(**shared, output_uri=str(tmp_path / "alone"), model_uri=(classifier,)))
-    segment_archive(SegmentConfig(**shared, output_uri=str(tmp_path / "alone"), model_uri=student))
+    segment_archive(SegmentConfig(**shared, output_uri=str(tmp_path / "alone"), model_uri=segmenter_uri))
     predictions, masks = rows_of(tmp_path / "alone", "predictions"), rows_of(tmp_path / "alone", "masks")
     chosen = max({row["label"] for row in predictions.values() if row["label"]})
     cascade = ScoreConfig(
-        **shared, output_uri=str(tmp_path / "both"), classifier_uri=(classifier,), segmenter_uri=student,
+        **shared, output_uri=str(tmp_path / "both"), classifier_uri=(classifier,), segmenter_uri=segmenter_uri,
         segment_labels=(chosen,),
     )  # fmt: skip
     score_archive(cascade)

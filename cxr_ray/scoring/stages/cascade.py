@@ -8,21 +8,21 @@ import pyarrow as pa
 
 from cxr_ray.config import ScoreConfig
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS, scores_schema
-from cxr_ray.scoring.stages.classify import ScoreStage
-from cxr_ray.scoring.stages.segment_by_student import StudentStage
+from cxr_ray.scoring.stages.classify import ClassifyStage
+from cxr_ray.scoring.stages.segment_by_model import SegmenterStage
 
 
 class CascadeStage:
-    """Classifiers and a student on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
+    """Classifiers and a segmenter on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
 
     Args:
         config: the rule.
-        score: arguments of `ScoreStage`.
-        segment: arguments of `StudentStage`.
+        score: arguments of `ClassifyStage`.
+        segment: arguments of `SegmenterStage`.
     """
 
     def __init__(self, *, config: ScoreConfig, score: dict[str, Any], segment: dict[str, Any]) -> None:
-        self._score, self._segment = ScoreStage(**score), StudentStage(**segment)
+        self._score, self._segment = ClassifyStage(**score), SegmenterStage(**segment)
         self._config = config
         self.schema = scores_schema(self._score.cards[0].labels, self._score.prefixes)
 

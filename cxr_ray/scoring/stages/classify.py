@@ -12,7 +12,7 @@ from cxr_ray.schema import NOT_FINITE, predictions_schema, probability_column
 from cxr_ray.scoring.stages.load import Geometry, pixels_of
 
 
-class ScoreStage:
+class ClassifyStage:
     """One copy of the models on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
 
     Args:

@@ -23,7 +23,7 @@ SAM_IMAGE = OVERLAY_IMAGE
 """The image with its proportions, no larger than SAM looks at it."""
 
 
-class SegmentStage:
+class TextStage:
     """BiomedCLIP and SAM on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
 
     Both in one actor: what goes from one to the other never leaves the device, and neither waits for the other's

@@ -44,7 +44,7 @@ class SegmentOutputs:
             image: uint8 [h, w], with the proportions of the original; needed for overlays.
             mask: bool [H, W] at the original size.
             saliency: float32 [S, S] in 0 to 1, of segmentation by text.
-            uncertainty: float32 [S, S] in 0 to log 2, of a student.
+            uncertainty: float32 [S, S] in 0 to log 2, of a segmenter.
         """
         image_id = row["image_id"]
         if self.files.save_overlays and image is not None:

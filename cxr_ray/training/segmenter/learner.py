@@ -7,7 +7,7 @@ import torch
 
 from cxr_ray.config import TrainSegmenterConfig
 from cxr_ray.models.precision import autocast, chosen_precision
-from cxr_ray.models.student import build_student, member_weights, suited_to_cpu
+from cxr_ray.models.segmenter_ensemble import build_segmenter_network, member_weights, suited_to_cpu
 from cxr_ray.training.epochs import train_epoch
 from cxr_ray.training.learning_rate import cyclic_fraction
 from cxr_ray.training.optimization import clipped_step
@@ -37,7 +37,7 @@ class SegmenterLearner:
 
     def __init__(self, config: TrainSegmenterConfig, *, context: WorkerContext) -> None:
         self.config, self.context = config, context
-        network = build_student(config.filters, deep_supervision=config.deep_supervision)
+        network = build_segmenter_network(config.filters, deep_supervision=config.deep_supervision)
         if context.device.type == "cpu" and chosen_precision(context.device, config.precision) == "fp32":
             network = suited_to_cpu(network)
         self.network = network.to(context.device)

@@ -9,7 +9,7 @@ import numpy as np
 import ray
 
 from cxr_ray.models.bundle import save_bundle
-from cxr_ray.models.student import StudentCard, ensemble_weights, member_weights
+from cxr_ray.models.segmenter_ensemble import SegmenterCard, ensemble_weights, member_weights
 from cxr_ray.training.batch import Batch
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache, batches_per_epoch
 from cxr_ray.training.checkpointed_loop import FinishedEpoch, start_worker, train_and_validate, train_epochs
@@ -77,7 +77,7 @@ def _save_bundle(task: SegmenterTask, learner: SegmenterLearner, path: str, metr
     save_bundle(
         path,
         ensemble_weights(members),
-        StudentCard,
+        SegmenterCard,
         filters=task.config.filters,
         members=len(members),
         mirrored=task.config.mirrored,

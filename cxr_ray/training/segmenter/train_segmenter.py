@@ -12,7 +12,7 @@ from cxr_ray.archive.datasets import read_dataset, rows_of_split
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import TrainSegmenterConfig
 from cxr_ray.errors import ClusterError, DatasetError
-from cxr_ray.models.student import StudentCard
+from cxr_ray.models.segmenter_ensemble import SegmenterCard
 from cxr_ray.training.object_store import memory_excess
 from cxr_ray.training.ray_training import PreparedTask, Training, check_full_batches, run_training
 from cxr_ray.training.segmenter.mask_cache import cache_masked_images
@@ -25,7 +25,7 @@ log = logging.getLogger("cxr_ray")
 LINE_METRICS = (("DSC", "val_dsc"),)
 
 
-def train_segmenter(config: TrainSegmenterConfig) -> StudentCard:
+def train_segmenter(config: TrainSegmenterConfig) -> SegmenterCard:
     """Train on the masks of the train split, validate on those of the val split, write the ensemble to the output.
 
     The same command on the same output resumes after the last epoch that was finished there.
@@ -51,7 +51,7 @@ def train_segmenter(config: TrainSegmenterConfig) -> StudentCard:
         config=config,
         epochs=config.epochs,
         dataset_fingerprint=fingerprint,
-        card_type=StudentCard,
+        card_type=SegmenterCard,
         loop_per_worker=segmenter_loop_per_worker,
         prepare=partial(_prepare, config, rows, fingerprint),
         line_metrics=LINE_METRICS,
@@ -108,7 +108,7 @@ def _prepare(
     return PreparedTask(task=task, scaling=scaling)
 
 
-def _summary(config: TrainSegmenterConfig, card: StudentCard, epochs: int) -> str:
+def _summary(config: TrainSegmenterConfig, card: SegmenterCard, epochs: int) -> str:
     networks = f"{card.members} networks" if card.members > 1 else "one network"
     return (
         f"{card.model_id} in {config.output_uri}\n"

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr_ray.models.student import standardised
+from cxr_ray.models.segmenter_ensemble import standardised
 from cxr_ray.training.batch import Batch
 from cxr_ray.training.epochs import AutocastFactory
 from cxr_ray.training.segmenter.mask_loss import DiceCrossEntropy

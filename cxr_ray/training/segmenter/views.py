@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import torch
 
-from cxr_ray.models.student import standardised
+from cxr_ray.models.segmenter_ensemble import standardised
 from cxr_ray.training.augmentation import Augmentation
 from cxr_ray.training.batch import Batch
 from cxr_ray.training.segmenter.learner import MaskTargets

@@ -1,4 +1,4 @@
-"""The cascade's work without Ray: what its rows say where a student fails."""
+"""The cascade's work without Ray: what its rows say where a segmenter fails."""
 
 import math
 
@@ -6,13 +6,13 @@ import pyarrow as pa
 import pytest
 
 from cxr_ray.config import ScoreConfig
-from cxr_ray.config.segmentation import MaskFiles, StudentSettings
+from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS
 from cxr_ray.scoring.stages.cascade import CascadeStage, asked_for
-from cxr_ray.scoring.stages.classify import ScoreStage
+from cxr_ray.scoring.stages.classify import ClassifyStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
-from cxr_ray.scoring.stages.segment_by_student import StudentStage
+from cxr_ray.scoring.stages.segment_by_model import SegmenterStage
 from cxr_ray.scoring.stages.segment_outputs import SegmentOutputs
 
 FRAME = Geometry(image_size=32, interpolation="bilinear")
@@ -33,7 +33,7 @@ def config_of(**options):
 
 def segment_arguments(model_uri, provenance):
     return {
-        "model_uri": model_uri, "settings": StudentSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
+        "model_uri": model_uri, "settings": SegmenterSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
         "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
     }  # fmt: skip
 
@@ -63,18 +63,20 @@ def test_the_rule_asks_for_classes_and_for_a_confidence_that_is_reached(rule, as
 
 
 def test_rows_are_those_of_both_stages_and_skipped_where_the_rule_asks_for_no_mask(
-    save_random, student, loaded, tmp_path
+    save_random, segmenter_uri, loaded, tmp_path
 ):
     save_random(tmp_path / "classifier")
-    config = config_of(classifier_uri=(str(tmp_path / "classifier"),), segmenter_uri=student)
+    config = config_of(classifier_uri=(str(tmp_path / "classifier"),), segmenter_uri=segmenter_uri)
     score = {"model_uris": config.classifier_uri, "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"}
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
-    segment = segment_arguments(student, provenance)
-    alone = ScoreStage(**score)(loaded).to_pylist()
-    masks = StudentStage(**segment)(loaded).to_pylist()
+    segment = segment_arguments(segmenter_uri, provenance)
+    alone = ClassifyStage(**score)(loaded).to_pylist()
+    masks = SegmenterStage(**segment)(loaded).to_pylist()
     bound = sorted(row["confidence"] for row in alone if row["status"] == "ok")[2]
     stage = CascadeStage(
-        config=config_of(classifier_uri=config.classifier_uri, segmenter_uri=student, segment_min_confidence=bound),
+        config=config_of(
+            classifier_uri=config.classifier_uri, segmenter_uri=segmenter_uri, segment_min_confidence=bound
+        ),
         score=score,
         segment=segment,
     )
@@ -100,21 +102,21 @@ def test_rows_are_those_of_both_stages_and_skipped_where_the_rule_asks_for_no_ma
 
 
 def test_an_image_whose_mask_fails_is_an_error_that_is_counted_and_tried_again(
-    save_random, save_student, loaded, tmp_path
+    save_random, save_segmenter, loaded, tmp_path
 ):
     save_random(tmp_path / "classifier")
-    student = save_student(tmp_path / "student", fill=math.nan)
+    segmenter_uri = save_segmenter(tmp_path / "segmenter", fill=math.nan)
     config = ScoreConfig(
         input_uri="i", output_uri="o", precision="fp32", classifier_uri=(str(tmp_path / "classifier"),),
-        segmenter_uri=student,
+        segmenter_uri=segmenter_uri,
     )  # fmt: skip
     score = {
         "model_uris": config.classifier_uri, "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"
     }  # fmt: skip
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
-    segment = segment_arguments(student, provenance)
+    segment = segment_arguments(segmenter_uri, provenance)
     rows = CascadeStage(config=config, score=score, segment=segment)(loaded).to_pylist()
-    alone = ScoreStage(**score)(loaded).to_pylist()
+    alone = ClassifyStage(**score)(loaded).to_pylist()
     failed = 0
     for row, prediction in zip(rows, alone, strict=True):
         assert row["label"] == prediction["label"]

@@ -7,7 +7,7 @@ import pytest
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import PROVENANCE_FIELDS, predictions_schema, score_fields
-from cxr_ray.scoring.stages.classify import ScoreStage, joint_model_id, model_prefixes, refuse_not_finite
+from cxr_ray.scoring.stages.classify import ClassifyStage, joint_model_id, model_prefixes, refuse_not_finite
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
 
 LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
@@ -35,7 +35,7 @@ def uris(save_random, tmp_path_factory):
 
 
 def make_stage(*uris, precision="fp32"):
-    return ScoreStage(model_uris=uris, device="cpu", precision=precision, threads=1, run_id="run-1")
+    return ClassifyStage(model_uris=uris, device="cpu", precision=precision, threads=1, run_id="run-1")
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ import pytest
 
 from cxr_ray import schema
 from cxr_ray.config import ScoreConfig
-from cxr_ray.config.segmentation import MaskFiles, StudentSettings
+from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.imaging.decode import DecodeLimits
 from cxr_ray.scoring.stages.cascade import CascadeStage
-from cxr_ray.scoring.stages.classify import ScoreStage
+from cxr_ray.scoring.stages.classify import ClassifyStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
-from cxr_ray.scoring.stages.segment_by_student import StudentStage
+from cxr_ray.scoring.stages.segment_by_model import SegmenterStage
 from cxr_ray.scoring.stages.segment_outputs import SegmentOutputs
 
 FRAME = Geometry(image_size=32, interpolation="bilinear")
@@ -27,20 +27,20 @@ def loaded(archive, monkeypatch):
     return table.set_column(position, OWN, pa.array(range(table.num_rows), OWN.type))
 
 
-def test_a_column_of_predictions_is_in_no_other_table(loaded, save_random, student, tmp_path):
+def test_a_column_of_predictions_is_in_no_other_table(loaded, save_random, segmenter_uri, tmp_path):
     save_random(tmp_path)
     config = ScoreConfig(
-        input_uri="i", output_uri="o", precision="fp32", classifier_uri=(str(tmp_path),), segmenter_uri=student
+        input_uri="i", output_uri="o", precision="fp32", classifier_uri=(str(tmp_path),), segmenter_uri=segmenter_uri
     )
     score = {"model_uris": (str(tmp_path),), "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"}
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
     segment = {
-        "model_uri": student, "settings": StudentSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
+        "model_uri": segmenter_uri, "settings": SegmenterSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
         "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
     }  # fmt: skip
-    predictions = ScoreStage(**score)(loaded)
+    predictions = ClassifyStage(**score)(loaded)
     assert predictions[OWN.name].to_pylist() == list(range(loaded.num_rows))
-    masks, scores = StudentStage(**segment)(loaded), CascadeStage(config=config, score=score, segment=segment)(loaded)
+    masks, scores = SegmenterStage(**segment)(loaded), CascadeStage(config=config, score=score, segment=segment)(loaded)
     assert masks.schema == schema.MASKS
     assert scores.schema == schema.scores_schema(schema.LABELS)
     assert OWN.name not in {*masks.column_names, *scores.column_names}

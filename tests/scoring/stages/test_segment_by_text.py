@@ -15,7 +15,7 @@ from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import MASKS
 from cxr_ray.scoring.stages.load import LoadStage, pixels_of
-from cxr_ray.scoring.stages.segment_by_text import CLIP_FRAME, SAM_IMAGE, SegmentStage
+from cxr_ray.scoring.stages.segment_by_text import CLIP_FRAME, SAM_IMAGE, TextStage
 from cxr_ray.scoring.stages.segment_outputs import SegmentOutputs
 
 PROVENANCE = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
@@ -29,7 +29,7 @@ def loaded(archive):
 
 
 def stage_of(weights, output, *, files=None, **settings):
-    return SegmentStage(
+    return TextStage(
         models=TextModels(**weights), settings=TextSettings(**{"layer": 1, "steps": 3, "draws": 2} | settings),
         outputs=SegmentOutputs(str(output), files or MaskFiles()), precision="fp32",
         hashes={}, device="cpu", threads=1, provenance=PROVENANCE,

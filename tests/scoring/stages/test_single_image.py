@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from cxr_ray.config.segmentation import MaskFiles, StudentSettings
+from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.errors import ImageError
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
@@ -13,9 +13,9 @@ from cxr_ray.imaging.radiograph import load_image
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import probability_column
-from cxr_ray.scoring.stages.classify import ScoreStage
+from cxr_ray.scoring.stages.classify import ClassifyStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
-from cxr_ray.scoring.stages.segment_by_student import StudentStage
+from cxr_ray.scoring.stages.segment_by_model import SegmenterStage
 from cxr_ray.scoring.stages.segment_outputs import SegmentOutputs
 
 LIMITS = DecodeLimits(max_megapixels=1.0)
@@ -49,7 +49,7 @@ def rows_in_error(block):
 def test_a_classifier_says_what_the_archive_job_writes(save_random, tmp_path, block, labels):
     save_random(tmp_path / "bundle", labels=labels)
     options = {"device": "cpu", "precision": "fp32"}
-    stage = ScoreStage(model_uris=(str(tmp_path / "bundle"),), threads=1, run_id="r", **options)
+    stage = ClassifyStage(model_uris=(str(tmp_path / "bundle"),), threads=1, run_id="r", **options)
     classifier = Classifier(str(tmp_path / "bundle"), **options)
     rows = [row for row in stage(loaded(block, 32)).to_pylist() if row["status"] == "ok"]
     assert {row["format"] for row in rows} == {"png", "jpeg", "dicom"}
@@ -66,11 +66,11 @@ def test_a_classifier_says_what_the_archive_job_writes(save_random, tmp_path, bl
             assert probability == pytest.approx(row[probability_column(label)], abs=1e-5)
 
 
-def test_a_segmenter_draws_what_the_archive_job_writes(student, tmp_path, block):
+def test_a_segmenter_draws_what_the_archive_job_writes(segmenter_uri, tmp_path, block):
     options = {"foreground": 0.48, "components": 3, "min_area": 0.001}
-    stage = StudentStage(
-        model_uri=student,
-        settings=StudentSettings(**options),
+    stage = SegmenterStage(
+        model_uri=segmenter_uri,
+        settings=SegmenterSettings(**options),
         outputs=SegmentOutputs(str(tmp_path), MaskFiles()),
         precision="fp32",
         batch_size=None,
@@ -78,7 +78,7 @@ def test_a_segmenter_draws_what_the_archive_job_writes(student, tmp_path, block)
         threads=1,
         provenance={"model_id": "m", "preprocessing_id": "p", "run_id": "r"},
     )
-    segmenter = Segmenter(student, device="cpu", precision="fp32")
+    segmenter = Segmenter(segmenter_uri, device="cpu", precision="fp32")
     table, some_lung = loaded(block, 32), False
     for position in range(table.num_rows):  # alone in its batch, as here: else the last bits of a sum differ
         (row,) = stage(table.slice(position, 1)).to_pylist()
@@ -110,17 +110,17 @@ def test_a_broken_file_has_the_kind_of_its_row(rows_in_error):
         assert (caught.value.kind, caught.value.reason) == (row["error_kind"], row["error"])
 
 
-def test_a_model_that_gives_no_number_is_an_error_of_the_image(save_random, save_student, tmp_path, block):
+def test_a_model_that_gives_no_number_is_an_error_of_the_image(save_random, save_segmenter, tmp_path, block):
     uri = block["uri"][0].as_py()
     save_random(tmp_path / "bundle", nan=True)
     with pytest.raises(ImageError, match=r"a\.png: not_finite: "):
         Classifier(str(tmp_path / "bundle"), device="cpu").classify(load_image(uri))
-    student = save_student(tmp_path / "student", fill=float("nan"))
+    segmenter_uri = save_segmenter(tmp_path / "segmenter", fill=float("nan"))
     with pytest.raises(ImageError, match=r"a\.png: not_finite: "):
-        Segmenter(student, device="cpu").segment(load_image(uri))
+        Segmenter(segmenter_uri, device="cpu").segment(load_image(uri))
 
 
-def test_an_option_out_of_its_range_is_refused(student, block):
+def test_an_option_out_of_its_range_is_refused(segmenter_uri, block):
     image = load_image(block["uri"][0].as_py())
     with pytest.raises(ValueError, match="foreground must be above 0 and below 1; got 1"):
-        Segmenter(student, device="cpu").segment(image, foreground=1)
+        Segmenter(segmenter_uri, device="cpu").segment(image, foreground=1)

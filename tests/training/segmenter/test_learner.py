@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cxr_ray.config import TrainSegmenterConfig
-from cxr_ray.models.student import member_weights
+from cxr_ray.models.segmenter_ensemble import member_weights
 from cxr_ray.training.segmenter.learner import MaskTargets, SegmenterLearner
 from cxr_ray.training.worker_context import WorkerContext
 

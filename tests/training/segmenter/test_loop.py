@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cxr_ray.config import TrainSegmenterConfig
 from cxr_ray.models.bundle import read_card
-from cxr_ray.models.student import StudentCard
+from cxr_ray.models.segmenter_ensemble import SegmenterCard
 from cxr_ray.training.batch import Batch
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
 from cxr_ray.training.learning_rate import cosine_fraction
@@ -100,7 +100,7 @@ def test_a_network_joins_the_ensemble_at_the_end_of_every_cycle_and_the_bundle_h
         [0.02 * cosine_fraction(progress, 0.0) for progress in (0.25, 0.75) * 2]
     )
     epochs[-1].save_bundle(str(tmp_path), metrics[-1])
-    found = read_card(str(tmp_path), StudentCard)
+    found = read_card(str(tmp_path), SegmenterCard)
     assert (found.members, found.image_size, found.metrics["val_dsc"]) == (2, 32, metrics[-1]["val_dsc"])
 
 

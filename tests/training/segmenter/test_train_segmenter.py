@@ -10,7 +10,7 @@ from cxr_ray.config import EvaluateSegmenterConfig, PrepareConfig, SegmentConfig
 from cxr_ray.errors import ConfigError, DatasetError, ResumeError
 from cxr_ray.evaluation.evaluate_segmenter import evaluate_segmenter
 from cxr_ray.models.bundle import read_card
-from cxr_ray.models.student import StudentCard
+from cxr_ray.models.segmenter_ensemble import SegmenterCard
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.preparation.prepare_dataset import prepare_dataset
 from cxr_ray.scoring.segment_archive import segment_archive
@@ -53,7 +53,7 @@ def test_lungs_are_learned_and_everything_is_written(segmenter, dataset, capsys)
     assert history["epoch"].to_pylist() == [1, 2, 3, 4, 5, 6]
     assert history["members"].to_pylist() == [0, 0, 1, 0, 0, 2]
     assert history["val_dsc"][-1].as_py() > 0.9
-    card = read_card(str(segmenter), StudentCard)
+    card = read_card(str(segmenter), SegmenterCard)
     assert (card.members, card.image_size, card.metrics["epoch"]) == (2, 64, 6)
     assert {path.name for path in segmenter.iterdir()} >= {"model.safetensors", "model.json", "run.json", "tensorboard"}
     assert not (segmenter / "_state" / "train").exists()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cxr_ray.config import SegmentConfig
-from cxr_ray.config.segmentation import MaskFiles, StudentSettings
+from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.errors import ConfigError
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
@@ -17,7 +17,7 @@ from cxr_ray.models.lung_segmentation import Lung, LungSegmentation, pixel_entro
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import LUNG_FIELDS, MASKS
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
-from cxr_ray.scoring.stages.segment_by_student import FORWARD_BATCH, StudentStage, lung_columns
+from cxr_ray.scoring.stages.segment_by_model import FORWARD_BATCH, SegmenterStage, lung_columns
 from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 
 PROVENANCE = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
@@ -31,17 +31,17 @@ def loaded(archive):
     return table
 
 
-def stage_of(student, output, *, min_area=0.0, batch_size=None, **files):
-    return StudentStage(
-        model_uri=student, settings=StudentSettings(min_area=min_area), precision="fp32", batch_size=batch_size,
+def stage_of(segmenter_uri, output, *, min_area=0.0, batch_size=None, **files):
+    return SegmenterStage(
+        model_uri=segmenter_uri, settings=SegmenterSettings(min_area=min_area), precision="fp32", batch_size=batch_size,
         outputs=SegmentOutputs(str(output), MaskFiles(**files)), device="cpu", threads=1, provenance=PROVENANCE,
     )  # fmt: skip
 
 
-def test_every_image_is_a_row_with_its_mask_at_its_own_size(student, loaded, tmp_path):
-    rows = stage_of(student, tmp_path)(loaded)
+def test_every_image_is_a_row_with_its_mask_at_its_own_size(segmenter_uri, loaded, tmp_path):
+    rows = stage_of(segmenter_uri, tmp_path)(loaded)
     assert rows.schema == MASKS
-    segmenter = Segmenter(student, device="cpu", precision="fp32")
+    segmenter = Segmenter(segmenter_uri, device="cpu", precision="fp32")
     probabilities = iter(segmenter.predict(pixels_of(loaded, FRAME)[0]))
     for before, row in zip(loaded.to_pylist(), rows.to_pylist(), strict=True):
         assert row["image_id"] == before["image_id"]
@@ -62,9 +62,9 @@ def test_every_image_is_a_row_with_its_mask_at_its_own_size(student, loaded, tmp
     assert list(tmp_path.iterdir()) == [], "nothing was asked for beside the rows"
 
 
-def test_a_row_does_not_depend_on_its_batch(student, loaded, tmp_path, monkeypatch):
+def test_a_row_does_not_depend_on_its_batch(segmenter_uri, loaded, tmp_path, monkeypatch):
     monkeypatch.setitem(FORWARD_BATCH, "cpu", 3)  # fewer than there are
-    stage = stage_of(student, tmp_path)
+    stage = stage_of(segmenter_uri, tmp_path)
     together = stage(loaded).drop_columns(["scored_at"]).to_pylist()
     alone = [stage(loaded.slice(i, 1)).drop_columns(["scored_at"]).to_pylist()[0] for i in range(loaded.num_rows)]
     for one, other in zip(together, alone, strict=True):
@@ -74,30 +74,32 @@ def test_a_row_does_not_depend_on_its_batch(student, loaded, tmp_path, monkeypat
         assert one == other
 
 
-def test_a_student_that_gives_no_number_makes_error_rows(save_student, loaded, tmp_path):
-    rows = stage_of(save_student(tmp_path / "broken", fill=math.nan), tmp_path)(loaded).to_pylist()
+def test_a_segmenter_that_gives_no_number_makes_error_rows(save_segmenter, loaded, tmp_path):
+    rows = stage_of(save_segmenter(tmp_path / "broken", fill=math.nan), tmp_path)(loaded).to_pylist()
     assert {row["status"] for row in rows} == {"error"}
     assert sum(row["error_kind"] == "not_finite" for row in rows) == 4
 
 
-def test_pieces_below_the_least_area_are_cleaned_away(student, loaded, tmp_path):
-    rows = stage_of(student, tmp_path, min_area=0.999)(loaded).to_pylist()
+def test_pieces_below_the_least_area_are_cleaned_away(segmenter_uri, loaded, tmp_path):
+    rows = stage_of(segmenter_uri, tmp_path, min_area=0.999)(loaded).to_pylist()
     assert {row["status"] for row in rows} == {"empty", "error"}
 
 
-def test_files_beside_the_rows(student, loaded, tmp_path):
-    rows = stage_of(student, tmp_path, save_overlays=True, save_uncertainty=True)(loaded).to_pylist()
+def test_files_beside_the_rows(segmenter_uri, loaded, tmp_path):
+    rows = stage_of(segmenter_uri, tmp_path, save_overlays=True, save_uncertainty=True)(loaded).to_pylist()
     names = {f"{row['image_id']}.png" for row in rows if row["status"] != "error"}
     for folder in ("overlays", "uncertainty"):
         assert {path.name for path in (tmp_path / folder).iterdir()} == names
-    entropy = pixel_entropy(Segmenter(student, device="cpu", precision="fp32").predict(pixels_of(loaded, FRAME)[0]))
+    entropy = pixel_entropy(
+        Segmenter(segmenter_uri, device="cpu", precision="fp32").predict(pixels_of(loaded, FRAME)[0])
+    )
     with Image.open(tmp_path / "uncertainty" / f"{rows[0]['image_id']}.png") as picture:
         shades = np.asarray(picture).astype(float) / 65535
     np.testing.assert_allclose(shades, entropy[0] / math.log(2), atol=1e-4)
 
 
-def test_the_networks_see_as_many_images_at_once_as_is_asked_for(student, loaded, tmp_path, monkeypatch):
-    stage, seen = stage_of(student, tmp_path, batch_size=3), []
+def test_the_networks_see_as_many_images_at_once_as_is_asked_for(segmenter_uri, loaded, tmp_path, monkeypatch):
+    stage, seen = stage_of(segmenter_uri, tmp_path, batch_size=3), []
     predict = stage.segmenter.predict
     monkeypatch.setattr(stage.segmenter, "predict", lambda pixels: (seen.append(len(pixels)), predict(pixels))[1])
     stage(loaded)
@@ -124,7 +126,7 @@ def test_every_figure_of_both_lungs_has_its_column():
     assert set(lung_columns(replace(found, left=None))) == {name for name in columns if not name.startswith("left_")}
 
 
-def test_a_job_names_a_student_or_both_models_of_text():
+def test_a_job_names_a_segmenter_or_both_models_of_text():
     for models in ({}, {"clip_uri": "c"}, {"model_uri": "m", "clip_uri": "c", "sam_uri": "s"}):
-        with pytest.raises(ConfigError, match="name a student by --model-uri, or both"):
+        with pytest.raises(ConfigError, match="name a segmenter by --model-uri, or both"):
             SegmentConfig(input_uri="i", output_uri="o", **models)

@@ -1,4 +1,4 @@
-"""Student segmenters: nnU-Net's plain U-Net, and the bundle that holds an ensemble of them."""
+"""Segmenters: nnU-Net's plain U-Net, and the bundle that holds an ensemble of them."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ LEAST_SPREAD = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudentCard(ModelCard):
+class SegmenterCard(ModelCard):
     """What `model.json` says of the weights beside it; every image is standardised by its own mean and deviation."""
 
     kind: str = KIND
@@ -45,7 +45,7 @@ class StudentCard(ModelCard):
         return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 
-def build_student(filters: Sequence[int], *, deep_supervision: int = 0) -> "PlainUNet":
+def build_segmenter_network(filters: Sequence[int], *, deep_supervision: int = 0) -> "PlainUNet":
     """A network of random weights from float32 [N, 1, S, S] of `standardised` to logits of the foreground.
 
     In training mode with deep supervision the logits are [N, 1 + deep_supervision, 1, S, S], the output first; else
@@ -110,7 +110,7 @@ def ensemble_weights(members: "Sequence[Mapping[str, torch.Tensor]]") -> "dict[s
     return {f"{i}.{name}": tensor for i, member in enumerate(members) for name, tensor in member.items()}
 
 
-def load_members(uri: str, card: StudentCard, weights: "Mapping[str, torch.Tensor]") -> "list[PlainUNet]":
+def load_members(uri: str, card: SegmenterCard, weights: "Mapping[str, torch.Tensor]") -> "list[PlainUNet]":
     """The networks of an ensemble, in eval mode, on the CPU.
 
     Raises:
@@ -118,7 +118,7 @@ def load_members(uri: str, card: StudentCard, weights: "Mapping[str, torch.Tenso
     """
     import torch
 
-    members = [build_student(card.filters) for _ in range(card.members)]
+    members = [build_segmenter_network(card.filters) for _ in range(card.members)]
     expected = ensemble_weights([member.named_weights() for member in members])
     shapes = {name: list(tensor.shape) for name, tensor in expected.items()}
     if wrong := {

@@ -1,4 +1,4 @@
-"""Second stage of segmentation by a student: pixels to masks and how sure they are, in an actor with the ensemble."""
+"""Second stage of segmentation by a segmenter: pixels to masks and how sure they are, in an actor with the ensemble."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from cxr_ray.config.segmentation import StudentSettings
+from cxr_ray.config.segmentation import SegmenterSettings
 from cxr_ray.models.allocator import keep_freed_memory
 from cxr_ray.models.lung_segmentation import LungSegmentation, segmentations_of
 from cxr_ray.models.precision import Precision
@@ -21,7 +21,7 @@ FORWARD_BATCH = {"cpu": 8, "cuda": 64}
 """Images that the networks see at once where no batch size is asked for: what suits the caches of a CPU, or fills a GPU."""
 
 
-class StudentStage:
+class SegmenterStage:
     """One ensemble on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
 
     Args:
@@ -39,7 +39,7 @@ class StudentStage:
         self,
         *,
         model_uri: str,
-        settings: StudentSettings,
+        settings: SegmenterSettings,
         outputs: SegmentOutputs,
         precision: Precision,
         batch_size: int | None,
