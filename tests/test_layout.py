@@ -1,4 +1,4 @@
-"""The layout of the repository: what stands at the top, how long files and functions are, and where tests lie."""
+"""The layout of the repository: what lies at the top, how long files and functions are, and where tests lie."""
 
 import ast
 import subprocess
@@ -16,7 +16,7 @@ TOP_LEVEL = {
     *("jobs", "cxr_ray", "cluster", "tests", "pyproject.toml"),
     *("README.md", "Makefile", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md"),
 }
-"""Entries of the repository's root; hidden entries may stand beside them."""
+"""Entries of the repository's root; hidden entries may lie beside them."""
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 60
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
 TESTED_ELSEWHERE = {
@@ -83,28 +83,30 @@ def test_place(source_path: str) -> str:
 test_place.__test__ = False
 
 
-@pytest.mark.parametrize("path", SOURCES)
-def test_files_and_functions_are_short(path):
-    assert len(SOURCES[path].splitlines()) <= MOST_LINES
-    assert too_long(SOURCES[path]) == []
-
-
-@pytest.mark.parametrize("path", SOURCES)
-def test_a_file_is_named_after_what_it_does(path):
-    assert Path(path).stem not in NAMES_THAT_SAY_NOTHING
-
-
-@pytest.mark.parametrize(
-    "path", [path for path in SOURCES if path.startswith("cxr_ray/") and not path.endswith("__init__.py")]
-)
-def test_a_source_with_code_has_its_tests_at_the_mirrored_place_or_is_listed(path):
+def misplaced(path: str) -> str | None:
+    """What is wrong with the test of a source, or with its entry in TESTED_ELSEWHERE."""
     listed = TESTED_ELSEWHERE.get(path.removeprefix("cxr_ray/"))
     has_own = (REPOSITORY / "tests" / test_place(path)).exists()
     if has_own or not functions(SOURCES[path]):
-        assert listed is None, f"{path} needs no entry in TESTED_ELSEWHERE"
-    else:
-        assert listed, f"{path} has no test: write tests/{test_place(path)}"
-        assert (REPOSITORY / "tests" / listed).exists()
+        return f"{path} needs no entry in TESTED_ELSEWHERE" if listed else None
+    if listed is None:
+        return f"{path} has no test: write tests/{test_place(path)}"
+    return None if (REPOSITORY / "tests" / listed).exists() else f"{listed}, the test of {path}, does not exist"
+
+
+def test_files_and_functions_are_short():
+    assert {path for path, source in SOURCES.items() if len(source.splitlines()) > MOST_LINES} == set()
+    found = {path: too_long(source) for path, source in SOURCES.items()}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_a_file_is_named_after_what_it_does():
+    assert {path for path in SOURCES if Path(path).stem in NAMES_THAT_SAY_NOTHING} == set()
+
+
+def test_a_source_with_code_has_its_tests_at_the_mirrored_place_or_is_listed():
+    in_package = (path for path in SOURCES if path.startswith("cxr_ray/") and not path.endswith("__init__.py"))
+    assert [fault for path in in_package if (fault := misplaced(path))] == []
 
 
 def test_what_is_listed_is_there():
