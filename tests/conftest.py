@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxr_ray.archive.uris import open_filesystem
+from tests.warm_workers import warm_workers
 
 pytest_plugins = ["tests.tiny_models"]
 
@@ -69,6 +70,14 @@ def ray_cluster(s3: str) -> Iterator[None]:
     import ray
 
     os.environ.setdefault("RAY_worker_niceness", "0")  # tests beside these have the priority of this process, too
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    yield
-    ray.shutdown()
+    with warm_workers() as executable:
+        ray.init(
+            "local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"py_executable": executable},
+        )
+        yield
+        ray.shutdown()
