@@ -1,1 +1,1 @@
-"""Plain torch models and their bundles; nothing here knows of Ray."""
+"""Networks in plain torch and the bundles that store them; no module of this package imports Ray."""

@@ -1,6 +1,6 @@
-"""Attention roll-out: from which patches a vision transformer's class token gathers what it knows.
+"""Attention roll-out: how much each patch of an image contributes to the class token of a vision transformer.
 
-Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", arXiv:2005.00928, equation 1.
+The formula is equation 1 of Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", arXiv:2005.00928.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 
 def attention_rollout(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
-    """How much each place of an image reaches the class token, float32 [N, S, S] in 0 to 1, in fp32.
+    """Heat maps, computed in fp32, of how much each patch of an image contributes to the class token.
 
-    The strongest patch of an image is about 1. The map is of the prediction as a whole: attention knows no classes.
+    A map explains the prediction as a whole, because attention does not depend on a class.
 
     Args:
-        classifier: of a vision transformer of timm with a class token.
-        pixels: uint8 [N, S, S] as `Classifier.predict` takes them.
+        classifier: a classifier whose backbone is a vision transformer of timm with a class token.
+        pixels: uint8 [N, S, S], as `Classifier.predict` takes them.
+
+    Returns:
+        float32 [N, S, S] in 0 to 1; the maximum of each image is about 1.
     """
     from torch.nn import functional
 
@@ -40,14 +43,15 @@ def attention_rollout(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
 
 
 def patches_of_class_token(network: "nn.Module", inputs: "torch.Tensor") -> "torch.Tensor":
-    """How much of each patch reaches the class token through all layers.
+    """How much each patch contributes to the class token through all layers.
 
     Args:
         network: a vision transformer of timm, in eval mode, whose first token is the class token.
         inputs: float [N, 3, H, W].
 
     Returns:
-        float [N, patches], row by row; a row sums to at most one, for the class token keeps something of itself.
+        float [N, patches], patches in row-major order; the values of an image sum to at most 1, because the class token
+        also keeps a part of itself.
     """
     import torch
 
@@ -57,15 +61,15 @@ def patches_of_class_token(network: "nn.Module", inputs: "torch.Tensor") -> "tor
 
 
 def rollout(attentions: "torch.Tensor") -> "torch.Tensor":
-    """Attention of the last layer's tokens to the image's, through every layer.
+    """Attention from the tokens of the last layer to the tokens of the image, through all layers.
 
-    The heads of a layer are averaged, and its skip connection counts for one half.
+    The heads of a layer are averaged, and its skip connection has a weight of one half.
 
     Args:
-        attentions: float [L, N, heads, T, T] of L layers, the first one first; rows sum to one.
+        attentions: float [L, N, heads, T, T], the attention of L layers from first to last; rows sum to 1.
 
     Returns:
-        float [N, T, T]; rows sum to one.
+        float [N, T, T]; rows sum to 1.
     """
     import torch
 
@@ -79,12 +83,15 @@ def rollout(attentions: "torch.Tensor") -> "torch.Tensor":
 
 @contextmanager
 def recorded_attention(network: "nn.Module") -> "Iterator[list[torch.Tensor]]":
-    """A list that each forward pass inside the block extends by every layer's attention, float [N, heads, T, T].
+    """Record the attention of every layer in each forward pass inside the block.
 
-    timm's fused attention never holds it in memory, so it is switched off inside the block.
+    timm's fused attention never holds the attention matrix in memory, so it is switched off inside the block.
 
     Args:
         network: a vision transformer of timm.
+
+    Yields:
+        A list to which each forward pass appends one tensor float [N, heads, T, T] per layer, from first to last.
     """
     found: list[torch.Tensor] = []
     layers = [block.attn for block in network.blocks]  # type: ignore[union-attr]

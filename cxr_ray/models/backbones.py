@@ -1,4 +1,4 @@
-"""Classifiers of the table of backbones, built by timm."""
+"""Classification networks of the table `BACKBONES`, built by timm."""
 
 from typing import TYPE_CHECKING
 
@@ -9,23 +9,24 @@ if TYPE_CHECKING:
     from torch import nn
 
 HEAD_STD = 0.01
+"""Standard deviation of the random weights of a new head."""
 
 
 def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: bool = False) -> "nn.Module":
-    """A classifier: float [N, 3, image_size, image_size] -> logits [N, num_classes].
+    """Build a classification network: float [N, 3, image_size, image_size] -> logits [N, num_classes].
 
-    Its head is new, and finds every class about as likely as another. timm draws EfficientNet's from a range of 1 /
-    sqrt(num_classes), which suits a thousand classes: of four, the logits start so far apart that the first epochs are
-    spent on taking them back.
+    Its head is new and gives all classes about the same probability at first. timm draws the weights of EfficientNet's
+    head from a range of 1 / sqrt(num_classes), which suits a thousand classes; with four, the first logits differ so
+    much that training needs its first epochs to correct them.
 
     Args:
         name: a key of `BACKBONES`.
-        num_classes: outputs, at least 1.
-        image_size: pixels a side; a ViT pads it up to whole patches of 16.
-        pretrained: start from timm's ImageNet weights, fetched from its hub.
+        num_classes: number of logits, 1 or more.
+        image_size: height and width in pixels; a ViT pads images up to whole patches.
+        pretrained: True starts from timm's ImageNet weights, which timm downloads from its hub.
 
     Raises:
-        ConfigError: if there is no such backbone.
+        ConfigError: if `name` is not a key of `BACKBONES`.
     """
     import timm
     from torch import nn
@@ -35,7 +36,7 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
     backbone = BACKBONES[name]
     grid = {}
     if patch := backbone.patch_size:
-        # timm pads images to whole patches but would learn embeddings only for those that image_size holds whole
+        # timm pads images to whole patches, but would learn embeddings only for patches that lie wholly in image_size
         padded = -(-image_size // patch) * patch
         grid = {"img_size": padded, "dynamic_img_size": True, "dynamic_img_pad": True}
     model = timm.create_model(backbone.timm_name, pretrained=pretrained, num_classes=num_classes, **grid)
@@ -48,9 +49,9 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
 
 
 def _pass_residuals_by(model: "nn.Module") -> None:
-    """Let each residual block of EfficientNet begin as the identity, as timm lets those of ResNet.
+    """Initialise each residual block of EfficientNet as the identity, as timm does for ResNet.
 
-    Goyal et al. 2017, arXiv:1706.02677, section 5.1.
+    The method is that of Goyal et al. 2017, arXiv:1706.02677, section 5.1.
     """
     from torch import nn
 
@@ -62,6 +63,6 @@ def _pass_residuals_by(model: "nn.Module") -> None:
 
 
 def classifier_head(model: "nn.Module") -> "nn.Linear":
-    """The last layer of a backbone, which alone depends on the labels."""
+    """The last layer of a backbone, the only layer whose shape depends on the number of labels."""
     head: nn.Linear = model.get_classifier()  # type: ignore[operator]
     return head

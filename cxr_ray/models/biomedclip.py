@@ -1,4 +1,4 @@
-"""BiomedCLIP: an image and a sentence as two features whose cosine says how well they fit. Plain torch, no hub."""
+"""BiomedCLIP: features of images and sentences whose cosine shows how well they match; no model hub is needed."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from cxr_ray.models.grey_input import GreyInput
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-VISION_EPS = 1e-6  # timm's ViT
-TEXT_EPS = 1e-12  # BERT
+VISION_EPS = 1e-6  # of the layer norms of timm's ViT
+TEXT_EPS = 1e-12  # of BERT's layer norms
 LOGIT_SCALE = 4.4454
 PAD_ID = 0
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -25,14 +25,14 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 @dataclass(frozen=True, kw_only=True)
 class BiomedClipConfig:
-    """Sizes of both encoders; the defaults are the published model's, ViT-B/16 and PubMedBERT-base."""
+    """Sizes of both encoders; the defaults are those of the published model, ViT-B/16 and PubMedBERT-base."""
 
     vision_hidden: int = 768
     vision_layers: int = 12
     vision_heads: int = 12
     vision_mlp: int = 3072
     image_size: int = 224
-    """Pixels a side."""
+    """Height and width of an image in pixels."""
     patch_size: int = 16
     text_hidden: int = 768
     text_layers: int = 12
@@ -40,33 +40,48 @@ class BiomedClipConfig:
     text_mlp: int = 3072
     vocab_size: int = 30522
     text_positions: int = 512
-    """Rows of the position table, of which only `context` are used."""
+    """Rows of the table of position embeddings; only the first `context` rows are used."""
     context: int = 256
-    """Tokens a prompt may have, [CLS] and [SEP] among them."""
+    """Maximum number of tokens of a prompt, including [CLS] and [SEP]."""
     projection: int = 512
-    """Length of a feature."""
+    """Length of the feature of an image or a sentence."""
     text_projection_hidden: int = 640
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             require(value >= 1, name, value, ">= 1")
-        require(self.image_size % self.patch_size == 0, "image_size", self.image_size, f"whole {self.patch_size}s")
         require(
-            self.vision_hidden % self.vision_heads == 0, "vision_heads", self.vision_heads, "a divisor of the width"
+            self.image_size % self.patch_size == 0,
+            "image_size",
+            self.image_size,
+            f"a multiple of patch_size {self.patch_size}",
         )
-        require(self.text_hidden % self.text_heads == 0, "text_heads", self.text_heads, "a divisor of the width")
-        require(self.context <= self.text_positions, "context", self.context, f"<= {self.text_positions} positions")
+        require(
+            self.vision_hidden % self.vision_heads == 0,
+            "vision_heads",
+            self.vision_heads,
+            f"a divisor of vision_hidden {self.vision_hidden}",
+        )
+        require(
+            self.text_hidden % self.text_heads == 0,
+            "text_heads",
+            self.text_heads,
+            f"a divisor of text_hidden {self.text_hidden}",
+        )
+        require(
+            self.context <= self.text_positions, "context", self.context, f"<= text_positions {self.text_positions}"
+        )
 
 
 class BiomedClip(nn.Module):
-    """Both encoders and their heads, with random weights (Zhang et al., arXiv 2303.00915).
+    """BiomedCLIP's image and text encoders with their projections and random weights (Zhang et al., arXiv 2303.00915).
 
-    The image side is a pre-norm ViT without a norm before its blocks, the text side a post-norm BERT without pooler;
-    each is read at its first token. In training mode BERT drops a tenth, as its pretraining did; call `eval()` to
-    score.
+    The image encoder is a pre-norm ViT without a norm before its blocks, and the text encoder a post-norm BERT without
+    a pooler; a feature is read from the first token. In training mode BERT has a dropout of 0.1, as in its pretraining;
+    call `eval()` before scoring.
 
     Attributes:
-        logit_scale: float []; exp of it times the cosine are the logits of contrastive training.
+        logit_scale: float []; the logits of contrastive training are exp(logit_scale) times the cosine.
     """
 
     def __init__(self, config: BiomedClipConfig | None = None) -> None:
@@ -85,7 +100,7 @@ class BiomedClip(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(LOGIT_SCALE))
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Image features float32 [N, projection] of L2 norm 1.
+        """Encode images to features float32 [N, projection] of L2 norm 1.
 
         Args:
             pixels: float [N, 3, image_size, image_size], normalised as by `clip_input`.
@@ -93,10 +108,10 @@ class BiomedClip(nn.Module):
         return self.blocks_after(self.blocks_until(pixels, -1), -1)
 
     def encode_text(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """Text features float32 [N, projection] of L2 norm 1.
+        """Encode prompts to features float32 [N, projection] of L2 norm 1.
 
         Args:
-            token_ids: int64 [N, L] of `PromptTokenizer.tokenise`, L at most `context`; padding is not attended to.
+            token_ids: int64 [N, L] from `PromptTokenizer.tokenise`, with L <= `context`; padding is masked out.
 
         Raises:
             ValueError: if L is more than `context`.
@@ -107,11 +122,11 @@ class BiomedClip(nn.Module):
         return functional.normalize(self.text_projection(hidden[:, 0]).float(), dim=-1)
 
     def blocks_until(self, pixels: torch.Tensor, layer: int) -> torch.Tensor:
-        """Tokens float [N, T, vision_hidden] that leave block `layer`, [CLS] first, then the patches row by row.
+        """Tokens that leave block `layer`, float [N, T, vision_hidden]: [CLS], then the patches in row-major order.
 
         Args:
-            pixels: float [N, 3, image_size, image_size], normalised.
-            layer: zero-based; -1 for the embeddings that enter the first block.
+            pixels: float [N, 3, image_size, image_size], normalised as by `clip_input`.
+            layer: zero-based index of a block; -1 gives the embeddings that enter the first block.
         """
         hidden: torch.Tensor = self.vision.embeddings(pixels)
         for block in self.vision.layers[: layer + 1]:
@@ -121,11 +136,12 @@ class BiomedClip(nn.Module):
     def blocks_after(self, hidden: torch.Tensor, layer: int) -> torch.Tensor:
         """Image features float32 [N, projection] of L2 norm 1, from the tokens that left block `layer`.
 
-        Only [CLS] is read at the end, so the last block computes nothing else: a fifth of the work of four blocks.
+        Only [CLS] is read at the end, so the last block computes no other token, which saves a fifth of the work of
+        four blocks.
 
         Args:
-            hidden: float [N, T, vision_hidden], as `blocks_until` returns.
-            layer: zero-based; -1 if no block has run.
+            hidden: float [N, T, vision_hidden], as `blocks_until` returns it.
+            layer: zero-based index of the block that the tokens left; -1 if no block has run.
         """
         blocks = list(self.vision.layers[layer + 1 :])
         for block in blocks[:-1]:
@@ -163,7 +179,7 @@ def _text_config(config: BiomedClipConfig) -> BertConfig:
 
 
 def _first_token(block: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """Token 0, float [N, d], of what `block`, a pre-norm `ViTLayer`, makes of float [N, T, d]."""
+    """Token 0, float [N, d], of the output of `block`, a pre-norm `ViTLayer`, for tokens float [N, T, d]."""
     attention, normed = block.attention, block.layernorm_before(hidden)
     query, key, value = (
         projection(tokens).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
@@ -180,33 +196,35 @@ def _first_token(block: Any, hidden: torch.Tensor) -> torch.Tensor:
 
 
 def clip_input(device: torch.device) -> GreyInput:
-    """Uint8 [N, S, S], already resized to the model's square -> float32 [N, 3, S, S] as CLIP normalises."""
+    """Function that normalises uint8 [N, S, S], already of the model's size, to float32 [N, 3, S, S] as CLIP does."""
     return GreyInput(CLIP_MEAN, CLIP_STD, device, torch.contiguous_format)
 
 
 class PromptTokenizer:
-    """WordPiece of an uncased BERT vocabulary; nothing is fetched and no remote code runs.
+    """WordPiece tokeniser of an uncased BERT vocabulary, which downloads nothing and runs no remote code.
 
     Args:
-        vocabulary: a token per id, as the lines of `vocab.txt`.
-        context: tokens a prompt may have; longer prompts are cut.
+        vocabulary: the token of each id, in the order of the lines of `vocab.txt`.
+        context: maximum number of tokens of a prompt; longer prompts are cut.
 
     Raises:
-        BundleError: if a special token is missing or padding is not id 0.
+        BundleError: if a special token is missing, or the first token is not [PAD].
     """
 
     def __init__(self, vocabulary: Sequence[str], *, context: int = 256) -> None:
         missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
         if missing or vocabulary[PAD_ID] != SPECIAL_TOKENS[0]:
             fault = f"it lacks {', '.join(missing)}" if missing else f"its first line is not {SPECIAL_TOKENS[0]}"
-            raise BundleError(f"no vocabulary of BERT: {fault}; use the vocab.txt that belongs to the weights")
+            raise BundleError(
+                f"the vocabulary is not one of BERT: {fault}; use the vocab.txt that belongs to the weights"
+            )
         self.vocabulary, self.context = tuple(vocabulary), context
         self._wordpiece = BertTokenizer(
             vocab={token: number for number, token in enumerate(vocabulary)}, do_lower_case=True
         )
 
     def tokenise(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Token ids int64 [N, L]: [CLS], the word pieces, [SEP], zeros up to the longest of the N prompts.
+        """Token ids int64 [N, L] of N prompts: [CLS], the word pieces, [SEP], then zeros up to the longest prompt.
 
         Raises:
             ValueError: if there is no prompt.

@@ -1,4 +1,4 @@
-"""BiomedCLIP's weights in three layouts: our own, open_clip's and the Hugging Face one; told apart by their names."""
+"""BiomedCLIP's weights in three layouts, recognised by the tensors' names: ours, open_clip's and Hugging Face's."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from cxr_ray.models.weights_cache import fetch_weights, is_folder
 VOCABULARY_NAME = "vocab.txt"
 HEAD_WIDTH = 64
 BUFFERS = ("position_ids", "token_type_ids")
-"""Constants that older releases of transformers wrote among the weights."""
+"""Constants that older releases of transformers saved with the weights."""
 NAMES: tuple[tuple[str, str, str], ...] = (
     ("logit_scale", "logit_scale", "logit_scale"),
     ("vision.embeddings.cls_token", "visual.trunk.cls_token", "vision_model.embeddings.class_embedding"),
@@ -67,7 +67,7 @@ NAMES: tuple[tuple[str, str, str], ...] = (
         )
     ),
 )
-"""Ours, open_clip's (its qkv in three) and Hugging Face's; # is a block's number, * weight or bias."""
+"""Names of tensors: ours, open_clip's (qkv split in three), Hugging Face's; # is a block's number, * weight or bias."""
 CLASS_TOKEN, POSITIONS = "vision.embeddings.cls_token", "vision.embeddings.position_embeddings"
 RANKS = {
     CLASS_TOKEN: 3,
@@ -79,11 +79,11 @@ RANKS = {
     "text.encoder.layer.0.intermediate.dense.weight": 2,
     "text_projection.fc2.weight": 2,
 }
-"""Axes of the tensors that tell the sizes of a model."""
+"""Number of axes of each tensor from which `infer_config` reads the sizes of a model."""
 
 
 def from_open_clip(state: State) -> State:
-    """Tensors of open_clip's `CustomTextCLIP` under our names; unknown names stay."""
+    """Rename the tensors of open_clip's `CustomTextCLIP` to our names; unknown names stay."""
     split: State = {}
     for name, tensor in state.items():
         stem, joint, leaf = name.rpartition(".attn.qkv.")
@@ -93,7 +93,7 @@ def from_open_clip(state: State) -> State:
 
 
 def to_open_clip(state: State) -> State:
-    """The reverse of `from_open_clip`."""
+    """Rename tensors from our names to those of open_clip's `CustomTextCLIP`."""
     named = _renamed(state, 0, 1)
     fused: State = {}
     for name, tensor in named.items():
@@ -106,14 +106,14 @@ def to_open_clip(state: State) -> State:
 
 
 def from_hf(state: State) -> State:
-    """Tensors of Hugging Face's `BiomedCLIPModel` (chuhac/BiomedCLIP-vit-bert-hf) under our names; unknown ones stay."""
+    """Rename the tensors of Hugging Face's chuhac/BiomedCLIP-vit-bert-hf to our names; unknown names stay."""
     ours = _renamed(state, 2, 0)
     shapes = {CLASS_TOKEN: (1, 1, -1), POSITIONS: (1, *ours[POSITIONS].shape)} if POSITIONS in ours else {}
     return {name: tensor.reshape(shapes.get(name, tensor.shape)) for name, tensor in ours.items()}
 
 
 def to_hf(state: State) -> State:
-    """The reverse of `from_hf`."""
+    """Rename tensors from our names to those of Hugging Face's `BiomedCLIPModel`."""
     flat = {CLASS_TOKEN: state[CLASS_TOKEN][0, 0], POSITIONS: state[POSITIONS][0]}
     return _renamed(state | flat, 0, 2)
 
@@ -134,7 +134,7 @@ def _name(name: str, table: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class _Layout:
-    column: int  # of NAMES
+    column: int  # its column in NAMES
     to_ours: Callable[[State], State]
     from_ours: Callable[[State], State]
 
@@ -143,7 +143,7 @@ LAYOUTS = (_Layout(0, dict, dict), _Layout(1, from_open_clip, to_open_clip), _La
 
 
 class StoredBiomedClip(BiomedClip):
-    """A BiomedCLIP that was read from a file; outputs name it by its `model_id`."""
+    """A BiomedCLIP that was read from a file; outputs of jobs name it by its `model_id`."""
 
     def __init__(self, config: BiomedClipConfig, model_id: str) -> None:
         super().__init__(config)
@@ -151,16 +151,15 @@ class StoredBiomedClip(BiomedClip):
 
 
 def load_biomedclip(uri: str, *, sha256: str | None = None) -> StoredBiomedClip:
-    """The model at `uri`, in eval mode, fp32, on the CPU.
+    """Load the BiomedCLIP at `uri`, in eval mode, in fp32, on the CPU.
 
     Args:
-        uri: a safetensors file, a state dict that needs no code to unpickle, or a folder that holds one under its usual
-            name; in any of the three layouts.
-        sha256: 64 hex digits that the file must have.
+        uri: a safetensors file, a state dict that can be unpickled without running code, or a folder that holds one
+            under a usual name; the layout is any of the three.
+        sha256: 64 hex digits that the sha256 of the file must equal; None accepts any file.
 
     Raises:
-        BundleError: if there is no such file, it is another than the one meant, it holds anything but tensors, or they
-            are not BiomedCLIP's.
+        BundleError: if the file does not exist, has another sha256, needs code to be unpickled, or holds no BiomedCLIP.
     """
     file_uri = clip_weights_uri(uri)
     try:
@@ -174,15 +173,15 @@ def load_biomedclip(uri: str, *, sha256: str | None = None) -> StoredBiomedClip:
 
 
 def clip_model_id(sha256: str) -> str:
-    """What outputs call the BiomedCLIP whose weights file has this sha256."""
+    """Name in outputs of the BiomedCLIP whose weights file has the hash `sha256`."""
     return f"biomedclip-{sha256[:12]}"
 
 
 def load_tokenizer(uri: str, config: BiomedClipConfig) -> PromptTokenizer:
-    """The tokeniser of the `vocab.txt` that lies beside the weights at `uri`, a file or a folder.
+    """Load the tokeniser from the `vocab.txt` beside the weights at `uri`, which is a file or a folder.
 
     Raises:
-        BundleError: if there is none, or it does not belong to a model of `config`.
+        BundleError: if there is no `vocab.txt`, or it does not belong to a model of `config`.
     """
     try:
         vocabulary_uri = join_uri(uri if is_folder(uri) else uri.rpartition("/")[0] or ".", VOCABULARY_NAME)
@@ -194,26 +193,26 @@ def load_tokenizer(uri: str, config: BiomedClipConfig) -> PromptTokenizer:
         raise BundleError(f"{vocabulary_uri}: {error}") from error
     if len(lines) > config.vocab_size:
         raise BundleError(
-            f"{vocabulary_uri} has {len(lines)} tokens, the model {config.vocab_size}; use the one that belongs to it"
+            f"{vocabulary_uri} has {len(lines)} tokens, but the model has {config.vocab_size}; use the model's own file"
         )
     return tokenizer
 
 
 def save_biomedclip(uri: str, model: BiomedClip, tokenizer: PromptTokenizer) -> None:
-    """Write `model` and its vocabulary into the folder `uri`, in our own layout, for `load_biomedclip` to read."""
+    """Write `model` and its vocabulary into the folder `uri`, in our layout, as `load_biomedclip` reads them."""
     from safetensors.torch import save
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    untold = {name: str(getattr(model.config, name)) for name in ("vision_heads", "text_heads", "context")}
+    metadata = {name: str(getattr(model.config, name)) for name in ("vision_heads", "text_heads", "context")}
     write_bytes(join_uri(uri, VOCABULARY_NAME), "".join(f"{token}\n" for token in tokenizer.vocabulary).encode())
-    write_bytes(join_uri(uri, WEIGHTS_NAME), save(state, untold))
+    write_bytes(join_uri(uri, WEIGHTS_NAME), save(state, metadata))
 
 
 def read_weights(uri: str, data: bytes) -> tuple[BiomedClipConfig, State]:
-    """Sizes of the model whose weights file, from `uri`, holds `data`, and its tensors under our names.
+    """Read the sizes and the tensors, under our names, from `data`, the content of the weights file at `uri`.
 
     Raises:
-        BundleError: if the file holds anything but tensors, or they are not BiomedCLIP's.
+        BundleError: if the file is damaged, needs code to be unpickled, or holds no BiomedCLIP.
     """
     state = {name: tensor for name, tensor in state_of(uri, data).items() if not name.endswith(BUFFERS)}
     layout = next((layout for layout in LAYOUTS if NAMES[1][layout.column] in state), None)
@@ -230,14 +229,14 @@ def read_weights(uri: str, data: bytes) -> tuple[BiomedClipConfig, State]:
 
 
 def infer_config(state: State, metadata: Mapping[str, str]) -> BiomedClipConfig:
-    """Sizes of the model that `state`, under our names, belongs to.
+    """Infer the sizes of a model from `state`, its tensors under our names.
 
     Args:
-        state: at least the tensors of `RANKS`.
-        metadata: may give `vision_heads`, `text_heads` and `context`, which no tensor tells; else heads are 64 wide.
+        state: tensors by name, with all those of `RANKS`.
+        metadata: may give `vision_heads`, `text_heads` and `context`, which no shape shows; by default heads are 64 wide.
 
     Raises:
-        ValueError: if `metadata` gives anything but numbers.
+        ValueError: if a value of `metadata` is not a whole number.
         ConfigError: if the sizes contradict each other.
     """
     _, positions, patches, vision_mlp, words, text_positions, text_mlp, head = (state[n].shape for n in RANKS)
@@ -261,7 +260,7 @@ def infer_config(state: State, metadata: Mapping[str, str]) -> BiomedClipConfig:
 
 
 def _faults_of_rank(ours: State, table: Mapping[str, str]) -> dict[str, list[str]]:
-    """What of `RANKS` is missing or of another rank, under the names of the file."""
+    """Tensors of `RANKS` that are missing or have another number of axes, under the names of the file."""
     missing = [_name(name, table) for name in RANKS if name not in ours]
     misshapen = [
         f"{_name(name, table)} {list(ours[name].shape)} instead of {rank} axes"
@@ -276,7 +275,7 @@ def _blocks(state: State, pattern: str) -> int:
 
 
 def _compare(uri: str, state: State, layout: _Layout, config: BiomedClipConfig) -> None:
-    """Raise a `BundleError` unless `state`, under the names of its layout, is whole and holds nothing else."""
+    """Raise a `BundleError` unless `state`, named as in `layout`, holds exactly the tensors of a model of `config`."""
     with torch.device("meta"):
         wanted = layout.from_ours(BiomedClip(config).state_dict())
     misshapen = [
@@ -285,14 +284,16 @@ def _compare(uri: str, state: State, layout: _Layout, config: BiomedClipConfig) 
         if name in state and state[name].shape != wanted[name].shape
     ]
     missing, foreign = ([name for name in a if name not in b] for a, b in ((wanted, state), (state, wanted)))
-    _refuse(uri, {"lacks": missing, "has": misshapen, "has beside": foreign})
+    _refuse(uri, {"lacks": missing, "has": misshapen, "also has": foreign})
 
 
 def _refuse(uri: str, faults: Mapping[str, list[str]]) -> None:
-    told = [
+    listed = [
         f"{verb} {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         for verb, names in faults.items()
         if names
     ]
-    if told:
-        raise BundleError(f"{uri} is no BiomedCLIP: it {'; it '.join(told)}; name a checkpoint of that architecture")
+    if listed:
+        raise BundleError(
+            f"{uri} is not a BiomedCLIP: it {'; it '.join(listed)}; name a checkpoint of that architecture"
+        )

@@ -1,4 +1,4 @@
-"""Model bundles: a folder with `model.safetensors` and `model.json`, nothing pickled, every byte checked at load."""
+"""Model bundles: folders with `model.safetensors` and `model.json`; nothing is pickled, and every byte is checked."""
 
 import hashlib
 import json
@@ -29,13 +29,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def _of_own_columns(labels: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(map(probability_column, labels))) < len(labels):
-        raise ValueError(f"{labels} would share a probability column")
+        raise ValueError(f"{labels} would share a probability column; rename one of them")
     return labels
 
 
 def _known(interpolation: str) -> str:
     if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"{interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
+        raise ValueError(f"{interpolation!r} is not one of {', '.join(INTERPOLATIONS)}")
     return interpolation
 
 
@@ -46,34 +46,34 @@ Spread = Annotated[FiniteFloat, Field(gt=0)]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What `model.json` says of the weights beside it; `read_card` checks every field."""
+    """Content of `model.json`, which describes the weights of a bundle; `read_card` checks every field."""
 
     kind: str = "classifier"
-    """Cards of other kinds add fields of their own."""
+    """Kind of the model; subclasses have a kind and fields of their own."""
     backbone: str
     labels: Labels
     """Class names in the order of the outputs."""
     image_size: Annotated[int, Field(ge=1)]
-    """Pixels a side that images are squashed to."""
+    """Height and width in pixels to which images are squashed."""
     mean: PerChannel = IMAGENET_MEAN
     std: tuple[Spread, Spread, Spread] = IMAGENET_STD
     interpolation: Annotated[str, AfterValidator(_known)] = "bilinear"
-    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # also the name of a file in a node's cache
+    weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # also names the file in a node's cache
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     code_version: str = __version__
     dataset_fingerprint: str | None = None
     temperature: Spread = 1.0
-    """Logits are divided by it before the softmax, so that probabilities are calibrated; fitted on the val split."""
+    """Divisor of the logits that calibrates the probabilities; it is fitted on the val split."""
     metrics: dict[str, Any] = field(default_factory=dict)
 
     @property
     def model_id(self) -> str:
-        """Backbone and the first 12 hex digits of the weights' sha256."""
+        """Name of the model in outputs: the backbone and the first 12 hex digits of the weights' sha256."""
         return f"{self.backbone}-{self.weights_sha256[:12]}"
 
     @property
     def preprocessing_id(self) -> str:
-        """12 hex digits that change with anything that changes the model's input pixels."""
+        """Hash of the preprocessing: 12 hex digits that change with anything that changes the model's input pixels."""
         recipe = json.dumps([self.image_size, self.mean, self.std, self.interpolation, "squash", DECODING])
         return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
@@ -89,9 +89,15 @@ class _Kind:
 def save_bundle(
     uri: str, weights: "Mapping[str, torch.Tensor]", card_type: type[ModelCard] = ModelCard, **card: Any
 ) -> ModelCard:
-    """Write a bundle at `uri`; `card` holds the fields of `card_type` but for the hash, which is taken here.
+    """Write a bundle into the folder `uri` and return its card.
 
-    The card is written last: where there was no bundle, one that has a card is whole.
+    The card is written last, so a new bundle that has a card is complete.
+
+    Args:
+        uri: URI of the folder.
+        weights: tensors by name.
+        card_type: class of the card.
+        card: fields of `card_type` except `weights_sha256`, which is computed here.
     """
     from safetensors.torch import save
 
@@ -107,14 +113,14 @@ def read_card(uri: str) -> ModelCard: ...
 @overload
 def read_card(uri: str, card_type: type[Card]) -> Card: ...
 def read_card(uri: str, card_type: type[Any] = ModelCard) -> Any:
-    """The card of the bundle at `uri`; the weights stay unread.
+    """Read the card of the bundle at `uri`, without its weights.
 
     Raises:
-        BundleError: if there is no bundle, its card is damaged, or it is of another kind.
+        BundleError: if there is no bundle, its card is damaged, or its kind is not that of `card_type`.
     """
     try:
         data = read_bytes(join_uri(uri, CARD_NAME))
-        found = TypeAdapter(_Kind).validate_json(data).kind  # first, for other kinds have other fields
+        found = TypeAdapter(_Kind).validate_json(data).kind  # checked first, because other kinds have other fields
         if found != card_type.kind:
             raise BundleError(f"{uri} is a bundle of kind {found!r}; a {card_type.kind!r} is needed here")
         return TypeAdapter(card_type).validate_json(data)
@@ -129,10 +135,10 @@ def read_card(uri: str, card_type: type[Any] = ModelCard) -> Any:
 
 
 def load_weights(uri: str, card: ModelCard) -> "dict[str, torch.Tensor]":
-    """The weights of the bundle at `uri` on the CPU; a node downloads them once, whatever the number of its actors.
+    """Load the weights of the bundle at `uri` onto the CPU; all processes of a node share one download.
 
     Raises:
-        BundleError: if the file is missing, is not the one that `card` was written for, or is no safetensors file.
+        BundleError: if the weights are missing, do not have the sha256 of `card`, or are not a safetensors file.
     """
     weights_uri = join_uri(uri, WEIGHTS_NAME)
     try:
@@ -142,6 +148,7 @@ def load_weights(uri: str, card: ModelCard) -> "dict[str, torch.Tensor]":
     except OtherWeightsError as error:
         raise BundleError(
             f"{weights_uri} was altered or belongs to another model: "
-            f"its sha256 is {error.found[:12]}..., its card says {card.weights_sha256[:12]}..."
+            f"its sha256 is {error.found[:12]}..., its card says {card.weights_sha256[:12]}...; "
+            "train or export the model again"
         ) from error
-    return safetensors_of(weights_uri, weights.data, mend="train or export the model again")
+    return safetensors_of(weights_uri, weights.data, fix="train or export the model again")

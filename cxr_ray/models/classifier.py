@@ -1,4 +1,4 @@
-"""A bundle made ready to score: uint8 radiographs in, class probabilities out. No Ray, so it runs in a notebook."""
+"""Classifiers that score uint8 radiographs to class probabilities; they do not use Ray, so they run in a notebook."""
 
 import warnings
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """What a classifier says of one image; the columns of an archive job's row.
+    """Prediction of a classifier for one image; an archive job writes the same values as columns.
 
     Attributes:
-        label: the most probable class; of a bundle with a single label, `not_LABEL` below one half.
+        label: the most probable class; with a single label, `not_LABEL` unless its probability is above one half.
         confidence: probability of `label`, 0 to 1.
-        probabilities: of every label of the bundle, 0 to 1.
-        entropy: of the probabilities in nats, 0 for a sure prediction.
+        probabilities: probability of every label of the bundle, 0 to 1.
+        entropy: entropy of the probabilities in nats; 0 means that the classifier is sure.
     """
 
     label: str
@@ -37,17 +37,18 @@ class Prediction:
 
 
 class Classifier:
-    """One classifier on one device. `classify` and `predict` are stable.
+    """A classifier on one device; its methods `classify` and `predict` are a stable interface.
 
     Args:
-        uri: URI of its bundle.
-        device: `cpu`, `cuda` or `cuda:N`; the best there is if None.
-        precision: of the forward pass; auto takes bf16 where the device has instructions for it. fp32 is the reference.
-        many_images: bring the network into its fastest form for a CPU in fp32, see `frozen`. That takes seconds and
-            changes no number but for rounding; for a few images it is not worth the wait.
+        uri: URI of the classifier's bundle.
+        device: `cpu`, `cuda` or `cuda:N`; None takes a GPU if there is one, else the CPU.
+        precision: precision of the forward pass; `auto` takes bf16 where the device has instructions for it, else
+            fp32. fp32 is the reference.
+        many_images: True converts the network by `frozen` to its fastest form for a CPU in fp32. This takes seconds
+            and changes results only by rounding; for a few images it is not worth the wait.
 
     Raises:
-        BundleError: if the bundle is missing, altered, or its weights do not fit its backbone.
+        BundleError: if the bundle is missing or altered, or its weights do not fit its backbone.
     """
 
     def __init__(
@@ -72,18 +73,18 @@ class Classifier:
 
     @cached_property
     def network(self) -> "nn.Module":
-        """The network for gradients and hooks, in eval mode on the device.
+        """Network that supports gradients and hooks, in eval mode on the device.
 
-        Scoring may run a frozen form that has neither; the network is then loaded once more, at the first use.
+        The frozen form of `many_images` supports neither, so the network is then loaded again at the first use.
         """
         if not self._is_frozen:
             return self.model
         return load_network(self.uri, self.card).to(self.device).to(memory_format=self._memory_format)
 
     def classify(self, image: Radiograph) -> Prediction:
-        """The prediction for one radiograph, with the numbers that `classify_archive` writes for the same file.
+        """Predict one radiograph, with the numbers that `classify_archive` writes for the same file.
 
-        They are equal up to rounding: processors add in another order for a batch of another size.
+        The numbers are equal up to rounding, because processors add in another order if the batch has another size.
 
         Raises:
             ImageError: if the model gives NaN or infinity for this image.
@@ -100,7 +101,7 @@ class Classifier:
         )
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """Class probabilities float32 [N, C] of uint8 [N, image_size, image_size], calibrated by the temperature."""
+        """Class probabilities float32 [N, C], calibrated by the temperature, of uint8 [N, image_size, image_size]."""
         import torch
 
         with torch.inference_mode(), autocast(self.device, self.precision):
@@ -109,10 +110,10 @@ class Classifier:
 
 
 def load_network(uri: str, card: ModelCard) -> "nn.Module":
-    """The network of a classifier's bundle, in eval mode on the CPU.
+    """Load the network of the classifier's bundle at `uri`, in eval mode on the CPU.
 
     Raises:
-        BundleError: if the weights are missing, altered, or do not fit the backbone that the card names.
+        BundleError: if the weights are missing or altered, or do not fit the backbone of `card`.
     """
     try:
         model = build_backbone(card.backbone, num_classes=len(card.labels), image_size=card.image_size)
@@ -127,42 +128,42 @@ def load_network(uri: str, card: ModelCard) -> "nn.Module":
 
 
 def frozen(model: "nn.Module", example: "torch.Tensor") -> "torch.jit.ScriptModule":
-    """`model` in inference form: batch norms folded, weights packed once, operators fused.
+    """Convert `model` to its form for inference: batch norms folded, weights packed once, operators fused.
 
-    On 2 cores ResNet50 gains a third over eager channels-last; unlike torch.compile this needs no compiler.
+    On 2 cores ResNet50 gains a third over eager mode with channels last; unlike torch.compile, no compiler is needed.
 
     Args:
-        model: in eval mode, on a CPU, in fp32.
-        example: inputs float32 [N, 3, S, S] of the size and memory format that will follow; N is free.
+        model: a network in eval mode, on a CPU, in fp32.
+        example: inputs float32 [N, 3, S, S] with the S and the memory format of all later inputs; N may change.
     """
     import torch
 
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", FutureWarning)  # what is to follow torch.jit wants a compiler on every node
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes become constants, as is meant
+        warnings.simplefilter("ignore", FutureWarning)  # the successor of torch.jit needs a compiler on every node
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # tracing makes sizes constants, as intended
         return torch.jit.optimize_for_inference(torch.jit.trace(model, example))
 
 
 def probabilities(logits: "torch.Tensor") -> "torch.Tensor":
-    """Softmax of float [N, C]; of a single output, whose softmax would always be 1, the sigmoid."""
+    """Softmax of logits float [N, C]; if C is 1, where the softmax would always be 1, the sigmoid."""
     return logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid()
 
 
 def entropy(probs: np.ndarray) -> np.ndarray:
-    """Entropy in nats, float32 [N], of probabilities float [N, C]; of a single output, of presence and absence."""
+    """Entropy in nats, float32 [N], of probabilities float [N, C]; if C is 1, that of presence and absence."""
     full = probs if probs.shape[1] > 1 else np.hstack([probs, 1 - probs])
     return np.asarray(-np.sum(full * np.log(np.clip(full, 1e-12, 1)), axis=1), np.float32)
 
 
 def outcomes(labels: tuple[str, ...], probs: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """What a prediction may be, and how probable each is: of a single label, its absence and its presence.
+    """Possible outcomes of a prediction with their probabilities; a single label has two, its absence and its presence.
 
     Args:
         labels: the C labels of a bundle.
-        probs: their probabilities, float [N, C].
+        probs: probabilities of the labels, float [N, C].
 
     Returns:
-        Names, and probabilities float [N, names] whose rows sum to one.
+        Names of the outcomes, and probabilities float [N, outcomes] whose rows sum to 1.
     """
     if len(labels) > 1:
         return labels, probs

@@ -1,4 +1,4 @@
-"""The bundle of a fine-tuned BiomedCLIP: `model.safetensors`, `vocab.txt`, and `model.json` that vouches for them."""
+"""The bundle of a fine-tuned BiomedCLIP: `model.safetensors`, `vocab.txt` and `model.json`."""
 
 import hashlib
 import json
@@ -16,18 +16,24 @@ KIND = "clip"
 
 @dataclass(frozen=True, kw_only=True)
 class ClipCard(ModelCard):
-    """What `model.json` says of the weights beside it; the whole frame is squashed to the square."""
+    """Content of `model.json` in the bundle of a BiomedCLIP; whole images are squashed to a square of `image_size`."""
 
     kind: str = KIND
     backbone: str = "biomedclip"
     labels: tuple[str, ...] = ()
-    """Classes that the training validated by, with prompts; the model itself knows none."""
+    """Classes that validation told apart by prompts; the model itself has no classes."""
 
 
 def save_clip_bundle(uri: str, model: "BiomedClip", tokenizer: "PromptTokenizer", **card: Any) -> ClipCard:
-    """Write the bundle into the folder `uri`; `card` fills the fields of `ClipCard` that the model does not tell.
+    """Write the bundle of `model` into the folder `uri` and return its card.
 
-    The card is written last: a folder that has one is whole.
+    The card is written last, so a new folder that has a card is complete.
+
+    Args:
+        uri: URI of the folder.
+        model: the fine-tuned model.
+        tokenizer: tokeniser with the model's vocabulary.
+        card: fields of `ClipCard` that do not follow from the model.
     """
     from cxr_ray.models.biomedclip import CLIP_MEAN, CLIP_STD
     from cxr_ray.models.biomedclip_checkpoint import save_biomedclip

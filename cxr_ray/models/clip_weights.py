@@ -1,4 +1,4 @@
-"""Where the weights of a BiomedCLIP lie; no torch, so that a job's driver can ask."""
+"""Location of the weights of a BiomedCLIP; torch is not imported, so that the driver of a job stays light."""
 
 from cxr_ray.archive.uris import exists, join_uri
 from cxr_ray.errors import BundleError, StorageError
@@ -6,14 +6,14 @@ from cxr_ray.models.bundle import WEIGHTS_NAME
 from cxr_ray.models.weights_cache import is_folder
 
 WEIGHTS_NAMES = (WEIGHTS_NAME, "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
-"""Looked for in a folder, in this order."""
+"""Usual names of a weights file, in the order in which a folder is searched for them."""
 
 
 def clip_weights_uri(uri: str) -> str:
-    """The weights file that `load_biomedclip` reads: `uri`, or the one with a usual name if that is a folder.
+    """URI of the weights file that `load_biomedclip` reads: `uri`, or the file with a usual name in the folder `uri`.
 
     Raises:
-        BundleError: if the folder has none, or the storage does not answer.
+        BundleError: if the folder holds no such file, or the storage does not answer.
     """
     try:
         if not is_folder(uri):

@@ -1,4 +1,4 @@
-"""Saliency maps to coarse masks, and those to the prompts SAM takes: thresholds on the device, a whole batch at once."""
+"""Saliency maps to coarse masks, and these to prompts for SAM; thresholds are computed in batches on the device."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ KMEANS_STEPS = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoarseMasks:
-    """The kept components of B saliency maps; an image without any is a result like others.
+    """Components that were kept of B saliency maps; an image may have none.
 
     Attributes:
-        masks: bool [B, S, S], on the device of the saliency: the union of each image's components.
-        components: uint8 [B, S, S]: 0 outside, i in the i-th largest component of the image.
-        boxes_xyxy: for each image float32 [n, 4], n from 0 to what was asked for, the largest component first:
+        masks: bool [B, S, S], on the device of the saliency maps: the union of each image's components.
+        components: uint8 [B, S, S]: 0 outside all components, i in the i-th largest component of the image.
+        boxes_xyxy: for each image float32 [n, 4], the boxes of its n components, the largest component first:
             x0, y0, x1, y1 of the pixels' outer edges, 0 to S.
     """
 
@@ -35,16 +35,17 @@ def coarse_masks(
     method: ThresholdMethod = "otsu",
     fixed_threshold: float = 0.3,
     keep: int = 2,
-    min_area_share: float = 0.005,
+    min_area_fraction: float = 0.005,
 ) -> CoarseMasks:
-    """Where saliency is high, in few pieces.
+    """Masks of the largest components in which saliency is high.
 
     Args:
         saliency: float32 [B, S, S] in 0 to 1, on any device.
-        method: what splits high from low; `kmeans` and `otsu` look for the same split of each map.
-        fixed_threshold: of the method `fixed`, above 0.
-        keep: components kept of each image, the largest by area; lungs want 2.
-        min_area_share: share of the map that a component must cover; the default is one of a ViT's 14 x 14 patches.
+        method: method that finds the threshold; `kmeans` and `otsu` search for the same split of each map.
+        fixed_threshold: threshold of the method `fixed`, above 0 and at most 1.
+        keep: maximum number of components kept per image, 1 to 255, the largest by area; lungs need 2.
+        min_area_fraction: fraction of the map that a component must cover, 0 to 1; the default is about one of the
+            14 x 14 patches of a ViT.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -61,20 +62,21 @@ def coarse_masks(
         thresholds = saliency.new_full((len(saliency),), fixed_threshold)
     else:
         raise ValueError(f"method must be otsu, kmeans or fixed; got {method!r}")
-    return largest_components(saliency >= thresholds.view(-1, 1, 1), keep=keep, min_area_share=min_area_share)
+    return largest_components(saliency >= thresholds.view(-1, 1, 1), keep=keep, min_area_fraction=min_area_fraction)
 
 
 def otsu_threshold(maps: torch.Tensor) -> torch.Tensor:
-    """Otsu's threshold of each map: pixels at or above it are foreground.
+    """Otsu's threshold of each map; pixels at or above it are foreground.
 
-    The split of a histogram of 256 bins with the largest variance between the classes (Otsu 1979, equation 18), in
-    whole numbers, so that it is the same on every device. Where empty bins lie at the split, their middle is taken.
+    The threshold splits a histogram of 256 bins where the variance between the two classes is maximal (Otsu 1979,
+    equation 18). Sums are whole numbers, so every device gives the same result. Where empty bins lie at the split, the
+    threshold is their middle.
 
     Args:
-        maps: float [B, ...] in 0 to 1, at most 2**22 values a map.
+        maps: float [B, ...] in 0 to 1, at most 2**22 values per map.
 
     Returns:
-        float32 [B]; infinity where all values share a bin, so that nothing is foreground.
+        float32 [B]; infinity where all values lie in one bin, so that nothing is foreground.
     """
     flat = maps.flatten(1)
     bins = (flat * BINS).long().clamp(0, BINS - 1)
@@ -94,16 +96,16 @@ def otsu_threshold(maps: torch.Tensor) -> torch.Tensor:
 
 
 def kmeans_threshold(maps: torch.Tensor) -> torch.Tensor:
-    """Threshold of two-means of each map's values: pixels at or above it are nearer to the upper mean.
+    """Threshold of each map by k-means with two clusters; pixels at or above it are nearer to the upper mean.
 
-    Lloyd's iterations for all maps at once, until none changes. They start at Otsu's split: from the least and the
-    greatest value, some maps end in a split that is best only among its neighbours.
+    Lloyd's iterations run for all maps at once until no threshold changes, at most 100 times. They start at Otsu's
+    split, because from the minimum and the maximum some maps end in a local optimum.
 
     Args:
         maps: float [B, ...] in 0 to 1.
 
     Returns:
-        float32 [B]; infinity where all values are the same.
+        float32 [B]; infinity where all values are equal, so that nothing is foreground.
     """
     flat = maps.flatten(1).double()
     low, high = flat.aminmax(dim=1)
@@ -120,13 +122,13 @@ def kmeans_threshold(maps: torch.Tensor) -> torch.Tensor:
     return torch.where(low < high, thresholds, torch.inf).float()
 
 
-def largest_components(masks: torch.Tensor, *, keep: int = 2, min_area_share: float = 0.0) -> CoarseMasks:
-    """The largest 8-connected components of masks; of two of the same size, the one whose first pixel comes first.
+def largest_components(masks: torch.Tensor, *, keep: int = 2, min_area_fraction: float = 0.0) -> CoarseMasks:
+    """The largest 8-connected components of masks; of two equal ones, the one whose pixels begin first ranks first.
 
     Args:
         masks: bool [B, S, S], on any device.
-        keep: components kept of each image, 1 to 255.
-        min_area_share: share of the map that a component must cover.
+        keep: maximum number of components kept per image, 1 to 255.
+        min_area_fraction: fraction of the mask's frame that a component must cover, 0 to 1.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -135,18 +137,18 @@ def largest_components(masks: torch.Tensor, *, keep: int = 2, min_area_share: fl
 
     if not 1 <= keep <= 255:
         raise ValueError(f"keep must be 1 to 255; got {keep}")
-    if not 0 <= min_area_share <= 1:
-        raise ValueError(f"min_area_share must be 0 to 1; got {min_area_share}")
+    if not 0 <= min_area_fraction <= 1:
+        raise ValueError(f"min_area_fraction must be 0 to 1; got {min_area_fraction}")
     neighbours = np.zeros((3, 3, 3), bool)
-    neighbours[1] = True  # within an image: the batch is labelled as one volume whose planes do not touch
+    neighbours[1] = True  # neighbours lie in one image: the planes of the batch are not connected
     labels, count = ndimage.label(masks.cpu().numpy(), neighbours)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    edges = np.array([[(axis.start, axis.stop) for axis in place] for place in ndimage.find_objects(labels)], np.int64)
+    edges = np.array([[(axis.start, axis.stop) for axis in box] for box in ndimage.find_objects(labels)], np.int64)
     edges = edges.reshape(-1, 3, 2)
     order = np.lexsort((-areas, edges[:, 0, 0]))
     image = edges[order, 0, 0]
     rank = np.arange(count) - np.searchsorted(image, image)
-    kept = (rank < keep) & (areas[order] >= min_area_share * masks.shape[1] * masks.shape[2])
+    kept = (rank < keep) & (areas[order] >= min_area_fraction * masks.shape[1] * masks.shape[2])
     order, image, rank = order[kept], image[kept], rank[kept]
     new_label = np.zeros(count + 1, np.uint8)
     new_label[order + 1] = rank + 1
@@ -160,16 +162,16 @@ def largest_components(masks: torch.Tensor, *, keep: int = 2, min_area_share: fl
 
 
 def to_image_scale(xy: np.ndarray, map_size: int, height: int, width: int) -> np.ndarray:
-    """Boxes or points of a square map, in pixels of the image whose full frame was squashed to it.
+    """Scale boxes or points from a square map to the image whose full frame was squashed to that map.
 
-    Both are measured from the outer edge of the first pixel, so that no half pixels come in and the frame's corners
-    stay its corners.
+    Coordinates start at the outer edge of the first pixel in both, so nothing shifts by half a pixel and the corners of
+    the frame stay its corners.
 
     Args:
         xy: float [..., 4] x0, y0, x1, y1, or [..., 2] x, y; 0 to `map_size`.
-        map_size: pixels a side of the map.
-        height: of the image.
-        width: likewise.
+        map_size: height and width of the map in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Returns:
         float32 of the same shape, clipped to the image: x 0 to `width`, y 0 to `height`.
@@ -181,17 +183,17 @@ def to_image_scale(xy: np.ndarray, map_size: int, height: int, width: int) -> np
 def draw_points(
     components: np.ndarray, image_id: str, *, count: int = 10, background_count: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points drawn uniformly from each component of one image, the same ones for an image wherever it is worked on.
+    """Draw points uniformly from each component of one image; an image gets the same points on every worker.
 
     Args:
-        components: [S, S], a plane of `CoarseMasks.components`; of a bool mask, the whole is one component.
-        image_id: seeds the draw.
-        count: points of each component, centres of different pixels where it has that many.
-        background_count: points outside every component, the same for each; there are none where nothing is outside.
+        components: [S, S], a plane of `CoarseMasks.components`, or a bool mask, which counts as one component.
+        image_id: id of the image, which seeds the draw.
+        count: points per component, at centres of different pixels if the component has `count` pixels or more.
+        background_count: points outside all components, the same for each component; none if no pixel lies outside.
 
     Returns:
-        Coordinates float32 [n, count + background, 2], x before y, from the outer edge of the map's first pixel;
-        labels int32 [n, count + background], 1 on the component and 0 outside; n is 0 for an empty mask.
+        Coordinates float32 [n, count + background, 2] of n components, x before y, from the outer edge of the map's
+        first pixel; labels int32 [n, count + background], 1 on the component and 0 outside. An empty mask gives n = 0.
     """
     generator = np.random.default_rng(list(hashlib.sha256(image_id.encode()).digest()))
     background = _drawn(components == 0, background_count, generator)
@@ -205,7 +207,7 @@ def draw_points(
 
 
 def _drawn(mask: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Centres float32 [count, 2] of pixels of a mask bool [S, S]; [0, 2] of an empty one."""
+    """Centres, float32 [count, 2], of random pixels of a mask bool [S, S]; an empty mask gives [0, 2]."""
     pixels = np.argwhere(mask)[:, ::-1]
     if not len(pixels):
         return np.zeros((0, 2), np.float32)

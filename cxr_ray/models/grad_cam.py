@@ -1,7 +1,7 @@
-"""Grad-CAM: where a convolutional classifier finds what speaks for a class.
+"""Grad-CAM: which regions of an image support a class in a convolutional classifier.
 
-Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-arXiv:1610.02391, equations 1 and 2, at the last feature map before the pooling.
+The formulas are equations 1 and 2 of Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via
+Gradient-based Localization", arXiv:1610.02391, applied to the last feature maps before the pooling.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def grad_cam(classifier: Classifier, pixels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Heat of one class in each image, float32 [N, S, S] in 0 to 1, in fp32; the hottest place of an image is about 1.
+    """Heat map of one class in each image, computed in fp32.
 
     Args:
-        classifier: of a convolutional backbone.
-        pixels: uint8 [N, S, S] as `Classifier.predict` takes them.
-        classes: for each image the position of the class among the bundle's labels.
+        classifier: a classifier with a convolutional backbone.
+        pixels: uint8 [N, S, S], as `Classifier.predict` takes them.
+        classes: for each image, the index of the class among the bundle's labels.
 
     Returns:
-        All zeros for an image in which nothing speaks for the class.
+        float32 [N, S, S] in 0 to 1; the maximum of an image is about 1, or 0 if nothing supports the class.
     """
     import torch
     from torch.nn import functional
@@ -39,15 +39,15 @@ def grad_cam(classifier: Classifier, pixels: np.ndarray, classes: Sequence[int])
 
 
 def class_activation(network: "nn.Module", features: "torch.Tensor", classes: Sequence[int]) -> "torch.Tensor":
-    """Positive part of the feature maps' sum, each weighted by the mean gradient of the class's logit.
+    """Positive part of the weighted sum of the feature maps; a map's weight is the mean gradient of the class's logit.
 
     Args:
-        network: has timm's `forward_head` from feature maps to logits [N, C].
+        network: a network with timm's `forward_head`, which turns feature maps into logits [N, C].
         features: float [N, K, h, w], the last feature maps.
-        classes: N positions among the logits.
+        classes: N indexes of logits, one per image.
 
     Returns:
-        float [N, h, w], at least 0.
+        float [N, h, w], 0 or more.
     """
     import torch
 
@@ -61,5 +61,5 @@ def class_activation(network: "nn.Module", features: "torch.Tensor", classes: Se
 
 
 def scaled_to_one(maps: "torch.Tensor") -> "torch.Tensor":
-    """Maps float [N, h, w], at least 0, each divided by its maximum; one without anything above 0 stays zero."""
+    """Divide each of the maps float [N, h, w], 0 or more, by its maximum; a map of zeros stays zero."""
     return maps / maps.amax((1, 2), keepdim=True).clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""Radiographs as models want them; the same in training and scoring."""
+"""Normalisation of grey radiographs for models, the same in training and scoring."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ import torch
 
 
 class GreyInput:
-    """Moves uint8 pixels to the device and normalises them there, a quarter of the bytes of float32 on the way.
+    """Function that moves uint8 pixels to a device and normalises them there; float32 would move four times the bytes.
 
     Args:
-        mean: per channel, in units of 0-1.
-        std: likewise.
-        device: where the model is.
-        memory_format: that the model likes.
+        mean: mean of each channel, for pixels in 0 to 1.
+        std: standard deviation of each channel, for pixels in 0 to 1.
+        device: device of the model.
+        memory_format: memory format in which the model is fastest.
     """
 
     def __init__(
@@ -28,13 +28,13 @@ class GreyInput:
         self._std = torch.tensor(std, device=device).view(1, -1, 1, 1) * 255
 
     def __call__(self, pixels: np.ndarray) -> torch.Tensor:
-        """uint8 [N, H, W] -> float32 [N, 3, H, W], the grey plane in every channel."""
+        """Normalise uint8 [N, H, W] to float32 [N, 3, H, W], the grey plane in every channel."""
         return self.normalised(self.on_device(pixels))
 
     def on_device(self, pixels: np.ndarray) -> torch.Tensor:
-        """uint8 [N, H, W] -> float32 [N, 1, H, W] in 0-255."""
+        """Move uint8 [N, H, W] to the device as float32 [N, 1, H, W] in 0 to 255."""
         return torch.from_numpy(pixels).to(self.device, non_blocking=True).unsqueeze(1).float()
 
     def normalised(self, grey: torch.Tensor) -> torch.Tensor:
-        """Float [N, 1, H, W] in 0-255 -> float32 [N, 3, H, W]."""
+        """Normalise float [N, 1, H, W] in 0 to 255 to float32 [N, 3, H, W]."""
         return ((grey - self._mean) / self._std).contiguous(memory_format=self.memory_format)

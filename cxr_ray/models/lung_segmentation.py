@@ -1,4 +1,4 @@
-"""A segmenter's probabilities made into masks at the size of each image, and into figures of the lungs. No Ray."""
+"""A segmenter's probabilities to masks at the size of each image, and to measurements of the lungs; Ray is not used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lung:
-    """Figures of one lung of a mask.
+    """Measurements of one lung of a mask.
 
     Attributes:
-        area_fraction: part of the image that the lung covers, 0 to 1.
-        centroid_xy: mean position of the lung's pixels in pixels of the image, x before y.
-        uncertainty: entropy in nats of the lung's half of the image over the length of the lung's rim.
+        area_fraction: fraction of the image that the lung covers, 0 to 1.
+        centroid_xy: mean position of the lung's pixels, x before y, in pixels of the image.
+        uncertainty: summed entropy in nats of the lung's half of the image, divided by the length of the lung's rim in
+            pixels, both at the network's resolution.
     """
 
     area_fraction: float
@@ -30,7 +31,14 @@ class Lung:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LungFigures:
-    """Figures of the mask of one image; see `LungSegmentation`."""
+    """Measurements of the lung mask of one image.
+
+    Attributes:
+        uncertainty: summed entropy in nats of all pixels, divided by the length of the mask's rim in pixels.
+        symmetry: area of the smaller lung divided by that of the larger, 0 to 1; None for an empty mask.
+        right: measurements of the patient's right lung, which is on the image's left; None if there is none.
+        left: measurements of the patient's left lung; None if there is none.
+    """
 
     uncertainty: float
     symmetry: float | None
@@ -44,14 +52,15 @@ class LungSegmentation:
 
     Attributes:
         mask: bool [H, W] at the size of the image as displayed.
-        area_fraction: part of the image that the mask covers, 0 to 1; 0 where nothing was found.
-        uncertainty: sum of the pixels' entropy in nats over the length of the mask's rim in pixels, both at the
-            network's resolution: a sure segmenter has but a thin seam of doubt.
-        symmetry: area of the smaller lung over that of the larger, 0 to 1; None for an empty mask.
-        right: figures of the patient's right lung, which is on the image's left; None where there is none.
-        left: figures of the patient's left lung; None where there is none.
-        boxes_xyxy: float32 [n, 4] around each connected piece, the largest first: x0, y0, x1, y1 in pixels of the image.
-        entropy: float32 [S, S] in nats, 0 to log 2, of each pixel at the network's resolution.
+        area_fraction: fraction of the image that the mask covers, 0 to 1; 0 for an empty mask.
+        uncertainty: summed entropy in nats of all pixels, divided by the length of the mask's rim in pixels, both at
+            the network's resolution; a sure segmenter is uncertain only along a thin rim.
+        symmetry: area of the smaller lung divided by that of the larger, 0 to 1; None for an empty mask.
+        right: measurements of the patient's right lung, which is on the image's left; None if there is none.
+        left: measurements of the patient's left lung; None if there is none.
+        boxes_xyxy: float32 [n, 4], the box of each connected component, the largest component first: x0, y0, x1, y1 in
+            pixels of the image.
+        entropy: float32 [S, S], entropy of each pixel in nats, 0 to log 2, at the network's resolution.
     """
 
     mask: np.ndarray
@@ -72,17 +81,18 @@ def segmentations_of(
     components: int = 2,
     min_area: float = 0.005,
 ) -> list[LungSegmentation | None]:
-    """Masks and figures of K images.
+    """Lung masks and measurements of K images.
 
     Args:
-        probability: float32 [K, S, S] of the foreground, on any device, of whole images squashed to a square.
-        sizes: height and width of each image as displayed.
+        probability: float32 [K, S, S], probability of the foreground for whole images squashed to a square, on any
+            device.
+        sizes: height and width of each image as displayed, in pixels.
         foreground: probability above which a pixel belongs to the mask, between 0 and 1.
-        components: largest connected pieces that are kept, 1 to 255.
-        min_area: part of the image that a piece must cover, 0 to 1.
+        components: maximum number of connected components that are kept, 1 to 255, the largest by area.
+        min_area: fraction of the image that a component must cover, 0 to 1.
 
     Returns:
-        One for each image, in order; None where a probability is not a finite number.
+        One segmentation per image, in order; None where a probability is not a finite number.
 
     Raises:
         ValueError: if `components` or `min_area` is out of its range.
@@ -95,7 +105,7 @@ def segmentations_of(
     if not bool(finite.all()):
         probability = torch.where(finite.view(-1, 1, 1), probability, 0.0)
     is_foreground = probability > foreground
-    kept = largest_components(is_foreground, keep=components, min_area_share=min_area)
+    kept = largest_components(is_foreground, keep=components, min_area_fraction=min_area)
     cleaned = torch.where(is_foreground & ~kept.masks, 0.0, probability)
     shades = (cleaned * 255).round().byte().cpu().numpy()
     entropy = pixel_entropy(probability).cpu().numpy()
@@ -122,20 +132,20 @@ def segmentations_of(
 
 
 def pixel_entropy(probability: "torch.Tensor") -> "torch.Tensor":
-    """Entropy in nats, 0 to log 2, of the foreground's probability; float of the same shape."""
+    """Entropy of each pixel in nats, 0 to log 2, in the shape of `probability`, that of the foreground in 0 to 1."""
     import torch
 
     return torch.special.entr(probability) + torch.special.entr(1 - probability)
 
 
 def lung_figures(components: np.ndarray, entropy: np.ndarray, height: int, width: int) -> LungFigures:
-    """Uncertainty of a whole mask, and the figures of each of its lungs.
+    """Uncertainty of a whole mask, and the measurements of each of its lungs.
 
     Args:
-        components: uint8 [S, S], the pieces of the mask, the largest first.
-        entropy: float32 [S, S] in nats.
-        height: of the image; centroids are in its pixels.
-        width: of the image.
+        components: uint8 [S, S], 0 outside the mask, i in its i-th largest component.
+        entropy: float32 [S, S], entropy of each pixel in nats.
+        height: height of the image in pixels, in which centroids are given.
+        width: width of the image in pixels, in which centroids are given.
     """
     pair = lung_pair(components)
     centroids = {side: centroid_xy(region) for side, region in (("right", pair.right), ("left", pair.left))}
@@ -158,5 +168,5 @@ def lung_figures(components: np.ndarray, entropy: np.ndarray, height: int, width
 
 
 def _doubt(entropy: np.ndarray, region: np.ndarray) -> float:
-    """Entropy in nats over the pixels of the region's rim; over one where there is no region."""
+    """Sum of `entropy` in nats divided by the length of the region's rim in pixels, or by 1 if the region is empty."""
     return float(entropy.sum(dtype=np.float64)) / max(1, rim_length(region))

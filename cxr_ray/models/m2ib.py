@@ -1,4 +1,4 @@
-"""Saliency by a multi-modal information bottleneck: which patches an image needs to fit a sentence."""
+"""Saliency by a multi-modal information bottleneck: which patches an image needs to match a sentence."""
 
 import math
 import os
@@ -14,36 +14,37 @@ from cxr_ray.models.biomedclip import BiomedClip
 from cxr_ray.models.precision import Precision, autocast
 
 INITIAL = 5.0
-"""Of the bottleneck's parameter: 99.3 % of every token passes."""
+"""Initial value of the bottleneck's parameter a, at which 99.3 % of every token passes."""
 MAX_ROWS = {"cpu": 20, "cuda": 160}
-"""Rows (images times draws) in one pass; more gain no speed, and cost about 35 MB each at four blocks in fp32."""
+"""Maximum rows (images times draws) in one pass: more are not faster; a row takes about 35 MB in 4 fp32 blocks."""
 NOISE_THREADS = 8
+"""Maximum number of threads that draw noise."""
 
 
 class M2ib:
-    """Saliency maps of a frozen BiomedCLIP, a batch at a time (Wang et al., arXiv 2312.17174).
+    """Saliency maps of a frozen BiomedCLIP, computed in batches (Wang et al., arXiv 2312.17174).
 
     After block `layer` every token x is mixed with noise e ~ N(0, 1): z = lambda x + (1 - lambda) e, with
     lambda = sigmoid(a). For each image, Adam fits a to minimise beta mean(K) - cos(text, image(z)), averaged over the
     draws of e, where K = -1/2 (1 + log (1 - lambda)^2 - (lambda x)^2 - (1 - lambda)^2) is the information in nats that
     each element passes. The map is K summed over the channels.
 
-    The images of a batch share nothing but the passes through the blocks: up to rounding, a map depends on the image,
-    the text, the image's id and the settings, not on what stands beside it or on which worker it runs.
+    The images of a batch share only the passes through the blocks: up to rounding, a map depends on the image, the
+    text, the image's id and the settings, not on the other images of the batch or on the worker.
 
     Args:
-        model: put into eval mode, and its weights are frozen.
-        layer: zero-based; the published sets use 7 and 9.
-        steps: forward passes of the published method, which reads the map off the last of them, before its update;
-            that last update, on which no map depends, is not computed.
-        draws: of noise a step.
-        learning_rate: of Adam.
-        seed: of the noise, beside the image's id.
-        precision: of the blocks; a, K and the noise are fp32. fp32 is the reference.
-        max_rows: images times draws in one pass, which bounds the memory; by the device if None.
+        model: a BiomedCLIP, which is put into eval mode and whose weights are frozen.
+        layer: zero-based index of the block after which noise is mixed in; the published settings use 7 and 9.
+        steps: number of forward passes of the published method. It reads the map from the last pass, so the update
+            after that pass is not computed.
+        draws: number of noise samples per step.
+        learning_rate: learning rate of Adam.
+        seed: seed of the noise, combined with the image's id.
+        precision: precision of the blocks, with fp32 as the reference; a, K and the noise are always fp32.
+        max_rows: maximum of images times draws in one pass, which limits the memory; None takes the device's default.
 
     Raises:
-        ConfigError: if a setting is out of its range, or precision is fp16, in which the gradients underflow.
+        ConfigError: if a setting is out of its range, or `precision` is fp16, in which the gradients underflow.
     """
 
     def __init__(
@@ -78,24 +79,24 @@ class M2ib:
         beta: float | torch.Tensor = 0.1,
         size: int = 224,
     ) -> torch.Tensor:
-        """Maps float32 [B, size, size] in 0-1, on the device of `pixels`; each spans 0-1 unless it is flat, then 0.
+        """Saliency maps float32 [B, size, size] on the device of `pixels`; each spans 0 to 1, and a flat map is all 0.
 
         Args:
             pixels: float [B, 3, S, S], normalised as by `clip_input`, on the model's device.
-            text_features: float [B, D], or [D] for all; of `encode_text`, or means of such.
-            image_ids: B ids, which seed the noise; rows of one id see the same noise.
-            beta: weight of the compression, or float [B], so that a sweep is a batch.
-            size: pixels a side of the maps, whose frame is that of `pixels`.
+            text_features: float [B, D], or [D] for all images: features of `encode_text`, or means of such features.
+            image_ids: B ids, which seed the noise; images with the same id get the same noise.
+            beta: weight of the compression; a float [B] gives each image its own, so that a sweep can be one batch.
+            size: height and width of the maps in pixels; a map covers the frame of `pixels`.
 
         Raises:
-            ValueError: if there are not B ids, texts or betas.
+            ValueError: if the number of ids, texts or betas is not B.
         """
         count = len(pixels)
         if len(image_ids) != count:
-            raise ValueError(f"image_ids must be {count}, one an image; got {len(image_ids)}")
+            raise ValueError(f"image_ids must hold {count} ids, one per image; got {len(image_ids)}")
         rows = self.max_rows or MAX_ROWS.get(pixels.device.type, MAX_ROWS["cpu"])
         images = max(1, rows // self.draws)
-        # Not in the caller's inference mode, whose tensors autograd refuses.
+        # Autograd refuses tensors of inference mode, so a caller's inference mode is left here.
         with torch.inference_mode(False), ThreadPoolExecutor(min(NOISE_THREADS, os.cpu_count() or 1)) as pool:
             text = _one_each("text_features", functional.normalize(text_features.float(), dim=-1), count, ndim=2)
             betas = _one_each("beta", torch.as_tensor(beta).to(pixels.device, torch.float32, copy=True), count, ndim=1)
@@ -115,7 +116,7 @@ class M2ib:
         generators: list[torch.Generator],
         pool: ThreadPoolExecutor,
     ) -> torch.Tensor:
-        """K float32 [B, T, d] in nats, at the last forward pass."""
+        """Fit the bottleneck to each image; the result is K, float32 [B, T, d] in nats, at the last forward pass."""
         with torch.no_grad(), autocast(pixels.device, self.precision):
             tokens = self.model.blocks_until(pixels, self.layer).float()
         mix = torch.full_like(tokens, INITIAL)
@@ -129,10 +130,10 @@ class M2ib:
     def _gradient(
         self, mix: torch.Tensor, tokens: torch.Tensor, noise: torch.Tensor, text: torch.Tensor, betas: torch.Tensor
     ) -> torch.Tensor:
-        """Of the loss SUMMED over images by `mix` float32 [B, T, d], so that each image's is that of a run of its own."""
+        """Gradient of the loss by `mix`, float32 [B, T, d]; the loss is SUMMED over images, which stay independent."""
         with torch.enable_grad():
             leaf = mix.detach().requires_grad_()
-            # sigmoid(-a), not 1 - sigmoid(a), which loses its digits where nearly all passes
+            # sigmoid(-a) keeps the digits that 1 - sigmoid(a) loses where nearly everything passes
             mixed = (leaf.sigmoid() * tokens).unsqueeze(1) + (-leaf).sigmoid().unsqueeze(1) * noise
             with autocast(mixed.device, self.precision):
                 image = self.model.blocks_after(mixed.flatten(0, 1), self.layer)
@@ -143,7 +144,7 @@ class M2ib:
 
 
 def noise_generator(image_id: str, seed: int) -> torch.Generator:
-    """On the CPU, whose numbers are the same beside every kind of GPU; drawn from once a step, [draws, T, d]."""
+    """Random generator of the noise of one image; it is on the CPU, so that the noise does not depend on the GPU."""
     digest = sha256(f"{seed}:{image_id}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -151,20 +152,20 @@ def noise_generator(image_id: str, seed: int) -> torch.Generator:
 def _draw(
     generators: list[torch.Generator], shape: tuple[int, ...], device: torch.device, pool: ThreadPoolExecutor
 ) -> torch.Tensor:
-    """The next noise of every image, float32 [B, *shape]; drawn while a GPU is still at the step before."""
+    """Draw the next noise of every image, float32 [B, *shape], while a GPU still computes the previous step."""
     noise = torch.empty(len(generators), *shape, pin_memory=device.type == "cuda")
     list(pool.map(lambda generator, rows: torch.randn(shape, generator=generator, out=rows), generators, noise))
     return noise.to(device, non_blocking=True)
 
 
 def _information(mix: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """K of the class docstring, float32 of the shape of both; finite for any `mix`."""
+    """K in nats by the formula of `M2ib`, float32 in the shape of `mix` and `tokens`; it is finite for any `mix`."""
     passed = mix.sigmoid() * tokens
     return -0.5 * (1 + 2 * functional.logsigmoid(-mix) - passed.square() - (-mix).sigmoid().square())
 
 
 def _read_out(information: torch.Tensor, size: int) -> torch.Tensor:
-    """K [B, T, d] -> [B, size, size]: summed over channels, without [CLS], bilinear, each map scaled to 0-1."""
+    """Maps [B, size, size] in 0 to 1 of K [B, T, d]: summed over channels, without [CLS], enlarged bilinearly, scaled."""
     patches = information.sum(-1)[:, 1:]
     side = math.isqrt(patches.shape[1])
     grid = patches.reshape(-1, 1, side, side)
@@ -174,9 +175,11 @@ def _read_out(information: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _one_each(name: str, values: torch.Tensor, count: int, *, ndim: int) -> torch.Tensor:
-    """`values` with a first axis of `count`, which one value for all is spread over."""
+    """`values` with a first axis of `count`; a single value is repeated for all images."""
     if values.ndim == ndim and len(values) == count:
         return values
     if values.ndim == ndim - 1:
         return values.expand(count, *values.shape)
-    raise ValueError(f"{name} must be one for all or one for each of {count} images; got {list(values.shape)}")
+    raise ValueError(
+        f"{name} must hold one value for all or one for each of {count} images; got shape {list(values.shape)}"
+    )

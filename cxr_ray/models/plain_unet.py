@@ -1,4 +1,4 @@
-"""nnU-Net's plain U-Net as segmenters use it: one channel in, logits of one foreground out, and the names of its weights."""
+"""nnU-Net's plain U-Net for segmenters: one input channel, logits of one class, and names of weights in bundles."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,18 @@ from torch.nn import functional
 
 
 class PlainUNet(PlainConvUNet):
-    """nnU-Net's plain U-Net in two dimensions (Isensee et al., arXiv 1904.08128), which computes what MONAI's DynUNet does.
+    """nnU-Net's plain U-Net in 2D (Isensee et al., arXiv 1904.08128); it computes the same as MONAI's DynUNet.
 
     Each level has two 3x3 convolutions without bias, each followed by instance normalisation and a leaky ReLU of slope
-    0.01. The first convolution of every level but the first has stride 2; transposed convolutions without bias lead back up.
+    0.01. The first convolution of every level but the first has stride 2; transposed convolutions without bias lead
+    back up.
 
     Args:
-        filters: channels of each level, from full resolution down.
-        deep_supervision: levels above the output that have logits as well in training mode; 0 for none.
+        filters: number of channels of each level, from full resolution down.
+        deep_supervision: number of levels below full resolution that also give logits in training mode; 0 for none.
 
     Raises:
-        ValueError: if `deep_supervision` exceeds the levels between full resolution and the lowest.
+        ValueError: if `deep_supervision` is negative, or exceeds the number of levels less two.
     """
 
     def __init__(self, filters: Sequence[int], *, deep_supervision: int = 0) -> None:
@@ -47,22 +48,21 @@ class PlainUNet(PlainConvUNet):
         self._deep_supervision = deep_supervision
         heads = self.decoder.seg_layers
         for position in range(len(heads) - 1 - deep_supervision):
-            heads[position] = (
-                nn.Identity()
-            )  # nnU-Net has a head on every level; DDP refuses weights that get no gradient
+            # nnU-Net has a head on every level, but DDP refuses weights that get no gradient
+            heads[position] = nn.Identity()
         self.apply(self.initialize)
 
     def train(self, mode: bool = True) -> "PlainUNet":
-        """Switch to training mode or to eval mode; in eval mode only the output has logits."""
+        """Switch to training mode or to eval mode; in eval mode only full resolution gives logits."""
         self.decoder.deep_supervision = mode and self._deep_supervision > 0
         super().train(mode)
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Float [N, 1, S, S] -> logits [N, 1, S, S].
+        """Compute logits [N, 1, S, S] of images float [N, 1, S, S].
 
-        In training mode with deep supervision the logits are [N, 1 + deep_supervision, 1, S, S]: the output, then each
-        lower level's, enlarged to full resolution by repetition.
+        In training mode with deep supervision the logits are [N, 1 + deep_supervision, 1, S, S]: those of full
+        resolution, then those of each lower level, enlarged to full resolution by repetition.
         """
         logits: torch.Tensor | list[torch.Tensor] = super().forward(images)
         if isinstance(logits, torch.Tensor):
@@ -71,9 +71,9 @@ class PlainUNet(PlainConvUNet):
         return torch.stack([output, *(functional.interpolate(one, output.shape[2:]) for one in lower)], dim=1)
 
     def named_weights(self) -> dict[str, nn.Parameter]:
-        """Every weight by its name in a bundle, in an order that depends on the architecture alone.
+        """Every weight by its name in a bundle, in an order that depends only on the architecture.
 
-        Names and order are those of MONAI's DynUNet, in which all bundles and checkpoints are written.
+        Names and order are those of MONAI's DynUNet; all bundles and checkpoints use them.
         """
         layers: dict[str, nn.Module] = {}
         blocks = [stage[0] for stage in self.encoder.stages]
@@ -90,7 +90,7 @@ class PlainUNet(PlainConvUNet):
 
 
 def _layers_of(name: str, block: nn.Module) -> dict[str, nn.Module]:
-    """The two convolutions and the two norms of a level, by their names in a bundle."""
+    """The two convolutions and the two norms of `block`, one level of the network, by their names in a bundle."""
     first, second = block.convs  # type: ignore[misc]
     convolutions = {f"{name}.conv1.conv": first.conv, f"{name}.conv2.conv": second.conv}
     return convolutions | {f"{name}.norm1": first.norm, f"{name}.norm2": second.norm}

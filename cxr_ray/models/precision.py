@@ -1,4 +1,4 @@
-"""The arithmetic of a forward pass: which precision a device computes fastest without emulating it."""
+"""Precision of a forward pass, and which one a device computes fastest without emulation."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 CPU_BF16_FEATURES = ("avx512_bf16", "amx_bf16", "bf16")
-"""Names of torch.cpu.get_capabilities(), on x86 and on ARM."""
+"""Capabilities of `torch.cpu.get_capabilities()` that mean native bf16, on x86 and on ARM."""
 
 
 def autocast(device: "torch.device", precision: Precision) -> AbstractContextManager[object]:
-    """Mixed precision on `device`, or nothing for fp32."""
+    """Context of mixed precision on `device`; for fp32 the context does nothing."""
     import torch
 
     chosen = chosen_precision(device, precision)
@@ -23,14 +23,14 @@ def autocast(device: "torch.device", precision: Precision) -> AbstractContextMan
 
 
 def chosen_precision(device: "torch.device", precision: Precision) -> Literal["bf16", "fp16", "fp32"]:
-    """What `precision` means on `device`."""
+    """Resolve `precision` on `device`: `auto` becomes the native precision, any other stays."""
     return native_precision(device) if precision == "auto" else precision
 
 
 def native_precision(device: "torch.device") -> Literal["bf16", "fp32"]:
     """bf16 where the device has instructions for it, else fp32.
 
-    Where it has none bf16 is emulated: on a Zen 3 CPU, a training step took ten times as long as in fp32.
+    A device without such instructions emulates bf16: on a Zen 3 CPU, a training step took ten times as long as in fp32.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""SAM: grey radiographs encoded in batches, once each, then any number of boxes and points decoded to masks."""
+"""SAM: each grey radiograph is encoded once, in batches, and any number of boxes and points are decoded to masks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,15 +21,16 @@ WINDOW_SIZE = 14
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamConfig:
-    """The sizes in which SAMs differ; tiny ones are for tests.
+    """Sizes in which SAM models differ; tests use tiny ones.
 
     Attributes:
-        encoder_depth: blocks of the image encoder.
-        encoder_embed_dim: their width, a multiple of `encoder_num_heads`.
-        encoder_num_heads: attention heads of a block.
-        encoder_global_attn_indexes: blocks that attend to the whole image, not to windows of 14 x 14 patches.
-        prompt_embed_dim: width of embeddings and decoder, a multiple of 16.
-        image_size: pixels a side of the input, a multiple of 16.
+        encoder_depth: number of blocks of the image encoder.
+        encoder_embed_dim: width of the encoder's blocks, a multiple of `encoder_num_heads`.
+        encoder_num_heads: number of attention heads of a block.
+        encoder_global_attn_indexes: indexes of the blocks that attend to the whole image; all others attend to windows
+            of 14 x 14 patches.
+        prompt_embed_dim: width of the embeddings and of the decoder, a multiple of 16.
+        image_size: height and width of the input in pixels, a multiple of 16.
     """
 
     encoder_depth: int
@@ -54,7 +55,7 @@ SAM_CONFIGS = {
 
 
 def build_sam(config: SamConfig) -> "SamModel":
-    """A SAM of random weights in eval mode, assembled as `segment_anything.sam_model_registry` does."""
+    """Build a SAM with random weights in eval mode, assembled as `segment_anything.sam_model_registry` does."""
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
     from segment_anything.modeling import Sam as SamModel
 
@@ -81,11 +82,11 @@ def build_sam(config: SamConfig) -> "SamModel":
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamMasks:
-    """What SAM makes of the n prompts of one image.
+    """Masks that SAM decodes for the n prompts of one image.
 
     Attributes:
-        masks: bool [n, H, W], one a prompt, in pixels of the original image.
-        iou_prediction: float32 [n], SAM's own estimate of each mask's overlap with the object that was meant.
+        masks: bool [n, H, W], one mask per prompt, in pixels of the original image.
+        iou_prediction: float32 [n], SAM's own estimate of each mask's IoU with the object that the prompt means.
     """
 
     masks: np.ndarray
@@ -93,19 +94,19 @@ class SamMasks:
 
     @property
     def union(self) -> np.ndarray:
-        """All masks as one, bool [H, W]; of no prompt, nothing."""
+        """Union of all masks, bool [H, W]; all False without a prompt."""
         return np.asarray(self.masks.any(0))
 
 
 class Sam:
-    """One SAM on one device.
+    """A SAM on one device.
 
     Args:
-        model: of `build_sam`, or of `segment_anything` itself.
-        device: `cpu`, `cuda` or `cuda:N`; the best there is if None.
-        precision: of the encoder; auto takes bf16 where the device has instructions for it. The decoder, which is
-            small, runs in fp32.
-        model_id: what outputs name it by.
+        model: a model of `build_sam`, or of `segment_anything` itself.
+        device: `cpu`, `cuda` or `cuda:N`; None takes a GPU if there is one, else the CPU.
+        precision: precision of the encoder; `auto` takes bf16 where the device has instructions for it, else fp32. The
+            decoder, which is small, always runs in fp32.
+        model_id: name of the model in outputs.
     """
 
     def __init__(
@@ -120,17 +121,17 @@ class Sam:
         self.to_input = GreyInput(IMAGENET_MEAN, IMAGENET_STD, self.device, torch.contiguous_format)
 
     def encode(self, images: Sequence[np.ndarray]) -> torch.Tensor:
-        """Embeddings of images, one pass for the batch.
+        """Encode images to embeddings, in one pass for the batch.
 
         Args:
-            images: uint8 [H, W] each, of any sizes.
+            images: B images uint8 [H, W], each of any size.
 
         Returns:
-            float32 [B, C, G, G] on the device, with C = `prompt_embed_dim` and G = `image_size` / 16; of 256 and 64
-            for the published models.
+            float32 [B, C, G, G] on the device, with C = `prompt_embed_dim` and G = `image_size` / 16; C is 256 and G
+            is 64 for the published models.
 
         Raises:
-            ValueError: another dtype or rank.
+            ValueError: if an image is not uint8 [H, W], or has no pixels.
         """
         for image in images:
             if image.dtype != np.uint8 or image.ndim != 2 or not image.size:
@@ -154,19 +155,19 @@ class Sam:
         point_labels: np.ndarray | None = None,
         multimask: bool = False,
     ) -> SamMasks:
-        """A mask for each prompt of one image, all in one pass.
+        """Decode a mask for each prompt of one image, all in one pass.
 
-        A prompt is a box, k points, or both. SAM's decoder takes one image at a time; it is small beside the
+        A prompt is a box, k points, or both. SAM's decoder takes one image at a time; it is small compared with the
         encoder.
 
         Args:
-            embedding: float32 [C, G, G], one of those of `encode`.
-            original_size: height and width of the image it was made of.
+            embedding: float32 [C, G, G], the image's embedding from `encode`.
+            original_size: height and width of the original image in pixels.
             boxes: float [n, 4], x0, y0, x1, y1 in pixels of the original image.
-            points: float [n, k, 2], x before y, likewise.
-            point_labels: int [n, k], 1 on the object, 0 off it, -1 for a place that holds no point; all 1 if None.
-            multimask: of three candidates for each prompt take the one whose predicted IoU is highest, instead of the
-                one mask meant for prompts that leave no doubt.
+            points: float [n, k, 2], x before y, in pixels of the original image.
+            point_labels: int [n, k], 1 on the object, 0 off it, -1 for padding that is no point; None means all 1.
+            multimask: True decodes three candidates per prompt and takes the one with the highest predicted IoU; False
+                takes SAM's single mask, which is meant for unambiguous prompts.
 
         Raises:
             ValueError: if shapes do not fit each other, or there is neither a box nor a point.
@@ -190,18 +191,18 @@ class Sam:
         return SamMasks(masks=masks.cpu().numpy(), iou_prediction=iou.float().cpu().numpy())
 
     def _input_size(self, original_size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of what an image becomes before it is padded: its longest side is `image_size`."""
+        """Height and width to which an image is resized before it is padded; its longest side becomes `image_size`."""
         from segment_anything.utils.transforms import ResizeLongestSide
 
         height, width = ResizeLongestSide.get_preprocess_shape(*original_size, self.image_size)
-        return max(height, 1), max(width, 1)  # of a strip 2,048 times as long as it is wide, half a pixel is left
+        return max(height, 1), max(width, 1)  # the width of a very thin strip would round to 0 pixels
 
     def _input_of(self, image: np.ndarray) -> torch.Tensor:
-        """float32 [1, 3, image_size, image_size] of uint8 [H, W], padded below and to the right."""
+        """Input of the encoder, float32 [1, 3, image_size, image_size], of uint8 [H, W], padded below and to the right."""
         grey = self.to_input.on_device(image[None])
         height, width = self._input_size(image.shape)
         if (height, width) != image.shape:
-            # as Pillow does it, for SAM learned from what that made: along x, then y, halves rounded up each time
+            # Pillow resized the images that SAM learned from: along x, then y, with halves rounded up each time
             for size in ((image.shape[0], width), (height, width)):
                 resized = functional.interpolate(grey, size, mode="bilinear", align_corners=False, antialias=True)
                 grey = (resized + 0.5).floor()
@@ -235,9 +236,9 @@ class Sam:
 def _checked_prompts(
     boxes: np.ndarray | None, points: np.ndarray | None, point_labels: np.ndarray | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The points and their labels; labels of 1 where points come without."""
+    """Check the shapes of prompts; return the points and their labels, which are 1 if `point_labels` is None."""
     if boxes is None and points is None:
-        raise ValueError("a prompt is a box or points; got neither")
+        raise ValueError("a prompt needs a box or points; got neither")
     if boxes is not None and (boxes.ndim != 2 or boxes.shape[1] != 4):
         raise ValueError(f"boxes must be [n, 4]; got {list(boxes.shape)}")
     if points is None:
@@ -245,8 +246,10 @@ def _checked_prompts(
     if points.ndim != 3 or points.shape[2] != 2:
         raise ValueError(f"points must be [n, k, 2]; got {list(points.shape)}")
     if boxes is not None and len(boxes) != len(points):
-        raise ValueError(f"boxes and points must be of the same prompts; got {len(boxes)} and {len(points)}")
+        raise ValueError(
+            f"boxes and points must belong to the same prompts; got {len(boxes)} boxes for {len(points)} sets of points"
+        )
     labels = np.ones(points.shape[:2], np.int32) if point_labels is None else point_labels
     if labels.shape != points.shape[:2]:
-        raise ValueError(f"point_labels must be {list(points.shape[:2])} as the points are; got {list(labels.shape)}")
+        raise ValueError(f"point_labels must be {list(points.shape[:2])}, one per point; got {list(labels.shape)}")
     return points, labels

@@ -1,4 +1,4 @@
-"""SAM's weights, of whatever sizes: fetched once per node, checked, and known by their shapes."""
+"""Weights of SAM models of any size: downloaded once per node, checked, and recognised by their shapes."""
 
 from collections.abc import Mapping
 
@@ -19,18 +19,18 @@ def load_sam(
     device: str | None = None,
     precision: Precision = "auto",
 ) -> Sam:
-    """The SAM whose weights stand at `uri`, named by its type and the first 12 hex digits of the file's sha256.
+    """Load the SAM at `uri`; its `model_id` is its type and the first 12 hex digits of the file's sha256.
 
     Args:
-        uri: a safetensors file, or a state dict that needs no code to unpickle, as those published.
-        model_type: a key of `SAM_CONFIGS`; read off the shapes of the weights if None, whatever their sizes.
-        sha256: 64 hex digits that the file must have.
-        device: as of `Sam`.
-        precision: likewise.
+        uri: a safetensors file, or a state dict that can be unpickled without running code, as the published ones can.
+        model_type: key of `SAM_CONFIGS` whose sizes the weights must have; None accepts weights of any size.
+        sha256: 64 hex digits that the sha256 of the file must equal; None accepts any file.
+        device: `cpu`, `cuda` or `cuda:N`; None takes a GPU if there is one, else the CPU.
+        precision: precision of the encoder; `auto` takes bf16 where the device has instructions for it, else fp32.
 
     Raises:
-        ConfigError: if there is no such type.
-        BundleError: if there is no such file, it is another than the one meant, or it holds no SAM of this type.
+        ConfigError: if `model_type` is not a key of `SAM_CONFIGS`.
+        BundleError: if the file does not exist, has another sha256, or holds no SAM of this type.
     """
     if model_type is not None and model_type not in SAM_CONFIGS:
         raise ConfigError(f"no SAM of type {model_type!r}; choose one of {', '.join(SAM_CONFIGS)}")
@@ -40,7 +40,7 @@ def load_sam(
         raise BundleError(f"no SAM weights: {error}") from error
     state = state_of(uri, weights.data)
     config = _config_in(uri, state, model_type)
-    with torch.device("meta"):  # a vit_h would take longer to draw at random than to read
+    with torch.device("meta"):  # random weights of a vit_h would take longer to draw than the real ones to read
         model = build_sam(config)
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
@@ -52,16 +52,17 @@ def load_sam(
 
 
 def sam_type(config: SamConfig) -> str:
-    """`sam_vit_b`, `sam_vit_l` or `sam_vit_h`; `sam` of other sizes."""
+    """Type of a SAM: `sam_vit_b`, `sam_vit_l` or `sam_vit_h`, or `sam` for other sizes."""
     return next((f"sam_{name}" for name, known in SAM_CONFIGS.items() if known == config), "sam")
 
 
 def config_of(state: Mapping[str, torch.Tensor]) -> SamConfig:
-    """The sizes of the SAM that a state dict belongs to, read off its shapes.
+    """Infer the sizes of a SAM from the shapes of the tensors in `state`.
 
     Raises:
-        KeyError: if a tensor by which a SAM is known is missing.
-        ValueError: if one has not the shape it has in a SAM.
+        KeyError: if a tensor that shows the sizes of a SAM is missing.
+        ValueError: if a tensor that shows the sizes does not have the shape it has in a SAM.
+        IndexError: if a tensor that shows the sizes has no axes.
     """
     positions = state["image_encoder.pos_embed"].shape
     if len(positions) != 4 or positions[1] != positions[2]:
@@ -79,7 +80,7 @@ def config_of(state: Mapping[str, torch.Tensor]) -> SamConfig:
         encoder_depth=len(offsets),
         encoder_embed_dim=width,
         encoder_num_heads=width // head_dim,
-        # a block that sees the whole grid has an offset for every distance in it, one with windows for those in 14
+        # a block with global attention has an offset for every distance in the grid, one with windows for 14 patches
         encoder_global_attn_indexes=tuple(index for index, shape in offsets.items() if shape[0] == 2 * grid - 1),
         prompt_embed_dim=state["prompt_encoder.no_mask_embed.weight"].shape[-1],
         image_size=grid * PATCH_SIZE,

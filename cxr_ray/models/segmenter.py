@@ -1,4 +1,4 @@
-"""A segmenter's bundle made ready to segment: uint8 radiographs in, foreground probabilities out. No Ray."""
+"""Segmenters that turn uint8 radiographs into foreground probabilities and lung masks; Ray is not used."""
 
 from typing import TYPE_CHECKING
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 
 class Segmenter:
-    """One ensemble of lung segmenters on one device; its bundle is made by train_segmenter. `segment` and `predict` are stable.
+    """A segmenter, which is an ensemble of networks, on one device; `segment` and `predict` are a stable interface.
 
     Args:
-        uri: URI of its bundle.
-        device: `cpu`, `cuda` or `cuda:N`; the best there is if None.
-        precision: of the forward pass; auto takes bf16 where the device has instructions for it. fp32 is the reference.
+        uri: URI of the segmenter's bundle, which train_segmenter writes.
+        device: `cpu`, `cuda` or `cuda:N`; None takes a GPU if there is one, else the CPU.
+        precision: precision of the forward pass; `auto` takes bf16 where the device has instructions for it, else
+            fp32. fp32 is the reference.
 
     Raises:
-        BundleError: if the bundle is missing, altered, or its weights do not fit its architecture.
+        BundleError: if the bundle is missing or altered, or its weights do not fit its architecture.
     """
 
     def __init__(self, uri: str, *, device: str | None = None, precision: Precision = "auto") -> None:
@@ -42,13 +43,13 @@ class Segmenter:
     def segment(
         self, image: Radiograph, *, foreground: float = 0.5, components: int = 2, min_area: float = 0.005
     ) -> LungSegmentation:
-        """The lung mask of one radiograph, with the numbers that `segment_archive` writes for the same file and options.
+        """Segment the lungs of one radiograph, with the numbers that `segment_archive` writes for this file and options.
 
         Args:
-            image: as `load_image` gives it.
+            image: a radiograph of `load_image`.
             foreground: probability above which a pixel belongs to the mask, between 0 and 1.
-            components: largest connected pieces that are kept, 1 to 255.
-            min_area: part of the image that a piece must cover, 0 to 1.
+            components: maximum number of connected components that are kept, 1 to 255, the largest by area.
+            min_area: fraction of the image that a component must cover, 0 to 1.
 
         Raises:
             ImageError: if the model gives NaN or infinity for this image.
@@ -64,10 +65,10 @@ class Segmenter:
         return found
 
     def predict(self, pixels: np.ndarray) -> "torch.Tensor":
-        """Mean probability of the foreground over the ensemble and the views that its card asks for, float32 [N, S, S] on the device.
+        """Mean foreground probability over the networks and the views of the card, float32 [N, S, S] on the device.
 
         Args:
-            pixels: uint8 [N, S, S], whole images squashed to the square of the card's `image_size`.
+            pixels: uint8 [N, S, S], whole images squashed to a square, where S is `image_size` of the card.
         """
         import torch
 
@@ -80,7 +81,7 @@ class Segmenter:
             return (total / len(self.members)).squeeze(1)
 
     def _sum_over_members(self, inputs: "torch.Tensor") -> "torch.Tensor":
-        """Of probabilities, float32 [N, 1, S, S]; a running sum, so that the ensemble's maps are never in memory together."""
+        """Sum of the networks' probabilities, float32 [N, 1, S, S]; only one network's are in memory at a time."""
         import torch
 
         total = torch.zeros_like(inputs)
@@ -92,7 +93,7 @@ class Segmenter:
 
 
 def zoomed(planes: "torch.Tensor", size: float) -> "torch.Tensor":
-    """Float [N, C, H, W] drawn `size` times as large about the middle, of the same shape; a margin is 0."""
+    """Scale planes float [N, C, H, W] about their centre by a factor of `size`, at the same shape; a margin is 0."""
     import torch
     from torch.nn import functional
 

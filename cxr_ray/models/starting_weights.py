@@ -1,4 +1,4 @@
-"""Weights of elsewhere as a start for training: other heads, other image sizes, torchvision's names."""
+"""Weights from other sources as a start for training, with another head, another image size or torchvision's names."""
 
 import logging
 import re
@@ -28,26 +28,27 @@ VIT_NAMES = (
     (r"^encoder\.ln\.", "norm."),
     (r"^heads\.head\.", "head."),
 )
-"""torchvision's names of a ViT, and timm's."""
+"""Patterns of torchvision's names of the tensors of a ViT, and timm's names for them."""
 OLD_DENSE_LAYER = re.compile(r"(denselayer\d+)\.(norm|relu|conv)\.([12])\.")
-"""In old files of a DenseNet, where modules are now called `norm1` and not `norm.1`."""
+"""Names in old files of a DenseNet, in which the module `norm1` was called `norm.1`."""
 TENSORS_OF_A_MODULE = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+"""Tensors of a module, in the order in which torch keeps them."""
 
 
 def load_starting_weights(model: nn.Module, uri: str, *, backbone: str) -> None:
-    """Fill `model` with what fits of the weights at `uri`; what does not is logged key by key.
+    """Load those weights at `uri` into `model` that fit; the names of all others are logged.
 
-    The head is skipped where its number of classes differs, and a ViT's position embeddings are interpolated to
-    the model's grid.
+    The head is skipped if its number of classes differs, and a ViT's position embeddings are interpolated to the
+    model's grid.
 
     Args:
-        model: a backbone of `build_backbone`.
-        uri: a bundle (folder), or a file: safetensors, or a state dict of timm or torchvision that needs no code to
-            unpickle.
-        backbone: its name in the table.
+        model: a network of `build_backbone`.
+        uri: the folder of a bundle, a safetensors file, or a state dict of timm or torchvision that can be unpickled
+            without running code.
+        backbone: name of the backbone in `BACKBONES`, for messages.
 
     Raises:
-        BundleError: if there is nothing readable, or not one tensor of the backbone's body fits.
+        BundleError: if no weights can be read from `uri`, or none of them fits a tensor outside the head.
     """
     wanted = model.state_dict()
     head = tuple(f"{name}." for name, module in model.named_modules() if module is classifier_head(model))
@@ -63,10 +64,10 @@ def load_starting_weights(model: nn.Module, uri: str, *, backbone: str) -> None:
 
 
 def read_state(uri: str) -> State:
-    """Tensors by name, from a bundle or a file.
+    """Read tensors by name from the bundle or the weights file at `uri`.
 
     Raises:
-        BundleError: if there is no such file, or it holds anything but tensors.
+        BundleError: if the file does not exist, is damaged, needs code to be unpickled, or holds no tensors by name.
     """
     try:
         if not is_folder(uri):
@@ -77,10 +78,10 @@ def read_state(uri: str) -> State:
 
 
 def named_as_timm(state: State, wanted: State) -> State:
-    """`state` under timm's names; whose names it has is told by its tensors, never by the name of the architecture.
+    """Rename the tensors of `state` to timm's names; the tensors show where they come from, not an architecture's name.
 
     Args:
-        state: tensors of timm or torchvision, of any architecture.
+        state: tensors under the names of timm or torchvision, of any architecture.
         wanted: the model's own tensors, in the order of its modules.
     """
     if "class_token" in state:
@@ -92,10 +93,11 @@ def named_as_timm(state: State, wanted: State) -> State:
 
 
 def _named_by_order(state: State, wanted: State) -> State:
-    """`state` under the names of `wanted`, if it holds tensors of the same sizes in the same order of modules.
+    """Rename `state` to the names of `wanted` if both have tensors of the same sizes in the same order of modules.
 
-    So torchvision holds what it keeps in `features` and `classifier`, EfficientNet and ConvNeXt for instance. The last
-    module, which is the head, may have another size. A scale of [C, 1, 1] becomes [C] where that is what is wanted.
+    This serves torchvision's networks with modules called `features` and `classifier`, for instance EfficientNet and
+    ConvNeXt. The last module, which is the head, may have another size. A scale of shape [C, 1, 1] is reshaped to [C]
+    if `wanted` has that shape. If the tensors do not match, `state` is returned as it is.
     """
     names = sorted(state, key=_module_order)
     head = names[-1].rpartition(".")[0] + "."
@@ -111,7 +113,7 @@ def _named_by_order(state: State, wanted: State) -> State:
 
 
 def _module_order(name: str) -> tuple[bool, list[tuple[int, str]], int]:
-    """Sorts torchvision's names as their modules follow each other, which safetensors files do not; the head is last."""
+    """Sort key for the order of torchvision's modules, which safetensors files do not keep; the head is last."""
     *modules, tensor = name.split(".")
     places = [(int(part), "") if part.isdecimal() else (-1, part) for part in modules]
     known = TENSORS_OF_A_MODULE.index(tensor) if tensor in TENSORS_OF_A_MODULE else -1
@@ -125,7 +127,7 @@ def _renamed(name: str) -> str:
 
 
 def _positions_like(found: torch.Tensor, wanted: torch.Tensor, prefix_tokens: int) -> torch.Tensor:
-    """Position embeddings [1, prefix_tokens + N, C] interpolated to the square grid of `wanted`."""
+    """Interpolate position embeddings float [1, prefix_tokens + N, C] to the square grid of `wanted`."""
     from timm.layers import resample_abs_pos_embed
 
     side = round((wanted.shape[1] - prefix_tokens) ** 0.5)
@@ -139,8 +141,8 @@ def _log_misfits(uri: str, wanted: State, found: State, fitting: State) -> None:
         for name in found
         if name not in fitting
     ]
-    log.info("%s: %s of %s tensors loaded", uri, len(fitting), len(wanted))
+    log.info("loaded %s of %s tensors from %s", len(fitting), len(wanted), uri)
     if missing:
-        log.warning("not in %s: %s", uri, ", ".join(missing))
+        log.warning("these tensors are not in %s: %s", uri, ", ".join(missing))
     if skipped:
-        log.warning("skipped of %s: %s", uri, ", ".join(skipped))
+        log.warning("these tensors of %s do not fit and were skipped: %s", uri, ", ".join(skipped))

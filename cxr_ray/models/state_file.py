@@ -1,4 +1,4 @@
-"""Bytes of a weights file to tensors by name, without running code from it: safetensors, or what torch.save wrote."""
+"""Read tensors from the bytes of a safetensors file or of a file of torch.save, without running code from it."""
 
 import json
 import struct
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 State = dict[str, "torch.Tensor"]
 
 NESTS = ("state_dict", "model_state_dict", "model")
+"""Keys under which training scripts nest a state dict."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+"""Prefixes that wrappers and training scripts put before the names of all tensors."""
 UNREADABLE = (
     UnpicklingError,
     RuntimeError,
@@ -27,18 +29,19 @@ UNREADABLE = (
     AssertionError,
     struct.error,
 )
-"""What `torch.load(weights_only=True)` raises of a damaged file, or of one that wants code to be run."""
+"""Exceptions of `torch.load(weights_only=True)` for a damaged file, or for one that needs code to be unpickled."""
 
 
 def state_of(uri: str, data: bytes) -> State:
-    """Tensors by name on the CPU, taken out of what training scripts nest them in and without common prefixes.
+    """Read tensors by name onto the CPU; keys that nest them and a prefix that all names share are removed.
 
     Args:
-        uri: where the file came from, for messages.
-        data: the file, told by its content: safetensors, or a state dict that needs no code to unpickle.
+        uri: URI of the file, for messages.
+        data: content of the file, by which its format is recognised: safetensors, or a state dict that can be unpickled
+            without running code.
 
     Raises:
-        BundleError: if the file is damaged, wants code to be run, or holds no tensors by name.
+        BundleError: if the file is damaged, needs code to be unpickled, or holds no tensors by name.
     """
     state = _tensors_of(uri, safetensors_of(uri, data) if is_safetensors(data) else _unpickled(uri, data))
     for prefix in PREFIXES:
@@ -47,16 +50,16 @@ def state_of(uri: str, data: bytes) -> State:
     return state
 
 
-def safetensors_of(uri: str, data: bytes, *, mend: str = "fetch or export the weights again") -> State:
-    """Tensors of a safetensors file, under the names that they have there.
+def safetensors_of(uri: str, data: bytes, *, fix: str = "fetch or export the weights again") -> State:
+    """Read the tensors of a safetensors file, under the names in the file.
 
     Args:
-        uri: where the file came from, for messages.
-        data: the file.
-        mend: how the message ends.
+        uri: URI of the file, for messages.
+        data: content of the file.
+        fix: advice at the end of the message.
 
     Raises:
-        BundleError: if it is damaged, or something else.
+        BundleError: if `data` is damaged, or is not a safetensors file.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -64,11 +67,11 @@ def safetensors_of(uri: str, data: bytes, *, mend: str = "fetch or export the we
     try:
         return load(data)
     except (SafetensorError, *UNREADABLE) as error:
-        raise BundleError(f"{uri} is no safetensors file: {one_line(error)}; {mend}") from error
+        raise BundleError(f"{uri} is not a safetensors file: {one_line(error)}; {fix}") from error
 
 
 def metadata_of(data: bytes) -> dict[str, str]:
-    """The metadata of a whole safetensors file; nothing of any other file."""
+    """Metadata of an undamaged safetensors file; an empty dict for any other file."""
     if not is_safetensors(data):
         return {}
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -76,7 +79,7 @@ def metadata_of(data: bytes) -> dict[str, str]:
 
 
 def is_safetensors(data: bytes) -> bool:
-    """Whether a JSON header follows after 8 bytes, as in no file of `torch.save`."""
+    """Whether `data` has a JSON header after 8 bytes, as every safetensors file has and no file of `torch.save`."""
     return data[8:9] == b"{"
 
 
@@ -87,7 +90,7 @@ def _unpickled(uri: str, data: bytes) -> Any:
         return torch.load(BytesIO(data), "cpu", weights_only=True)
     except UNREADABLE as error:
         raise BundleError(
-            f"{uri} is damaged, or no state dict that can be read without running code from it; "
+            f"{uri} is damaged, or is not a state dict that can be read without running code from it; "
             "name a safetensors file or save model.state_dict()"
         ) from error
 

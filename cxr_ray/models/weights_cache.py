@@ -1,4 +1,4 @@
-"""Weights named by a URI: read in place on this machine, else fetched once per node; known by their sha256."""
+"""Weights files named by a URI: read in place on this machine, else downloaded once per node; known by sha256."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ VALIDATORS = (
     "updated",
     "created",
 )
-"""What object stores tell of a version of an object, in lower case and without dashes."""
+"""Fields in which object stores name the version of an object, in lower case, without dashes and underscores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Weights:
     """A whole weights file.
 
     Attributes:
-        data: its bytes.
-        sha256: theirs, 64 lower-case hex digits.
+        data: content of the file.
+        sha256: sha256 of `data`, 64 lower-case hex digits.
     """
 
     data: bytes = field(repr=False)
@@ -47,7 +47,7 @@ class Weights:
 
 
 class OtherWeightsError(BundleError):
-    """What stands at a URI is not the file whose sha256 was given; `found` is the sha256 that it has."""
+    """The file at a URI does not have the expected sha256 but `found`."""
 
     def __init__(self, message: str, found: str = "") -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class OtherWeightsError(BundleError):
 
 @dataclass(frozen=True, kw_only=True)
 class _Known:
-    """What the cache remembers of the object at a URI."""
+    """Record that the cache keeps of the object at a URI."""
 
     uri: str
     identity: dict[str, str]
@@ -64,20 +64,21 @@ class _Known:
 
 
 def fetch_weights(uri: str, sha256: str | None = None) -> Weights:
-    """The file at `uri`, whatever it holds.
+    """Read the whole file at `uri`, whatever it holds.
 
-    A file of this machine is read where it is. Any other is kept in `$XDG_CACHE_HOME/cxr_ray/weights`, or below
-    `~/.cache`: the processes of a node download it once, and each checks what it reads there. Without `sha256` the
-    storage is asked at every call whether the object is still the one that was downloaded; where it tells neither a
-    checksum nor a time, the object is downloaded at every call.
+    A file of this machine is read in place. Any other file is cached in `$XDG_CACHE_HOME/cxr_ray/weights`, or below
+    `~/.cache`: the processes of a node download it once, and each checks the sha256 of what it reads there. Without
+    `sha256` every call asks the storage whether the object has changed since the download; if the storage reports
+    neither a checksum nor a time, every call downloads the object again.
 
     Args:
-        uri: of a file, not a folder.
-        sha256: 64 hex digits that the file must have; where a node has them already, the storage is not asked.
+        uri: URI of a file, not of a folder.
+        sha256: 64 hex digits that the sha256 of the file must equal; if the cache has that file, the storage is not
+            asked. None accepts any file.
 
     Raises:
-        StorageError: if there is no such file, or it cannot be read to its end.
-        OtherWeightsError: if the file is not the one of `sha256`.
+        StorageError: if the file does not exist, or cannot be read to its end.
+        OtherWeightsError: if the sha256 of the file is not `sha256`.
         BundleError: if `sha256` is not 64 hex digits, or the cache cannot be written.
     """
     wanted = None if sha256 is None else _checked_digits(uri, sha256)
@@ -91,18 +92,20 @@ def fetch_weights(uri: str, sha256: str | None = None) -> Weights:
         with _alone(uri):  # another process may have come first
             found = _cached(uri, wanted) or _read_checked(_download(uri, wanted))
     if found is None:
-        raise BundleError(f"{_folder()} does not keep what is written there; name another disk in XDG_CACHE_HOME")
+        raise BundleError(
+            f"a file written to {_folder()} was lost or damaged; name a folder on another disk in XDG_CACHE_HOME"
+        )
     return found
 
 
 def weights_sha256(uri: str) -> str:
-    """The sha256 of the file at `uri`, 64 lower-case hex digits, without holding the file in memory.
+    """Compute the sha256 of the file at `uri`, 64 lower-case hex digits, without holding the file in memory.
 
-    A file of this machine is hashed at every call; any other is downloaded into the cache of `fetch_weights` unless its
-    sha256 is remembered there and the storage says that it has not changed since.
+    A file of this machine is hashed at every call. Any other file is downloaded into the cache of `fetch_weights`,
+    unless the cache has recorded its sha256 and the storage reports that it has not changed since.
 
     Raises:
-        StorageError: if there is no such file, or it cannot be read to its end.
+        StorageError: if the file does not exist, or cannot be read to its end.
         BundleError: if the cache cannot be written.
     """
     fs, path = open_filesystem(uri)
@@ -117,7 +120,7 @@ def weights_sha256(uri: str) -> str:
 
 
 def is_folder(uri: str) -> bool:
-    """Whether `uri` names a folder, in which weights lie under their usual names.
+    """Whether `uri` names a folder.
 
     Raises:
         StorageError: if the storage does not answer.
@@ -128,7 +131,7 @@ def is_folder(uri: str) -> bool:
 
 
 def _checked_digits(uri: str, sha256: str) -> str:
-    if not re.fullmatch("[0-9a-f]{64}", sha256.lower()):  # it becomes the name of a file
+    if not re.fullmatch("[0-9a-f]{64}", sha256.lower()):  # the digits become the name of a file
         raise BundleError(f"the sha256 of {uri} must be 64 hex digits; got {sha256!r}")
     return sha256.lower()
 
@@ -136,14 +139,14 @@ def _checked_digits(uri: str, sha256: str) -> str:
 def _refuse_another(uri: str, found: str, wanted: str | None) -> None:
     if wanted is not None and found != wanted:
         raise OtherWeightsError(
-            f"{uri} is not the file that was meant: its sha256 is {found}, not {wanted}; "
+            f"{uri} is not the expected file: its sha256 is {found}, not {wanted}; "
             "put the right file there or correct the sha256",
             found,
         )
 
 
 def _cached(uri: str, wanted: str | None) -> Weights | None:
-    """The file of `wanted`, or else of the object that is at `uri` now, if it lies whole in the cache."""
+    """Undamaged file of the cache with the sha256 `wanted`, by default that of the object now at `uri`; else None."""
     known = wanted or _remembered(uri)
     return None if known is None else _read_checked(known)
 
@@ -158,19 +161,19 @@ def _read_checked(sha256: str) -> Weights | None:
 
 
 def _remembered(uri: str) -> str | None:
-    """The sha256 of the object that is at `uri` now, if it was downloaded before."""
+    """The sha256 of the object that is at `uri` now, if the cache has recorded it; else None."""
     identity, path = _identity(_info(uri)), _beside(uri, "json")
     with _cache_failures():
-        note = path.read_bytes() if path.exists() else b""
+        record = path.read_bytes() if path.exists() else b""
     try:
-        known = TypeAdapter(_Known).validate_json(note)
-    except ValidationError:  # none yet, or a damaged one
+        known = TypeAdapter(_Known).validate_json(record)
+    except ValidationError:  # there is no record yet, or it is damaged
         return None
     return known.sha256 if identity and known.identity == identity else None
 
 
 def _download(uri: str, wanted: str | None) -> str:
-    """Bring the object at `uri` into the cache, whole or not at all, and return its sha256. Only inside `_alone`."""
+    """Download the object at `uri` into the cache, whole or not at all, inside `_alone`; return its sha256."""
     info = _info(uri)
     part = _beside(uri, "part")
     try:
@@ -183,7 +186,7 @@ def _download(uri: str, wanted: str | None) -> str:
     finally:
         part.unlink(missing_ok=True)
     identity = _identity(info)
-    if identity and identity == _identity(_info(uri)):  # else it was replaced meanwhile
+    if identity and identity == _identity(_info(uri)):  # the object was not replaced during the download
         known = json.dumps(asdict(_Known(uri=uri, identity=identity, sha256=found)))
         with _cache_failures():
             part.write_text(known)
@@ -192,7 +195,7 @@ def _download(uri: str, wanted: str | None) -> str:
 
 
 def _write(uri: str, part: Path) -> tuple[str, int]:
-    """Copy the object at `uri` to `part`; its sha256 and its bytes."""
+    """Copy the object at `uri` to `part`; return its sha256 and its size in bytes."""
     digest, size = hashlib.sha256(), 0
     with _cache_failures(), part.open("wb") as file:
         for chunk in _chunks(uri):
@@ -210,7 +213,7 @@ def _chunks(uri: str) -> Iterator[bytes]:
 
 
 def _info(uri: str) -> dict[str, Any]:
-    """What the storage says of the object at `uri` now."""
+    """What the storage reports now about the object at `uri`."""
     fs, path = open_filesystem(uri)
     with named_failures("read", uri):
         fs.invalidate_cache()
@@ -221,9 +224,11 @@ def _info(uri: str) -> dict[str, Any]:
 
 
 def _identity(info: Mapping[str, Any]) -> dict[str, str]:
-    """What tells one version of an object from the next; empty where a storage tells nothing that would."""
-    told = {key: str(value) for key, value in info.items() if value and re.sub("[-_]", "", key.lower()) in VALIDATORS}
-    return told | {"size": str(info.get("size"))} if told else {}
+    """Size and version fields that identify one version of an object; empty if the storage reports no version field."""
+    versions = {
+        key: str(value) for key, value in info.items() if value and re.sub("[-_]", "", key.lower()) in VALIDATORS
+    }
+    return versions | {"size": str(info.get("size"))} if versions else {}
 
 
 def _folder() -> Path:
@@ -235,13 +240,13 @@ def _kept(sha256: str) -> Path:
 
 
 def _beside(uri: str, suffix: str) -> Path:
-    """A file that belongs to `uri`: json what is known of it, lock who may download it, part what is on its way."""
+    """File of the cache for `uri`: its record (json), download lock (lock) or unfinished download (part)."""
     return _folder() / "by_uri" / f"{hashlib.sha256(uri.encode()).hexdigest()}.{suffix}"
 
 
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
-    """No other process or thread of the node downloads `uri` inside the block; a killed one lets go of it."""
+    """Lock the download of `uri` against other processes and threads of the node; a killed process frees the lock."""
     lock = FileLock(_beside(uri, "lock"))
     with _cache_failures():
         Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
@@ -258,6 +263,6 @@ def _cache_failures() -> Iterator[None]:
         yield
     except OSError as error:
         raise BundleError(
-            f"weights cannot be kept in {_folder()}: {one_line(error)}; "
-            "make room and allow writing there, or name another folder in XDG_CACHE_HOME"
+            f"weights cannot be cached in {_folder()}: {one_line(error)}; "
+            "free space and allow writing there, or name another folder in XDG_CACHE_HOME"
         ) from error

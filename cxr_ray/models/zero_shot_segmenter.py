@@ -1,4 +1,4 @@
-"""Radiographs to masks by text: BiomedCLIP -> M2IB saliency -> coarse mask -> SAM. Plain torch, one device."""
+"""Masks of radiographs from prompts, on one device: BiomedCLIP -> M2IB saliency -> coarse mask -> SAM."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class Segmentation:
     """The mask of one image, at its original size.
 
     Attributes:
-        mask: bool [H, W]; all false where nothing was found.
-        boxes_xyxy: float32 [n, 4], of the pieces of the coarse mask, in pixels of the image: x0, y0, x1, y1.
-        iou_prediction: mean of SAM's own estimates over the prompts; None without one.
-        saliency: float32 [S, S] in 0 to 1, the whole frame squashed.
+        mask: bool [H, W]; all False if nothing was found.
+        boxes_xyxy: float32 [n, 4], x0, y0, x1, y1 of the boxes of the coarse mask, in pixels of the image.
+        iou_prediction: mean of SAM's predicted IoU over its prompts; None if nothing was found.
+        saliency: float32 [S, S] in 0 to 1, of the whole image squashed to a square.
     """
 
     mask: np.ndarray
@@ -32,16 +32,16 @@ class Segmentation:
 
 
 class ZeroShotSegmenter:
-    """What a sentence means in a radiograph, as a mask.
+    """Segmenter of whatever a sentence names in a radiograph.
 
-    Every prompt is encoded once. The full frame is squashed to CLIP's square, so that a map covers the whole image:
-    a centre crop's map, stretched over the image, would misregister whatever is not square.
+    Every prompt is encoded once. The whole image is squashed to CLIP's square, so that a map covers all of it; the map
+    of a centre crop, stretched over the image, would be misaligned if the image is not square.
 
     Args:
-        clip: on the device that is used.
-        tokenizer: of its vocabulary.
-        sam: on the same device; its precision is that of both models.
-        settings: prompts, bottleneck, thresholds and what SAM is shown.
+        clip: a BiomedCLIP, which is moved to the device of `sam`.
+        tokenizer: tokeniser with the vocabulary of `clip`.
+        sam: a SAM, whose device and precision are used for both models.
+        settings: prompts, bottleneck, thresholds, and the kind of prompts for SAM.
     """
 
     def __init__(self, clip: BiomedClip, tokenizer: PromptTokenizer, sam: Sam, settings: TextSettings) -> None:
@@ -64,19 +64,20 @@ class ZeroShotSegmenter:
 
     @torch.no_grad()
     def _encoded(self, tokenizer: PromptTokenizer, prompts: Sequence[str]) -> torch.Tensor:
-        """Mean feature of sentences, float32 [D] of L2 norm 1."""
+        """Mean feature of `prompts`, float32 [D], scaled to L2 norm 1."""
         features = self.clip.encode_text(tokenizer.tokenise(prompts).to(self.sam.device))
         return functional.normalize(features.mean(0), dim=0)
 
     def saliency(
         self, frames: np.ndarray, image_ids: Sequence[str], labels: Sequence[str | None] | None = None
     ) -> torch.Tensor:
-        """Maps float32 [B, S, S] in 0 to 1, on the device.
+        """Saliency maps float32 [B, S, S] in 0 to 1, on the device, where S is CLIP's image size.
 
         Args:
-            frames: uint8 [B, S, S], whole images squashed to CLIP's square.
+            frames: uint8 [B, F, F], whole images squashed to a square; they are resized if F is not S.
             image_ids: B ids, which seed the noise.
-            labels: B classes; those with prompts of their own in the settings are looked at by them, others by `prompts`.
+            labels: class of each image; the settings' `class_prompts` serve the classes that they name, and `prompts`
+                all other images.
         """
         texts = torch.stack(
             [self._class_texts.get(label or "", self._text) for label in labels or [None] * len(frames)]
@@ -97,14 +98,14 @@ class ZeroShotSegmenter:
         image_ids: Sequence[str],
         labels: Sequence[str | None] | None = None,
     ) -> list[Segmentation]:
-        """Masks of B images.
+        """Segment B images.
 
         Args:
-            frames: uint8 [B, S, S], the images squashed to CLIP's square.
-            images: uint8 [h, w] each, the same images with their proportions; SAM looks at no more than its own size.
-            sizes: original height and width of each, at which masks are given.
-            image_ids: B ids, which seed noise and points.
-            labels: as of `saliency`.
+            frames: uint8 [B, F, F], whole images squashed to a square.
+            images: uint8 [h, w] each, the same images in their proportions; more pixels than SAM's input are not used.
+            sizes: original height and width of each image in pixels, which are those of its mask.
+            image_ids: B ids, which seed the noise and the points.
+            labels: class of each image, which selects the prompts if the settings' `class_prompts` name it.
         """
         settings = self._settings
         maps = self.saliency(frames, image_ids, labels)
@@ -113,7 +114,7 @@ class ZeroShotSegmenter:
             method=settings.threshold,
             fixed_threshold=settings.fixed_threshold,
             keep=settings.components,
-            min_area_share=settings.min_area,
+            min_area_fraction=settings.min_area,
         )
         found = [position for position, boxes in enumerate(coarse.boxes_xyxy) if len(boxes)]
         embeddings = dict(zip(found, self.sam.encode([images[position] for position in found]), strict=True))
@@ -135,7 +136,7 @@ class ZeroShotSegmenter:
     def _decoded(
         self, embedding: torch.Tensor, components: np.ndarray, boxes: np.ndarray, size: tuple[int, int], image_id: str
     ) -> tuple[np.ndarray, SamMasks]:
-        """Boxes in pixels of the image, and what SAM makes of the prompts that the settings ask for."""
+        """Boxes in pixels of the image, and the masks that SAM decodes from the prompts that the settings ask for."""
         settings = self._settings
         if settings.one_box:
             boxes = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])[None]

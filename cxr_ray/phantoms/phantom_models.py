@@ -131,7 +131,7 @@ def coarse_masks_of(settings: TextSettings, found: Sequence[Segmentation]) -> li
         method=settings.threshold,
         fixed_threshold=settings.fixed_threshold,
         keep=settings.components,
-        min_area_share=settings.min_area,
+        min_area_fraction=settings.min_area,
     )
     return [
         torch.nn.functional.interpolate(mask[None, None].float(), one.mask.shape)[0, 0].bool().numpy()

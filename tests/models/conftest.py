@@ -1,4 +1,4 @@
-"""Bundles of random weights, made on the spot."""
+"""Fixtures for tests of models: bundles with random weights, and smooth images."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """Models this small gain nothing by threads, which on a busy machine wait for each other."""
+    """Run torch in one thread: tiny models gain nothing from threads, which wait for each other on a busy machine."""
     import torch
 
     torch.set_num_threads(1)
@@ -16,7 +16,7 @@ def _one_thread():
 
 @pytest.fixture(scope="session")
 def save_random():
-    """Save a bundle of random weights at a URI; its card."""
+    """Function that saves a bundle with random weights at a URI and returns its card."""
 
     def save(uri, *, seed=0, spread=False, **card):
         import torch
@@ -35,7 +35,7 @@ def save_random():
 
 
 def _spread_activations(model, image_size):
-    """Untrained normalisation lets every image fade to the same logits; take its statistics from images instead."""
+    """Take the statistics of batch norms from images, because untrained ones give all images the same logits."""
     import torch
 
     for module in model.modules():
@@ -49,7 +49,7 @@ def _spread_activations(model, image_size):
 
 @pytest.fixture(scope="session")
 def bundle_uri(save_random, tmp_path_factory):
-    """A bundle that no test may change; of the small backbones this one tells images apart without training."""
+    """URI of a bundle that no test may change; its backbone is small and tells images apart without training."""
     folder = tmp_path_factory.mktemp("bundle")
     save_random(folder, backbone="densenet121", spread=True)
     return str(folder)
@@ -57,7 +57,7 @@ def bundle_uri(save_random, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def radiographs():
-    """Twelve uint8 [72, 80], smooth, no two alike."""
+    """Twelve smooth, different images uint8 [72, 80]."""
     rng = np.random.default_rng(3)
     y, x = np.mgrid[0:72, 0:80]
     waves = [np.sin(y / a + p) * np.cos(x / b) for a, b, p in rng.uniform(3, 25, (12, 3))]

@@ -1,4 +1,4 @@
-"""Attention roll-out: its algebra, and that it finds the patch that a transformer was built to look at."""
+"""Attention roll-out follows its formula and finds the patch to which a transformer was built to attend."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from cxr_ray.models.classifier import Classifier
 
 @pytest.fixture
 def transformer():
-    """Random, of 2 x 3 patches, 2 layers and 2 heads."""
+    """A transformer with random weights, 2 x 3 patches, 2 layers and 2 heads."""
     torch.manual_seed(0)
     return VisionTransformer(img_size=(32, 48), embed_dim=8, depth=2, num_heads=2, num_classes=3).eval()
 
@@ -39,9 +39,9 @@ def test_rows_sum_to_one():
 
 
 def test_two_layers_by_hand():
-    first = attention_of([0.0, 1.0], [0.0, 1.0])  # both look at the second token
-    second = attention_of([1.0, 0.0], [1.0, 0.0])  # then both at the first one
-    # with the skips [[.5, .5], [0, 1]] and then [[1, 0], [.5, .5]], whose product in this order is:
+    first = attention_of([0.0, 1.0], [0.0, 1.0])  # both tokens attend to the second token
+    second = attention_of([1.0, 0.0], [1.0, 0.0])  # then both tokens attend to the first token
+    # with skip connections: [[1, 0], [.5, .5]] @ [[.5, .5], [0, 1]]
     expected = torch.tensor([[[0.5, 0.5], [0.25, 0.75]]])
     torch.testing.assert_close(rollout(torch.stack([first, second])), expected)
 
@@ -66,7 +66,7 @@ def test_recording_changes_no_output_and_leaves_the_network_as_it_was(transforme
     assert all(block.attn.fused_attn for block in transformer.blocks)
 
 
-def test_the_patch_that_the_network_looks_at_is_the_hottest():
+def test_the_patch_to_which_the_network_attends_is_the_hottest():
     network = VisionTransformer(img_size=(32, 48), embed_dim=4, depth=1, num_heads=1, num_classes=2).eval()
     (block,) = network.blocks
     block.norm1 = nn.Identity()
@@ -74,8 +74,8 @@ def test_the_patch_that_the_network_looks_at_is_the_hottest():
         for parameter in network.parameters():
             parameter.zero_()
         network.patch_embed.proj.weight[0] = 1 / (3 * 16 * 16)  # a token's first feature is its patch's brightness
-        block.attn.qkv.bias[0] = 1.0  # every query asks for the first feature
-        block.attn.qkv.weight[4, 0] = 20.0  # which a key shows
+        block.attn.qkv.bias[0] = 1.0  # every query matches the first feature
+        block.attn.qkv.weight[4, 0] = 20.0  # every key holds the first feature
     inputs = torch.zeros(1, 3, 32, 48)
     inputs[:, :, 16:, 32:] = 1.0  # the last of 2 x 3 patches
     (found,) = patches_of_class_token(network, inputs)
@@ -84,8 +84,8 @@ def test_the_patch_that_the_network_looks_at_is_the_hottest():
     assert found[:5].max() < 0.01
 
 
-def test_an_image_of_no_whole_number_of_patches(save_random, tmp_path, radiographs):
-    """timm pads 40 pixels to 3 x 3 patches of 16; the padding is no part of the map."""
+def test_padding_to_whole_patches_is_left_out_of_the_map(save_random, tmp_path, radiographs):
+    """timm pads 40 pixels to 3 x 3 patches of 16 pixels, and the map covers only the 40 pixels."""
     save_random(tmp_path, backbone="vit_b16", image_size=40)
     classifier = Classifier(str(tmp_path), device="cpu", precision="fp32")
     pixels = np.stack([image[:40, :40] for image in radiographs[:2]])
@@ -93,6 +93,11 @@ def test_an_image_of_no_whole_number_of_patches(save_random, tmp_path, radiograp
     assert (found.dtype, found.shape) == (np.float32, (2, 40, 40))
     sources = patches_of_class_token(classifier.network, classifier.to_input(pixels)).reshape(2, 3, 3)
     scaled = (sources / sources.amax((1, 2), keepdim=True)).numpy()
-    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):  # centres of whole patches, between which it is smooth
+    for row, column in (
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ):  # at the centres of whole patches the map has the patches' values
         y, x = 16 * row + 8, 16 * column + 8
         np.testing.assert_allclose(found[:, y, x], scaled[:, row, column], atol=0.05)

@@ -14,7 +14,7 @@ from cxr_ray.models.classifier import frozen
 def test_gives_a_logit_for_each_class_at_any_image_size(name, image_size, num_classes):
     import torch
 
-    with torch.device("meta"):  # shapes without arithmetic
+    with torch.device("meta"):  # the meta device computes shapes only
         model = build_backbone(name, num_classes=num_classes, image_size=image_size).eval()
         logits = model(torch.empty(3, 3, image_size, image_size))
     assert logits.shape == (3, num_classes)
@@ -28,14 +28,14 @@ def test_a_vit_learns_an_embedding_for_every_patch_of_the_padded_image():
     assert model.pos_embed.shape[1] == 1 + 7 * 7
 
 
-def test_an_unknown_name_is_refused_with_the_choice():
+def test_an_unknown_name_is_refused_and_the_known_names_are_listed():
     with pytest.raises(ConfigError, match="no backbone 'vgg16'; choose one of vit_b16, resnet50, "):
         build_backbone("vgg16", num_classes=2, image_size=32)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_at_first_all_classes_are_about_as_likely(name):
-    """A bound that holds for every draw of the head: no seed decides whether the test passes.
+def test_at_first_all_classes_are_about_equally_likely(name):
+    """The test uses a bound that holds for every draw of the head, so that it does not depend on a seed.
 
     Weights of mean square v make the logits of an image with features f independent, with mean 0 and variance v * |f|^2.
     The expected cross-entropy then exceeds that of equal probabilities, log(classes), by at most v * |f|^2 / 2: Jensen's

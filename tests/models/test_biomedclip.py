@@ -1,4 +1,4 @@
-"""Both encoders, the split of the image side at a block, pixels and prompts as the model wants them."""
+"""BiomedCLIP: both encoders, the split of the image encoder at a block, and the preparation of pixels and prompts."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def model():
     torch.manual_seed(0)
     model = BiomedClip(TINY).eval()
     with torch.no_grad():
-        for parameter in model.parameters():  # at their initial values norms and biases would hide a mix-up
+        for parameter in model.parameters():  # norms and biases at their initial values would hide a mix-up
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model
 
@@ -43,7 +43,7 @@ def pixels():
 
 
 def by_transformers(model, pixels):
-    """Image features with every token of the last block computed, as ViTModel does."""
+    """Image features as ViTModel computes them, with every token of the last block."""
     first = model.vision(pixel_values=pixels).last_hidden_state[:, 0]
     features = model.vision_projection(first)
     return features / features.norm(dim=-1, keepdim=True)
@@ -105,10 +105,10 @@ def test_more_tokens_than_the_context_are_refused(model):
     ("sizes", "message"),
     [
         ({"vision_layers": 0}, "vision_layers must be >= 1; got 0"),
-        ({"image_size": 225}, "image_size must be whole 16s; got 225"),
-        ({"vision_heads": 7}, "vision_heads must be a divisor of the width; got 7"),
-        ({"text_heads": 7}, "text_heads must be a divisor of the width; got 7"),
-        ({"context": 513}, "context must be <= 512 positions; got 513"),
+        ({"image_size": 225}, "image_size must be a multiple of patch_size 16; got 225"),
+        ({"vision_heads": 7}, "vision_heads must be a divisor of vision_hidden 768; got 7"),
+        ({"text_heads": 7}, "text_heads must be a divisor of text_hidden 768; got 7"),
+        ({"context": 513}, "context must be <= text_positions 512; got 513"),
     ],
 )
 def test_sizes_that_contradict_each_other_are_refused(sizes, message):
@@ -143,7 +143,7 @@ def test_a_prompt_longer_than_the_context_is_cut_and_keeps_its_end_token():
         ([*WORDS[1:], "[PAD]"], r"its first line is not \[PAD\]"),
     ],
 )
-def test_what_is_no_vocabulary_of_bert_is_refused(vocabulary, message):
+def test_a_vocabulary_that_is_not_one_of_bert_is_refused(vocabulary, message):
     with pytest.raises(BundleError, match=message):
         PromptTokenizer(vocabulary)
 

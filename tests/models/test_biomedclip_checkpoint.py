@@ -1,4 +1,4 @@
-"""Checkpoints of three layouts give the same model; what is none of them is refused in one line."""
+"""Checkpoints of three layouts give the same model, and any other file is refused in one line."""
 
 import hashlib
 import uuid
@@ -51,7 +51,7 @@ TOKENS = torch.tensor([[2, 5, 6, 3], [2, 8, 3, 0]])
 
 
 def disturbed(model):
-    """No parameter at its initial value, where a mix-up would not show."""
+    """Move all parameters away from their initial values, at which a mix-up would not show."""
     torch.manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -91,7 +91,7 @@ def bert(config):
 
 
 class OpenClip(nn.Module):
-    """BiomedCLIP as open_clip assembles it, of timm's ViT and Hugging Face's BERT."""
+    """BiomedCLIP as open_clip assembles it from timm's ViT and Hugging Face's BERT."""
 
     def __init__(self, config):
         import timm
@@ -127,7 +127,7 @@ class OpenClip(nn.Module):
 
 
 class HuggingFace:
-    """BiomedCLIP written out from the names of the Hugging Face layout."""
+    """BiomedCLIP computed from weights under the names of the Hugging Face layout."""
 
     def __init__(self, state, config):
         self.state, self.config, self.logit_scale = state, config, state["logit_scale"]
@@ -280,7 +280,7 @@ def test_our_own_bundle_returns_with_its_sizes_and_vocabulary(root, pixels, tmp_
 
 
 @pytest.mark.parametrize("layout", [dict, to_open_clip, to_hf])
-def test_sizes_are_read_off_the_tensors_of_any_layout(layout, model, tmp_path):
+def test_sizes_are_read_from_the_tensors_of_any_layout(layout, model, tmp_path):
     torch.save(layout(model.state_dict()), tmp_path / "w.bin")
     config, state = read_weights("w.bin", (tmp_path / "w.bin").read_bytes())
     assert config == TINY
@@ -311,7 +311,7 @@ def with_other(name, shape):
             with_other("visual.trunk.blocks.0.attn.qkv.weight", (256, 128)),
             r"it has visual\.trunk\.blocks\.0\.attn\.qkv\.weight \[256, 128\] instead of \[384, 128\]; name a checkpoint",
         ),
-        (with_other("visual.trunk.norm_pre.weight", (128,)), r"has beside visual\.trunk\.norm_pre\.weight; name"),
+        (with_other("visual.trunk.norm_pre.weight", (128,)), r"also has visual\.trunk\.norm_pre\.weight; name"),
         (
             with_other("visual.trunk.patch_embed.proj.weight", (128, 3)),
             r"it has visual\.trunk\.patch_embed\.proj\.weight \[128, 3\] instead of 4 axes; name a checkpoint",
@@ -333,7 +333,7 @@ def test_what_does_not_fit_is_named(change, message, model, tmp_path):
 
 
 class Evil:
-    """Runs code when unpickled the careless way."""
+    """Object that runs code when it is unpickled without restrictions."""
 
     def __reduce__(self):
         return (print, ("executed",))
@@ -341,7 +341,7 @@ class Evil:
 
 def test_no_pickle_is_executed(tmp_path, capsys):
     torch.save({"state_dict": Evil()}, tmp_path / "w.pt")
-    with pytest.raises(BundleError, match="no state dict that can be read without running code"):
+    with pytest.raises(BundleError, match="is not a state dict that can be read without running code"):
         load_biomedclip(str(tmp_path / "w.pt"))
     assert "executed" not in capsys.readouterr().out
 
@@ -352,7 +352,7 @@ def test_a_folder_prefers_safetensors_to_pickles(model, tmp_path):
     assert load_biomedclip(str(tmp_path)).config == TINY
 
 
-def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
+def test_a_file_that_cannot_be_read_is_refused_in_one_line(tmp_path):
     with pytest.raises(BundleError, match=r"no BiomedCLIP weights: cannot read .*absent\.pt: .*check the URI"):
         load_biomedclip(str(tmp_path / "absent.pt"))
     with pytest.raises(
@@ -361,14 +361,14 @@ def test_what_cannot_be_read_is_told_in_one_line(tmp_path):
         load_biomedclip(str(tmp_path))
     save_file({"a": torch.zeros(3)}, tmp_path / "w.safetensors")
     (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-1])
-    with pytest.raises(BundleError, match=r"w\.safetensors is no safetensors file: .*; fetch or export"):
+    with pytest.raises(BundleError, match=r"w\.safetensors is not a safetensors file: .*; fetch or export"):
         load_biomedclip(str(tmp_path / "w.safetensors"))
 
 
 @pytest.mark.parametrize("content", [b"", b".", b"no such thing"])
 def test_damaged_files_are_refused(content, tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(content)
-    with pytest.raises(BundleError, match=r"pytorch_model\.bin is damaged, or no state dict"):
+    with pytest.raises(BundleError, match=r"pytorch_model\.bin is damaged, or is not a state dict"):
         load_biomedclip(str(tmp_path))
 
 
@@ -404,9 +404,9 @@ def test_metadata_that_contradicts_the_tensors_is_refused(model, tmp_path):
     ("content", "message"),
     [
         (None, r"no vocab\.txt beside the weights: cannot read"),
-        (b"lung\n", r"vocab\.txt: no vocabulary of BERT: it lacks \[PAD\]"),
+        (b"lung\n", r"vocab\.txt: the vocabulary is not one of BERT: it lacks \[PAD\]"),
         (b"\xff\n", r"vocab\.txt: .*decode"),
-        ("\n".join([*WORDS, *map(str, range(40))]).encode(), r"vocab\.txt has 46 tokens, the model 40; use the one"),
+        ("\n".join([*WORDS, *map(str, range(40))]).encode(), r"vocab\.txt has 46 tokens, but the model has 40; use"),
     ],
 )
 def test_a_vocabulary_that_is_not_the_models_is_refused(content, message, tmp_path):

@@ -18,8 +18,8 @@ def pixels(radiographs):
     return np.stack([resize_image(image, 64) for image in radiographs])
 
 
-def plain_loop(bundle_uri, radiographs):
-    """Probabilities as a few lines of PyTorch give them, in fp32."""
+def baseline(bundle_uri, radiographs):
+    """Probabilities in fp32, computed by a few lines of PyTorch."""
     import timm
     import torch
     from safetensors.torch import load_file
@@ -36,14 +36,14 @@ def plain_loop(bundle_uri, radiographs):
 
 
 @pytest.mark.parametrize("many_images", [False, True])
-def test_fp32_equals_a_plain_loop(bundle_uri, radiographs, pixels, many_images):
+def test_fp32_equals_the_baseline(bundle_uri, radiographs, pixels, many_images):
     predicted = Classifier(bundle_uri, device="cpu", precision="fp32", many_images=many_images).predict(pixels)
     assert predicted.dtype == np.float32
-    np.testing.assert_allclose(predicted, plain_loop(bundle_uri, radiographs), atol=1e-5)
+    np.testing.assert_allclose(predicted, baseline(bundle_uri, radiographs), atol=1e-5)
     np.testing.assert_allclose(predicted.sum(1), 1, atol=1e-6)
 
 
-def test_gradients_are_there_also_where_scoring_runs_a_form_without_them(bundle_uri, pixels):
+def test_the_network_has_gradients_also_if_scoring_uses_a_frozen_form(bundle_uri, pixels):
     import torch
 
     for many_images in (False, True):
@@ -66,7 +66,7 @@ def test_bf16_agrees_on_the_label(bundle_uri, pixels):
     np.testing.assert_array_equal(fast.argmax(1)[clear], exact.argmax(1)[clear])
 
 
-# what comes from Arrow is read-only; torch says once that it would not notice writes
+# arrays from Arrow are read-only, about which torch warns once
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
 def test_pixels_are_not_changed_and_may_be_read_only(bundle_uri, pixels):
     before = pixels.copy()

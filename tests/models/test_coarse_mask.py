@@ -16,7 +16,7 @@ from cxr_ray.models.coarse_mask import (
 
 
 def lung_like_maps(count=6, size=56):
-    """Maps float32 [count, size, size] in 0 to 1: two blobs of their own place and width over a rough ground."""
+    """Maps float32 [count, size, size] in 0 to 1: two blobs of random position and height on a noisy background."""
     rng = np.random.default_rng(5)
     y, x = np.mgrid[0:size, 0:size] / size
     maps = []
@@ -32,7 +32,7 @@ def lung_like_maps(count=6, size=56):
 
 
 def maps_with(*rectangles, size=32):
-    """One map, 1 within each rectangle (row, column, height, width) and 0 around them."""
+    """One map that is 1 inside the rectangles (row, column, height, width) and 0 outside."""
     plane = torch.zeros(1, size, size)
     for row, column, height, width in rectangles:
         plane[0, row : row + height, column : column + width] = 1
@@ -40,13 +40,13 @@ def maps_with(*rectangles, size=32):
 
 
 def spread_within(values, threshold):
-    """Sum of squared distances of the values to the mean of their side of the threshold."""
+    """Sum of squared distances of the values from the mean of their side of the threshold."""
     sides = (values[values < threshold], values[values >= threshold])
     return sum(side.var() * side.size for side in sides if side.size)
 
 
 def best_threshold(values):
-    """The value that is the least of its side in the best of all splits, every one of them tried."""
+    """Minimum value of the upper side in the best split, found by trying all splits."""
     ordered = np.sort(values, axis=None).astype(float)
     below = np.arange(1, ordered.size)
     sums, squares = ordered.cumsum(), (ordered**2).cumsum()
@@ -65,7 +65,7 @@ def test_otsu_is_the_best_of_all_splits_of_256_bins():
 
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 255), min_size=2, max_size=60))
-def test_otsu_leaves_as_little_variance_as_any_split(levels):
+def test_otsu_leaves_the_minimum_variance_of_all_splits(levels):
     values = np.array(levels)
     threshold = otsu_threshold(torch.tensor(values / 256, dtype=torch.float32).view(1, -1)).item()
     if len(set(levels)) == 1:
@@ -75,7 +75,7 @@ def test_otsu_leaves_as_little_variance_as_any_split(levels):
     assert spread_within(values, threshold * 256) == pytest.approx(expected, abs=1e-6)
 
 
-def test_otsu_stands_in_the_middle_of_a_gap():
+def test_the_threshold_of_otsu_is_in_the_middle_of_a_gap():
     assert otsu_threshold(torch.tensor([[0.0, 0.0, 0.75, 0.75]])).item() == pytest.approx(0.377, abs=0.002)
     assert otsu_threshold(torch.tensor([[0.0, 1.0]])).item() == pytest.approx(0.5, abs=0.002)
 
@@ -94,7 +94,7 @@ def test_both_methods_find_the_split_of_two_means():
         assert spread_within(plane.astype(float), means) <= found.inertia_ * (1 + 1e-5)
 
 
-def test_two_means_are_at_rest():
+def test_another_iteration_of_k_means_changes_nothing():
     maps = lung_like_maps()
     for plane, threshold in zip(maps.double().numpy(), kmeans_threshold(maps).tolist(), strict=True):
         means = plane[plane < threshold].mean(), plane[plane >= threshold].mean()
@@ -118,7 +118,7 @@ def test_a_batch_gives_what_its_images_give_one_by_one(method):
         np.testing.assert_array_equal(alone.boxes_xyxy[0], together.boxes_xyxy[index])
 
 
-def test_masks_components_and_boxes_say_the_same():
+def test_masks_components_and_boxes_agree():
     found = coarse_masks(lung_like_maps())
     assert found.masks.dtype == torch.bool
     assert found.components.dtype == np.uint8
@@ -142,7 +142,7 @@ def test_a_flat_map_is_an_empty_mask(method, level):
     assert found.boxes_xyxy[0].shape == (0, 4)
 
 
-def test_the_fixed_threshold_is_the_least_value_in_the_mask():
+def test_the_fixed_threshold_is_the_minimum_value_in_the_mask():
     maps = torch.tensor([[[0.3, 0.29, 0.5]]])
     assert coarse_masks(maps, method="fixed", fixed_threshold=0.3).masks.tolist() == [[[True, False, True]]]
     assert coarse_masks(maps, method="fixed", fixed_threshold=0.4).masks.tolist() == [[[False, False, True]]]
@@ -158,8 +158,8 @@ def test_the_largest_are_kept_largest_first():
 
 
 @pytest.mark.parametrize(("side", "kept"), [(7, 0), (8, 1), (9, 1)])
-def test_components_below_the_least_area_are_dropped(side, kept):
-    found = largest_components(maps_with((1, 1, side, side)) > 0, min_area_share=64 / 32**2)
+def test_components_below_the_minimum_area_are_dropped(side, kept):
+    found = largest_components(maps_with((1, 1, side, side)) > 0, min_area_fraction=64 / 32**2)
     assert len(found.boxes_xyxy[0]) == kept
     assert found.masks.sum() == kept * side**2
 
@@ -173,7 +173,7 @@ def test_pixels_that_touch_by_a_corner_are_one_component():
     assert len(apart.boxes_xyxy[0]) == 6
 
 
-def test_images_of_a_batch_do_not_grow_together():
+def test_components_do_not_extend_over_images_of_a_batch():
     found = largest_components(torch.ones(3, 8, 8, dtype=torch.bool))
     for boxes in found.boxes_xyxy:
         np.testing.assert_array_equal(boxes, [[0, 0, 8, 8]])
@@ -221,7 +221,7 @@ def test_points_lie_at_centres_of_pixels_of_their_component(two_blocks):
         assert len({tuple(point) for point in row}) == 17
 
 
-def test_points_depend_on_the_image_alone(two_blocks):
+def test_points_depend_only_on_the_image(two_blocks):
     first, again, other = (draw_points(two_blocks, name)[0] for name in ("a.png", "a.png", "b.png"))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -237,7 +237,7 @@ def test_points_are_spread_evenly_over_a_mask():
     assert np.abs(counts[mask] - 100).max() < 40
 
 
-def test_small_full_and_empty_masks_give_points_too():
+def test_small_full_and_empty_masks_give_arrays_of_the_right_shape():
     small = np.zeros((4, 4), np.uint8)
     small[1, 2] = 1
     points, _ = draw_points(small, "a.png", count=3)
@@ -256,7 +256,7 @@ def test_small_full_and_empty_masks_give_points_too():
         ({"method": "crf"}, "method must be otsu, kmeans or fixed; got 'crf'"),
         ({"method": "fixed", "fixed_threshold": 0}, "fixed_threshold must be above 0 and at most 1; got 0"),
         ({"keep": 0}, "keep must be 1 to 255; got 0"),
-        ({"min_area_share": 1.5}, "min_area_share must be 0 to 1; got 1.5"),
+        ({"min_area_fraction": 1.5}, "min_area_fraction must be 0 to 1; got 1.5"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -9,7 +9,7 @@ from cxr_ray.models.depthwise import DepthwiseConv2d, replace_depthwise
 
 
 def gradients(layer, x, weigh, *, bf16=True):
-    """Output, and gradients of its weighted sum to the input and the layer's weight."""
+    """Output of the layer, and gradients of its weighted sum by the input and by the layer's weight."""
     x = x.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         y = layer(x)
@@ -38,7 +38,7 @@ def test_output_is_that_of_bf16_and_gradients_are_those_of_fp64(kernel, stride):
         torch.testing.assert_close(gradient.double(), exact_gradient.double(), rtol=2e-2, atol=5e-2)
 
 
-def test_parameters_keep_their_names_and_a_copy_has_its_own():
+def test_parameters_keep_their_names_and_a_copy_has_its_own_parameters():
     model = build_backbone("efficientnet_b0", num_classes=2, image_size=32)
     names = list(model.state_dict())
     replace_depthwise(model)

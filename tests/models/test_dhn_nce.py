@@ -1,4 +1,4 @@
-"""The loss is the paper's formula, and pushes a harder negative away harder."""
+"""The DHN-NCE loss equals the formula of the paper and pushes harder negatives away harder."""
 
 import math
 
@@ -15,7 +15,7 @@ def pairs(count=6, width=8, seed=0, dtype=torch.float32):
 
 
 def naive(images, texts, tau, beta1, beta2, same=()):
-    """The formula, term by term; pairs in `same` are no negatives of each other."""
+    """Loss by the formula, term by term; pairs in `same` are not negatives of each other."""
     count = len(images)
     logits = [[float(v @ t) / tau for t in texts] for v in images]
 
@@ -43,7 +43,7 @@ def test_its_defaults_are_the_published_settings():
 
 
 def gradient_by_cosine(images, texts, **settings):
-    """Of the loss by every cosine, [B, B]: with the identity as texts, the cosines are the features themselves."""
+    """Cosines [B, B] and the gradient of the loss by them; with the identity as texts, features are cosines."""
     cosines = (images @ texts.T).requires_grad_()
     loss = dhn_nce_loss(cosines, torch.eye(len(cosines)), **settings)
     return cosines, torch.autograd.grad(loss, cosines)[0]
@@ -58,7 +58,7 @@ def test_every_negative_is_pushed_away_and_a_harder_one_harder(seed):
 
 
 def test_pushes_rise_with_the_cosine():
-    cosines = torch.linspace(-0.5, 0.5, 6).expand(6, -1)  # within a column all alike, so that only the rows tell
+    cosines = torch.linspace(-0.5, 0.5, 6).expand(6, -1)  # equal within a column, so that only rows matter
     _, gradient = gradient_by_cosine(cosines.contiguous(), torch.eye(6), beta1=0.5, beta2=0.0)
     for i, pushes in enumerate(gradient):
         assert (pushes[torch.arange(6) != i].diff() > 0).all()
@@ -74,8 +74,8 @@ def test_hardness_moves_the_push_to_the_hardest_negative():
     assert gaps[0] > 0
 
 
-def test_positives_stand_in_no_denominator():
-    """Decoupled: the pull on a positive does not fade as it is won."""
+def test_positives_are_left_out_of_the_denominators():
+    """The loss is decoupled: the pull on a positive does not fade when its cosine is high."""
     loose, won = torch.eye(4) * 0.1, torch.eye(4)
     pulls = [gradient_by_cosine(cosines, torch.eye(4))[1].diagonal() for cosines in (loose, won)]
     torch.testing.assert_close(pulls[0], torch.full((4,), -2 / 4 / 0.6))
@@ -101,11 +101,11 @@ def test_stays_finite_at_a_tiny_temperature_and_in_half_precision():
 @pytest.mark.parametrize(
     ("images", "texts", "message"),
     [
-        (torch.ones(1, 4), torch.ones(1, 4), "batch of >= 2 pairs; got 1"),
+        (torch.ones(1, 4), torch.ones(1, 4), "needs a batch of >= 2 pairs to have negatives; got 1"),
         (torch.ones(2, 4), torch.ones(3, 4), r"must both be \[B, D\]; got \[2, 4\] and \[3, 4\]"),
     ],
 )
-def test_what_is_no_batch_of_pairs_is_refused(images, texts, message):
+def test_features_that_are_not_a_batch_of_pairs_are_refused(images, texts, message):
     with pytest.raises(ValueError, match=message):
         dhn_nce_loss(images, texts)
 
@@ -114,7 +114,7 @@ def same_of(numbers):
     return torch.tensor(numbers).unsqueeze(0) == torch.tensor(numbers).unsqueeze(1)
 
 
-def test_pairs_that_are_the_same_are_no_negatives():
+def test_pairs_that_are_the_same_are_not_negatives():
     loss = dhn_nce_loss(*pairs(), same=same_of([0, 1, 0, 2, 3, 4]))
     assert loss.item() == pytest.approx(naive(*pairs(), 0.6, 0.15, 0.15, same=[{0, 2}]), abs=1e-5)
     assert dhn_nce_loss(*pairs(), same=same_of([*range(6)])).item() == pytest.approx(dhn_nce_loss(*pairs()).item())

@@ -1,4 +1,4 @@
-"""Grad-CAM: known maps of a network that can be worked out by hand, and what it is for the real backbones."""
+"""Grad-CAM equals maps computed by hand, and the class activation map of backbones that pool."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from cxr_ray.models.grad_cam import class_activation, grad_cam, scaled_to_one
 
 
 class PoolingHead(nn.Module):
-    """The mean of each feature map, and one logit a class."""
+    """Head that averages each feature map and computes one logit per class."""
 
     def __init__(self, weights):
         super().__init__()
@@ -20,10 +20,10 @@ class PoolingHead(nn.Module):
         return features.mean((2, 3)) @ self.weights.T
 
 
-def test_a_map_that_can_be_worked_out_by_hand():
+def test_a_map_equals_the_one_computed_by_hand():
     features = torch.tensor([[[[1.0, 0.0], [2.0, 0.0]], [[0.0, 3.0], [1.0, 0.0]]]])
     network = PoolingHead([[1.0, 0.0], [2.0, -1.0]])
-    # of class 1: 2 * first - 1 * second = [[2, -3], [3, 0]], whose negative part speaks against the class
+    # class 1: 2 * first - 1 * second = [[2, -3], [3, 0]]; the negative part does not support the class
     expected = torch.tensor([[[2.0, 0.0], [3.0, 0.0]]]) / 4
     torch.testing.assert_close(class_activation(network, features, [1]), expected)
     torch.testing.assert_close(class_activation(network, features, [0]), features[:, 0] / 4)
@@ -35,14 +35,14 @@ def test_each_image_is_explained_for_its_own_class():
     torch.testing.assert_close(found, torch.stack([features[0, 1], features[1, 0]]) / 9)
 
 
-def test_a_map_without_anything_stays_zero():
+def test_a_map_of_zeros_stays_zero():
     maps = torch.stack([torch.zeros(2, 2), torch.tensor([[0.0, 4.0], [1.0, 0.0]])])
     assert scaled_to_one(maps).tolist() == [[[0, 0], [0, 0]], [[0, 1], [0.25, 0]]]
 
 
 @pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b0", "densenet121"])
-def test_of_a_backbone_that_pools_it_is_the_class_activation_map(save_random, tmp_path, radiographs, backbone):
-    """Zhou et al. 2016, of which Grad-CAM is a generalisation: the head's weights of the class over the last maps."""
+def test_grad_cam_of_a_backbone_that_pools_is_the_class_activation_map(save_random, tmp_path, radiographs, backbone):
+    """The class activation map (Zhou et al. 2016) weights the last feature maps by the head's weights of the class."""
     save_random(tmp_path, backbone=backbone, spread=True)
     classifier = Classifier(str(tmp_path), device="cpu", precision="fp32", many_images=True)
     pixels = np.stack([image[:64, :64] for image in radiographs[:3]])
@@ -59,7 +59,7 @@ def test_of_a_backbone_that_pools_it_is_the_class_activation_map(save_random, tm
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_it_leaves_no_gradients_behind(bundle_uri, radiographs):
+def test_grad_cam_leaves_no_gradients_in_the_network(bundle_uri, radiographs):
     classifier = Classifier(bundle_uri, device="cpu", precision="fp32")
     pixels = np.stack([image[:64, :64] for image in radiographs[:2]])
     before = classifier.predict(pixels)

@@ -1,4 +1,4 @@
-"""One heat map for every backbone, at the size of the radiograph."""
+"""Every backbone has a heat map at the size of the radiograph."""
 
 import io
 

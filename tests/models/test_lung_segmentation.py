@@ -1,4 +1,4 @@
-"""Probabilities to masks at the size of the image, and the figures of each lung."""
+"""Probabilities give masks at the size of the image, and measurements of each lung."""
 
 import math
 
@@ -17,10 +17,10 @@ def lungs():
     return draw_phantom("Normal", seed=1, size=64).lung_mask
 
 
-def test_figures_of_each_lung(lungs):
+def test_measurements_of_each_lung(lungs):
     components = largest_components(torch.from_numpy(lungs)[None]).components[0]
     entropy = np.zeros((64, 64), np.float32)
-    entropy[:, 40:] = 0.5  # doubt in the patient's left half only
+    entropy[:, 40:] = 0.5  # only the patient's left half is uncertain
     figures = lung_figures(components, entropy, 640, 320)
     assert figures.right is not None
     assert figures.left is not None
@@ -32,17 +32,17 @@ def test_figures_of_each_lung(lungs):
 
 
 def pieces(*boxes):
-    """Components uint8 [20, 20] of rectangles (top, bottom, left, right), the first numbered 1."""
+    """Components uint8 [20, 20] of rectangles (top, bottom, left, right), of which the first has number 1."""
     components = np.zeros((20, 20), np.uint8)
     for number, (top, bottom, left, right) in enumerate(boxes, start=1):
         components[top:bottom, left:right] = number
     return components
 
 
-def test_figures_of_two_rectangles_by_hand():
+def test_measurements_of_two_rectangles_equal_those_by_hand():
     entropy = np.where(np.arange(20) < 9, 1.0, 2.0).astype(np.float32)[None].repeat(20, 0)
     figures = lung_figures(pieces((6, 16, 12, 16), (4, 10, 2, 6)), entropy, 100, 200)
-    # The rims are of 24 and of 16 pixels; the halves meet midway between the centroids, at column 9.
+    # The rims have 24 and 16 pixels; the halves meet midway between the centroids, at column 9.
     right = Lung(area_fraction=24 / 400, centroid_xy=pytest.approx((40, 35)), uncertainty=pytest.approx(20 * 9 / 16))
     left = Lung(
         area_fraction=40 / 400, centroid_xy=pytest.approx((140, 55)), uncertainty=pytest.approx(20 * 11 * 2 / 24)
@@ -52,7 +52,7 @@ def test_figures_of_two_rectangles_by_hand():
     )
 
 
-def test_a_single_lung_has_all_the_doubt_and_no_lung_has_no_figures():
+def test_a_single_lung_has_all_the_uncertainty_and_a_missing_lung_has_no_measurements():
     entropy = np.full((20, 20), 0.5, np.float32)
     figures = lung_figures(pieces((4, 14, 2, 6)), entropy, 100, 200)
     assert figures.right is not None
@@ -63,9 +63,9 @@ def test_a_single_lung_has_all_the_doubt_and_no_lung_has_no_figures():
     )
 
 
-def test_a_mask_has_the_size_of_its_image_and_crumbs_are_cleaned_away(lungs):
+def test_a_mask_has_the_size_of_its_image_and_small_components_are_removed(lungs):
     probability = torch.from_numpy(np.where(lungs, 0.9, 0.1).astype(np.float32))
-    probability[0, :2] = 0.9  # a crumb of two pixels
+    probability[0, :2] = 0.9  # a component of two pixels
     (found,) = segmentations_of(probability[None], [(128, 192)])
     assert found is not None
     assert (found.mask.dtype, found.mask.shape) == (np.bool_, (128, 192))
@@ -94,6 +94,6 @@ def test_an_image_without_finite_numbers_is_none_and_the_others_stay(lungs):
     np.testing.assert_array_equal(second.mask, lungs)
 
 
-def test_entropy_is_greatest_at_a_half_and_none_where_all_is_sure():
+def test_entropy_is_maximal_at_one_half_and_zero_at_0_and_1():
     found = pixel_entropy(torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0]))
     torch.testing.assert_close(found, torch.tensor([0.0, 0.3250830, 0.6931472, 0.3250830, 0.0]))

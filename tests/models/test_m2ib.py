@@ -1,4 +1,4 @@
-"""The batched maps are those of the published method run image by image, and depend on no neighbour."""
+"""Maps of a batch equal those of the published method image by image, and do not depend on other images."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def pixels():
 
 @pytest.fixture(scope="module")
 def texts(model):
-    with torch.inference_mode():  # as callers do; the tensors of that mode must not trouble the gradients
+    with torch.inference_mode():  # callers may use this mode, whose tensors autograd refuses
         return model.encode_text(TOKENS)
 
 
@@ -54,7 +54,7 @@ def texts(model):
 @pytest.mark.slow
 def test_a_batch_equals_the_published_method_image_by_image(layer, beta, model, pixels, texts):
     maps = M2ib(model, layer=layer, precision="fp32").saliency(pixels, texts, IDS, beta=beta, size=64)
-    model.requires_grad_(True)  # the published code freezes nothing
+    model.requires_grad_(True)  # the published code does not freeze weights
     for i, image_id in enumerate(IDS):
         expected = plain_saliency(model, pixels[i], TOKENS[i], image_id, layer=layer, beta=beta, size=64)
         torch.testing.assert_close(maps[i], expected, atol=1e-4, rtol=0)
@@ -81,7 +81,7 @@ def test_maps_depend_neither_on_batch_size_nor_on_order(max_rows, model, pixels,
     torch.testing.assert_close(shuffled, alone[order], atol=1e-4, rtol=0)
 
 
-def test_noise_is_that_of_the_id_and_the_seed(model, pixels, texts):
+def test_noise_depends_on_the_id_and_the_seed(model, pixels, texts):
     maps = {
         (image_id, seed): M2ib(model, layer=1, seed=seed, draws=2).saliency(pixels[:1], texts[:1], [image_id])
         for image_id, seed in (("a", 0), ("b", 0), ("a", 1))
@@ -115,7 +115,7 @@ def test_bf16_gives_nearly_the_map_of_fp32(model, pixels, texts):
 def test_weights_stay_as_they_are_without_gradients(pixels, texts):
     model = BiomedClip(TINY)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with torch.no_grad():  # a caller's mode does not stop the fit
+    with torch.no_grad():  # the fit needs gradients whatever mode the caller is in
         M2ib(model, layer=1, steps=2, draws=1).saliency(pixels, texts, IDS)
     assert not model.training
     for name, parameter in model.named_parameters():
@@ -159,12 +159,15 @@ def test_settings_out_of_range_are_refused(settings, message, model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"image_ids": IDS[:4]}, "image_ids must be 5, one an image; got 4"),
-        ({"text_features": torch.ones(4, 32)}, r"text_features must be .* each of 5 images; got \[4, 32\]"),
-        ({"beta": torch.ones(3)}, r"beta must be .* each of 5 images; got \[3\]"),
+        ({"image_ids": IDS[:4]}, "image_ids must hold 5 ids, one per image; got 4"),
+        (
+            {"text_features": torch.ones(4, 32)},
+            r"text_features must hold one value .* each of 5 images; got shape \[4, 32\]",
+        ),
+        ({"beta": torch.ones(3)}, r"beta must hold one value .* each of 5 images; got shape \[3\]"),
     ],
 )
-def test_what_is_not_one_for_each_image_is_refused(arguments, message, model, pixels, texts):
+def test_arguments_that_do_not_match_the_number_of_images_are_refused(arguments, message, model, pixels, texts):
     given = {"pixels": pixels, "text_features": texts, "image_ids": IDS} | arguments
     with pytest.raises(ValueError, match=message):
         M2ib(model, layer=1).saliency(**given)

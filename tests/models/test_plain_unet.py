@@ -1,4 +1,4 @@
-"""The segmenter's network: what it computes of the weights that a bundle holds, and how these begin."""
+"""The segmenter's network: its outputs for the weights of a bundle, and the initial values of weights."""
 
 import math
 
@@ -32,7 +32,7 @@ def head(x, weights, name):
 
 
 def by_hand(x, weights, levels, supervised=0):
-    """The output's logits and those of `supervised` levels, from weights alone, by their names in bundles."""
+    """Logits of full resolution and of `supervised` lower levels, computed from the weights by their names in bundles."""
     down = ["input_block", *(f"downsamples.{i}" for i in range(levels - 2)), "bottleneck"]
     skips = []
     for name in down:
@@ -52,7 +52,7 @@ def by_hand(x, weights, levels, supervised=0):
 
 
 def unlike_the_first(network):
-    """The network with biases and norms that are neither 0 nor 1, which its initial ones are, so that all of them count."""
+    """Set biases and norms to values other than the initial 0 and 1, so that all of them affect the output."""
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.ndim == 1:
@@ -61,7 +61,7 @@ def unlike_the_first(network):
 
 
 @pytest.mark.parametrize("levels", FILTERS)
-def test_output_is_that_of_the_weights_by_their_names(levels):
+def test_output_equals_that_computed_from_the_weights_by_their_names(levels):
     torch.manual_seed(levels)
     network, images = unlike_the_first(PlainUNet(FILTERS[levels])).eval(), torch.randn(2, 1, 64, 64)
     weights = network.named_weights()
@@ -89,7 +89,7 @@ def test_lower_levels_have_logits_while_training_only(levels, supervised):
     assert {id(weight) for weight in weights.values()} == {id(parameter) for parameter in network.parameters()}
 
 
-def test_a_level_that_is_not_there_cannot_be_supervised():
+def test_a_level_that_does_not_exist_cannot_be_supervised():
     with pytest.raises(ValueError, match="deep_supervision must be 0 to 1 for a network of 3 levels; got 2"):
         PlainUNet((4, 8, 8), deep_supervision=2)
 

@@ -1,4 +1,4 @@
-"""Which precision a device computes natively."""
+"""Autocast uses the precision named, and auto takes the one that a device computes natively."""
 
 import pytest
 import torch

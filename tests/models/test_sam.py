@@ -1,4 +1,4 @@
-"""A tiny SAM of random weights does what segment_anything's own predictor does with it."""
+"""A tiny SAM with random weights gives the same masks as the predictor of segment_anything."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ SIZES = [(180, 240), (256, 256), (400, 300), (97, 256), (31, 700)]
 
 @pytest.fixture(scope="module")
 def model():
-    """No parameter at its initial value: many are 0 or 1, where a mix-up would not show."""
+    """A SAM with parameters away from their initial 0 or 1, at which a mix-up would not show."""
     torch.manual_seed(0)
     model = build_sam(TINY)
     with torch.no_grad():
@@ -72,14 +72,14 @@ def test_a_batch_is_encoded_as_one_by_one(sam, images, embeddings):
     assert (embeddings[0] - embeddings[1]).abs().max() > 0.1
 
 
-def test_nothing_is_encoded_to_nothing(sam):
+def test_an_empty_batch_has_no_embeddings(sam):
     assert sam.encode([]).shape == (0, 32, 16, 16)
 
 
 @pytest.mark.parametrize("index", range(len(SIZES)))
 def test_embeddings_are_those_of_the_predictor(model, images, embeddings, index):
     expected = predictor_of(model, images[index]).get_image_embedding()[0]
-    # in one pixel of a thousand a resized value lies so near to a half that Pillow, in integers, rounds it the other way
+    # Pillow resizes in integers: in one pixel of a thousand it rounds a value near one half the other way
     atol = 1e-4 if max(SIZES[index]) == TINY.image_size else 0.02
     torch.testing.assert_close(embeddings[index], expected, rtol=1e-4, atol=atol)
     assert (embeddings[index] - expected).abs().mean() < 2e-3
@@ -95,7 +95,7 @@ def assert_same_masks(found, expected, ious, *, exact):
 
 
 def predicted(predictor, *, multimask, **prompt):
-    """Mask and IoU of one prompt; of three candidates those that the predictor believes in most."""
+    """Mask and IoU of one prompt; of three candidates, the one with the highest predicted IoU."""
     masks, ious, _ = predictor.predict(multimask_output=multimask, **prompt)
     best = int(np.argmax(ious))
     return masks[best], ious[best]
@@ -124,7 +124,7 @@ def test_masks_are_those_of_the_predictor(sam, model, images, embeddings, index,
     assert_same_masks(found, np.stack(masks), ious, exact=max(size) == TINY.image_size)
 
 
-def test_prompts_of_one_image_do_not_touch_each_other(sam, embeddings):
+def test_prompts_of_one_image_do_not_affect_each_other(sam, embeddings):
     boxes = boxes_in(*SIZES[0])
     together = sam.decode(embeddings[0], SIZES[0], boxes=boxes)
     assert together.masks.shape == (3, *SIZES[0])
@@ -162,10 +162,13 @@ def test_bf16_encodes_nearly_the_same(sam, model, images, embeddings):
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        ({}, "a prompt is a box or points; got neither"),
+        ({}, "a prompt needs a box or points; got neither"),
         ({"boxes": np.zeros(4)}, r"boxes must be \[n, 4\]; got \[4\]"),
         ({"points": np.zeros((3, 2))}, r"points must be \[n, k, 2\]; got \[3, 2\]"),
-        ({"boxes": np.zeros((1, 4)), "points": np.zeros((2, 5, 2))}, "of the same prompts; got 1 and 2"),
+        (
+            {"boxes": np.zeros((1, 4)), "points": np.zeros((2, 5, 2))},
+            "belong to the same prompts; got 1 boxes for 2 sets of points",
+        ),
         ({"points": np.zeros((2, 5, 2)), "point_labels": np.zeros(5)}, r"point_labels must be \[2, 5\].*; got \[5\]"),
     ],
 )
@@ -175,7 +178,7 @@ def test_prompts_that_do_not_fit_are_named(sam, embeddings, prompts, message):
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4)), np.zeros((0, 4), np.uint8)])
-def test_what_is_no_grey_image_is_refused(sam, image):
+def test_an_array_that_is_not_a_grey_image_is_refused(sam, image):
     with pytest.raises(ValueError, match=r"an image must be uint8 \[H, W\]; got"):
         sam.encode([image])
 

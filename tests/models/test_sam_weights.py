@@ -1,4 +1,4 @@
-"""Weights of SAM come back as they were; what is none is refused in one line."""
+"""Weights of SAM are loaded unchanged, and any other file is refused in one line."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from cxr_ray.models.sam import SAM_CONFIGS, Sam, SamConfig, build_sam
 from cxr_ray.models.sam_weights import config_of, load_sam, sam_type
 from cxr_ray.models.weights_cache import weights_sha256
 
-UNREADABLE = "is (damaged, or no state dict that can be read|no safetensors file)"
+UNREADABLE = "is (damaged, or is not a state dict that can be read|not a safetensors file)"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def state(sam):
 
 
 @pytest.mark.parametrize("name", SAM_CONFIGS)
-def test_published_sams_are_built_and_known_by_their_shapes(name):
+def test_published_sams_are_built_and_recognised_by_their_shapes(name):
     with torch.device("meta"):
         ours, theirs = build_sam(SAM_CONFIGS[name]).state_dict(), sam_model_registry[name]().state_dict()
     assert {key: tensor.shape for key, tensor in ours.items()} == {key: t.shape for key, t in theirs.items()}
@@ -54,7 +54,7 @@ def weights_uri(state, tmp_path):
 
 
 @pytest.mark.parametrize("writer", ["safetensors", "pth"])
-def test_weights_come_back(sam, state, tmp_path, writer):
+def test_weights_are_loaded_unchanged(sam, state, tmp_path, writer):
     path = tmp_path / f"sam.{writer}"
     if writer == "pth":
         torch.save(state, path)
@@ -77,7 +77,7 @@ def test_half_precision_weights_are_read_as_fp32(state, tmp_path):
 
 
 class Evil:
-    """Runs code when unpickled the careless way."""
+    """Object that runs code when it is unpickled without restrictions."""
 
     def __reduce__(self):
         return (print, ("executed",))
@@ -136,12 +136,12 @@ def test_another_sha256_is_refused(weights_uri):
         (lambda state: state | {"image_encoder.pos_embed": torch.zeros(1, 9)}, r"pos_embed is \[1, 9\], not \[1, G"),
     ],
 )
-def test_what_is_no_sam_is_refused(state, tmp_path, change, message):
+def test_weights_that_are_not_a_sam_are_refused(state, tmp_path, change, message):
     torch.save(change(dict(state)), tmp_path / "other.pth")
     refused(str(tmp_path / "other.pth"), message)
 
 
-def test_a_list_is_no_state_dict(tmp_path):
+def test_a_list_is_refused(tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     refused(str(tmp_path / "list.pth"), "holds no state dict but list")
 
@@ -150,7 +150,7 @@ def test_another_type_than_the_one_named_is_refused(weights_uri):
     refused(weights_uri, "holds no sam_vit_b but sam of width 32 and 2 blocks", model_type="vit_b")
 
 
-def test_a_type_that_there_is_not_is_named(weights_uri):
+def test_an_unknown_type_is_refused_and_the_known_types_are_listed(weights_uri):
     with pytest.raises(ConfigError, match=re.escape("no SAM of type 'vit_g'; choose one of vit_b, vit_l, vit_h")):
         load_sam(weights_uri, "vit_g")
 

@@ -1,4 +1,4 @@
-"""Weights of torchvision, of other heads and other sizes give the same features here."""
+"""Weights of torchvision, and weights with another head or another image size, give the same features."""
 
 import logging
 from functools import partial
@@ -14,7 +14,7 @@ from cxr_ray.errors import BundleError
 from cxr_ray.models.backbones import build_backbone
 from cxr_ray.models.starting_weights import load_starting_weights, named_as_timm
 
-PEERS = {
+TORCHVISION_MODELS = {
     "resnet50": torchvision.models.resnet50,
     "densenet121": torchvision.models.densenet121,
     "efficientnet_b0": torchvision.models.efficientnet_b0,
@@ -29,7 +29,7 @@ def logits(model, size=32):
 
 
 def disturbed(model):
-    """No parameter or statistic at its initial value, where a mix-up would not show."""
+    """Move parameters and statistics away from their initial values, at which a mix-up would not show."""
     torch.manual_seed(3)
     with torch.no_grad():
         for tensor in [*model.parameters(), *model.buffers()]:
@@ -40,40 +40,41 @@ def disturbed(model):
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 @pytest.mark.parametrize(
-    "backbone", [pytest.param(name, marks=[pytest.mark.slow] if name == "vit_b16" else []) for name in PEERS]
+    "backbone",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "vit_b16" else []) for name in TORCHVISION_MODELS],
 )
 def test_weights_of_torchvision_give_its_logits(backbone, suffix, tmp_path):
-    peer = disturbed(PEERS[backbone](num_classes=4))
-    file = tmp_path / f"peer.{suffix}"
+    theirs = disturbed(TORCHVISION_MODELS[backbone](num_classes=4))
+    file = tmp_path / f"w.{suffix}"
     if suffix == "pth":
-        torch.save({"state_dict": {f"module.{k}": v for k, v in peer.state_dict().items()}}, file)
+        torch.save({"state_dict": {f"module.{k}": v for k, v in theirs.state_dict().items()}}, file)
     else:
-        save_file(peer.state_dict(), file)
+        save_file(theirs.state_dict(), file)
     model = build_backbone(backbone, num_classes=4, image_size=32)
     load_starting_weights(model, str(file), backbone=backbone)
-    torch.testing.assert_close(logits(model), logits(peer), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("backbone", [name for name in BACKBONES if name in torchvision.models.list_models()])
 def test_any_backbone_that_torchvision_has_under_its_name_takes_its_weights(backbone):
     with torch.device("meta"):
-        peer = torchvision.models.get_model(backbone, num_classes=4).state_dict()
+        theirs = torchvision.models.get_model(backbone, num_classes=4).state_dict()
         wanted = build_backbone(backbone, num_classes=4, image_size=32).state_dict()
-    found = named_as_timm(peer, wanted)
+    found = named_as_timm(theirs, wanted)
     assert {name: tensor.shape for name, tensor in found.items()} == {n: t.shape for n, t in wanted.items()}
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_tensors_in_torchvisions_order_are_known_by_it_and_by_no_name_of_an_architecture(shuffled):
-    peer = disturbed(torchvision.models.convnext_tiny(num_classes=4))
+def test_tensors_are_recognised_by_torchvisions_order_and_not_by_an_architectures_name(shuffled):
+    theirs = disturbed(torchvision.models.convnext_tiny(num_classes=4))
     model = timm.create_model("convnext_tiny", num_classes=4)
-    state = peer.state_dict()
-    names = sorted(state) if shuffled else list(state)  # as safetensors files have them, or as modules follow
+    state = theirs.state_dict()
+    names = sorted(state) if shuffled else list(state)  # the order of safetensors files, or that of modules
     model.load_state_dict(named_as_timm({name: state[name] for name in names}, model.state_dict()))
-    torch.testing.assert_close(logits(model), logits(peer), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-3, atol=1e-4)
 
 
-def test_tensors_of_other_sizes_are_not_known_by_their_order():
+def test_tensors_of_other_sizes_are_not_recognised_by_their_order():
     state = torchvision.models.efficientnet_b0(num_classes=4).state_dict()
     with torch.device("meta"):
         wanted = timm.create_model("efficientnet_b0", num_classes=4).state_dict()
@@ -83,13 +84,13 @@ def test_tensors_of_other_sizes_are_not_known_by_their_order():
     assert named_as_timm(state, wanted).keys() == state.keys()
 
 
-def test_another_head_is_left_out_and_named(tmp_path, caplog):
+def test_another_head_is_skipped_and_named(tmp_path, caplog):
     source = disturbed(build_backbone("efficientnet_b0", num_classes=7, image_size=32))
     save_file(source.state_dict(), tmp_path / "w.safetensors")
     model = build_backbone("efficientnet_b0", num_classes=4, image_size=32)
     with caplog.at_level(logging.INFO, "cxr_ray"):
         load_starting_weights(model, str(tmp_path / "w.safetensors"), backbone="efficientnet_b0")
-    assert "classifier.weight (7, 1280) instead of (4, 1280)" in caplog.text
+    assert "do not fit and were skipped: classifier.bias (7,) instead of (4,), classifier.weight (7, " in caplog.text
     inputs = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(model.eval().forward_features(inputs), source.eval().forward_features(inputs))
@@ -109,7 +110,7 @@ def test_positions_of_a_vit_are_interpolated_to_the_new_grid(tmp_path):
 
 
 class Evil:
-    """Runs code when unpickled the careless way."""
+    """Object that runs code when it is unpickled without restrictions."""
 
     def __reduce__(self):
         return (print, ("executed",))
@@ -118,12 +119,12 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (Evil(), "no state dict that can be read without running code"),
+        (Evil(), "is not a state dict that can be read without running code"),
         ([1, 2], "holds no state dict but list"),
         ({"a": torch.zeros(3)}, "none of its 1 tensors fits resnet50"),
     ],
 )
-def test_what_is_no_state_dict_of_the_architecture_is_refused(content, message, tmp_path, capsys):
+def test_a_file_without_weights_of_the_architecture_is_refused(content, message, tmp_path, capsys):
     torch.save(content, tmp_path / "w.pth")
     model = build_backbone("resnet50", num_classes=4, image_size=32)
     with pytest.raises(BundleError, match=message):
@@ -141,20 +142,20 @@ def refused(uri, message):
 @pytest.mark.parametrize("content", [b"", b".", b"\x80", b"\x80\x02J\x01.", b"not weights at all"])
 def test_a_damaged_pickle_is_refused_in_one_line(content, tmp_path):
     (tmp_path / "w.pth").write_bytes(content)
-    refused(tmp_path / "w.pth", r"w\.pth is damaged, or no state dict that can be read")
+    refused(tmp_path / "w.pth", r"w\.pth is damaged, or is not a state dict that can be read")
 
 
 def test_a_damaged_safetensors_file_is_refused_in_one_line(tmp_path):
     save_file({"a": torch.zeros(3)}, tmp_path / "w.safetensors")
     (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-1])
-    refused(tmp_path / "w.safetensors", r"w\.safetensors is no safetensors file")
+    refused(tmp_path / "w.safetensors", r"w\.safetensors is not a safetensors file")
 
 
 def test_missing_weights_are_named(tmp_path):
     refused(tmp_path / "none.pth", r"no weights to start from: cannot read .*none\.pth: .*check the URI")
 
 
-def test_a_bundle_is_a_start(tmp_path, save_random):
+def test_training_can_start_from_a_bundle(tmp_path, save_random):
     save_random(tmp_path, seed=4)
     model = build_backbone("efficientnet_b0", num_classes=2, image_size=64)
     load_starting_weights(model, str(tmp_path), backbone="efficientnet_b0")

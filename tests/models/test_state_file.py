@@ -1,4 +1,4 @@
-"""Tensors come out of every usual file, and of a damaged or hostile one nothing but a message of one line."""
+"""Tensors are read from every usual file; a damaged or hostile file gives only a message of one line."""
 
 import io
 import warnings
@@ -28,7 +28,7 @@ def assert_equal(found, wanted):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_file_is_told_by_its_content(writer):
+def test_a_format_is_recognised_by_the_content(writer):
     data = WRITERS[writer](STATE)
     assert is_safetensors(data) == (writer == "safetensors")
     for name in ("w.safetensors", "w.pth", "weights"):
@@ -36,12 +36,12 @@ def test_a_file_is_told_by_its_content(writer):
 
 
 @pytest.mark.parametrize("nest", ["state_dict", "model_state_dict", "model"])
-def test_what_training_scripts_wrap_around_a_state_dict_is_taken_off(nest):
+def test_nesting_and_prefixes_of_training_scripts_are_removed(nest):
     wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in STATE.items()}
     assert_equal(state_of("w.pth", saved({"epoch": 3, nest: wrapped | {"module.version": "2"}})), STATE)
     assert_equal(state_of("w", save({f"model.backbone.{name}": tensor for name, tensor in STATE.items()})), STATE)
-    beside = STATE | {"model.c": torch.zeros(1)}  # not common to all
-    assert_equal(state_of("w", save(beside)), beside)
+    mixed = STATE | {"model.c": torch.zeros(1)}  # only one name has a prefix
+    assert_equal(state_of("w", save(mixed)), mixed)
 
 
 def test_metadata_are_those_of_a_safetensors_file():
@@ -51,7 +51,7 @@ def test_metadata_are_those_of_a_safetensors_file():
 
 
 class Evil:
-    """Runs code when unpickled the careless way."""
+    """Object that runs code when it is unpickled without restrictions."""
 
     def __reduce__(self):
         return (print, ("executed",))
@@ -59,13 +59,15 @@ class Evil:
 
 @pytest.mark.parametrize("content", [Evil(), {"a": Evil()}, {"state_dict": STATE | {"b": Evil()}}])
 def test_pickled_code_is_refused_and_not_run(content, capsys):
-    with pytest.raises(BundleError, match=r"w\.pth is damaged, or no state dict that can be read without running code"):
+    with pytest.raises(
+        BundleError, match=r"w\.pth is damaged, or is not a state dict that can be read without running"
+    ):
         state_of("w.pth", saved(content))
     assert "executed" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("content", "kind"), [([1, 2], "list"), (torch.ones(2), "Tensor"), ({"a": 1}, "dict")])
-def test_what_is_no_state_dict_is_named(content, kind):
+def test_content_that_is_not_a_state_dict_is_named(content, kind):
     with pytest.raises(BundleError, match=rf"w\.pth holds no state dict but {kind}; save model\.state_dict\(\)"):
         state_of("w.pth", saved(content))
 
@@ -73,29 +75,29 @@ def test_what_is_no_state_dict_is_named(content, kind):
 @pytest.mark.parametrize(
     "content", [b"", b".", b"\x80", b"\x80\x02J\x01.", b"not weights at all", b"\x10\0\0\0\0\0\0\0{broken header!!"]
 )
-def test_what_is_no_weights_file_is_refused(content):
-    with pytest.raises(BundleError, match=r"^w is (damaged, or no state dict|no safetensors file)"):
+def test_content_that_is_not_a_weights_file_is_refused(content):
+    with pytest.raises(BundleError, match=r"^w is (damaged, or is not a state dict|not a safetensors file)"):
         state_of("w", content)
 
 
-def test_a_damaged_safetensors_file_is_refused_with_the_mend():
-    with pytest.raises(BundleError, match=r"^w is no safetensors file: .*; fetch or export the weights again$"):
+def test_a_damaged_safetensors_file_is_refused_and_the_fix_is_named():
+    with pytest.raises(BundleError, match=r"^w is not a safetensors file: .*; fetch or export the weights again$"):
         state_of("w", save(STATE)[:-1])
-    with pytest.raises(BundleError, match=r"^w is no safetensors file: .*; train again$"):
-        safetensors_of("w", saved(STATE), mend="train again")
+    with pytest.raises(BundleError, match=r"^w is not a safetensors file: .*; train again$"):
+        safetensors_of("w", saved(STATE), fix="train again")
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.slow
 def test_whatever_byte_is_damaged_the_message_is_one_line(writer):
-    """Of the many exceptions that a damaged pickle raises none escapes."""
+    """No exception of torch.load or safetensors escapes, whichever byte of a file is changed."""
     whole = WRITERS[writer](STATE)
     damaged = [whole[:end] for end in range(0, len(whole), 7)]
     for value in (0, 255, *b".]RQ"):
         damaged += [whole[:i] + bytes([value]) + whole[i + 1 :] for i in range(len(whole))]
     messages = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, of unknown functions
+        warnings.simplefilter("ignore")  # torch warns about unknown functions
         for data in damaged:
             try:
                 state_of("w", data)

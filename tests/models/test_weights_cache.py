@@ -32,7 +32,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def memory_uri():
-    """An object on a filesystem that is not this machine's disk."""
+    """URI of an object on a filesystem that is not this machine's disk."""
     uri = f"memory://weights/{uuid.uuid4().hex}/sam.pth"
     write_bytes(uri, DATA)
     return uri
@@ -43,7 +43,7 @@ def kept(cache):
 
 
 class WebStore(BaseHTTPRequestHandler):
-    """Serves what `server.data` holds, whatever the path, and counts how often it is downloaded."""
+    """Handler that serves `server.data` at any path and counts the downloads."""
 
     def do_HEAD(self):
         self._head(len(self.server.data) + self.server.missing)
@@ -75,7 +75,7 @@ class WebStore(BaseHTTPRequestHandler):
 
 class WebServer(ThreadingHTTPServer):
     def handle_error(self, request, client_address):
-        """A client that was killed is no failure of the server."""
+        """Ignore a client that was killed, which is not a failure of the server."""
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def fetching_process(uri):
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_a_file_of_this_machine_is_read_where_it_is(tmp_path, cache, scheme):
+def test_a_file_of_this_machine_is_read_in_place(tmp_path, cache, scheme):
     (tmp_path / "sam.pth").write_bytes(DATA)
     uri = f"{scheme}{tmp_path}/sam.pth"
     for wanted in (None, sha256_of(DATA), sha256_of(DATA).upper()):
@@ -112,7 +112,7 @@ def test_a_file_of_this_machine_is_read_where_it_is(tmp_path, cache, scheme):
     assert not cache.exists()
 
 
-def test_a_node_that_has_a_sha256_does_not_ask_the_storage(memory_uri, cache):
+def test_a_node_that_has_the_file_of_a_sha256_does_not_ask_the_storage(memory_uri, cache):
     assert fetch_weights(memory_uri, sha256_of(DATA)).data == DATA
     delete_tree(memory_uri)
     assert fetch_weights(memory_uri, sha256_of(DATA)).data == DATA
@@ -141,7 +141,7 @@ def test_a_sha256_stays_known_when_the_file_is_gone(web, cache):
     assert web.downloads == 2
 
 
-def test_without_a_checksum_or_a_time_nothing_is_taken_for_unchanged(web):
+def test_without_a_checksum_or_a_time_every_call_downloads(web):
     web.has_etags = False
     for data in (DATA, OTHER):
         web.data = data
@@ -170,7 +170,7 @@ def test_threads_that_start_together_download_once(web, read, expected):
     assert web.downloads == 1
 
 
-def test_a_download_that_was_killed_is_begun_anew(web, cache):
+def test_a_download_that_was_killed_starts_again(web, cache):
     web.stall = threading.Event()
     process = fetching_process(web.uri)
     assert web.stalled.wait(60)
@@ -182,7 +182,7 @@ def test_a_download_that_was_killed_is_begun_anew(web, cache):
     assert web.downloads == 2
 
 
-def test_an_object_that_breaks_off_is_not_taken_for_whole(web, cache):
+def test_an_object_that_breaks_off_is_refused_and_not_kept(web, cache):
     web.missing = 5
     for read in (fetch_weights, weights_sha256):
         with pytest.raises(StorageError, match=f"cannot read {web.uri}: it broke off after 7000 of 7005 bytes; try"):
@@ -190,7 +190,7 @@ def test_an_object_that_breaks_off_is_not_taken_for_whole(web, cache):
     assert [path.name for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
 
 
-def test_an_object_replaced_while_it_is_downloaded_and_put_back_is_known_as_it_is_now(web):
+def test_an_object_replaced_during_its_download_and_put_back_is_downloaded_again(web):
     def replace():
         web.data = OTHER
 
@@ -211,12 +211,12 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(memory_uri, cache, know
         assert path.read_bytes() == DATA
 
 
-@pytest.mark.parametrize("note", [b"", b"null", b"{", b'{"uri": "", "identity": {}, "sha256": "../../passwd"}'])
-def test_a_damaged_note_is_written_again(web, cache, note):
+@pytest.mark.parametrize("record", [b"", b"null", b"{", b'{"uri": "", "identity": {}, "sha256": "../../passwd"}'])
+def test_a_damaged_record_is_written_again(web, cache, record):
     fetch_weights(web.uri)
     (path,) = cache.rglob("*.json")
     whole = path.read_bytes()
-    path.write_bytes(note)
+    path.write_bytes(record)
     assert weights_sha256(web.uri) == sha256_of(DATA)
     assert path.read_bytes() == whole
     assert web.downloads == 2
@@ -230,21 +230,21 @@ def test_another_file_is_refused_and_not_kept(where, memory_uri, tmp_path, cache
         OtherWeightsError, match=f"sha256 is {sha256_of(DATA)}, not {'0' * 64}; put the right"
     ) as caught:
         fetch_weights(uri, "0" * 64)
-    assert str(caught.value).startswith(f"{uri} is not the file that was meant")
+    assert str(caught.value).startswith(f"{uri} is not the expected file: its")
     assert "\n" not in str(caught.value)
     assert kept(cache) == []
-    returned = pickle.loads(pickle.dumps(caught.value))  # as between the processes of a cluster
+    returned = pickle.loads(pickle.dumps(caught.value))  # as it travels between processes of a cluster
     assert (str(returned), returned.found) == (str(caught.value), sha256_of(DATA))
 
 
 @pytest.mark.parametrize("sha256", ["", "abc", "../../passwd", "g" * 64, "0" * 65])
-def test_what_is_no_sha256_is_refused(memory_uri, sha256):
+def test_a_malformed_sha256_is_refused(memory_uri, sha256):
     with pytest.raises(BundleError, match=f"the sha256 of {memory_uri} must be 64 hex digits; got '"):
         fetch_weights(memory_uri, sha256)
 
 
 @pytest.mark.parametrize("read", [fetch_weights, weights_sha256])
-def test_what_is_no_file_is_told_in_one_line(read, memory_uri, tmp_path):
+def test_a_uri_that_is_not_a_file_is_refused_in_one_line(read, memory_uri, tmp_path):
     folder = memory_uri.rpartition("/")[0]
     for uri in (f"{folder}/none.pth", str(tmp_path / "none.pth"), folder, str(tmp_path)):
         with pytest.raises(StorageError, match=f"cannot read {uri}: .*; check the URI") as caught:
@@ -258,11 +258,13 @@ def test_what_is_no_file_is_told_in_one_line(read, memory_uri, tmp_path):
 def test_a_cache_that_cannot_be_written_is_named(read, memory_uri, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(BundleError, match=r"cannot be kept in .*/file/cxr_ray/weights: .*another folder in XDG_CACHE"):
+    with pytest.raises(
+        BundleError, match=r"cannot be cached in .*/file/cxr_ray/weights: .*another folder in XDG_CACHE"
+    ):
         read(memory_uri)
 
 
-def test_an_empty_cache_variable_stands_for_the_default(memory_uri, tmp_path, monkeypatch):
+def test_an_empty_cache_variable_means_the_default_folder(memory_uri, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -290,7 +292,7 @@ def test_an_object_of_s3_is_downloaded_once_and_a_changed_one_again(bucket_uri, 
 
 
 @pytest.mark.s3
-def test_a_folder_of_s3_is_no_file(bucket_uri):
+def test_a_folder_of_s3_is_refused(bucket_uri):
     write_bytes(f"{bucket_uri}/models/sam.pth", DATA)
     assert is_folder(f"{bucket_uri}/models")
     with pytest.raises(StorageError, match=f"cannot read {bucket_uri}/models: it is a folder; check the URI"):
