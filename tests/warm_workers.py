@@ -99,7 +99,7 @@ def become_worker(message: dict[str, object], files: list[int]) -> None:
 
 def ask_for_worker(path: str, arguments: list[str]) -> None:
     """Have a worker forked for these arguments, and stay until it has ended."""
-    message = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}
+    message = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd())}
     data = json.dumps(message).encode()
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(path)

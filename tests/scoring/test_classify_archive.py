@@ -161,13 +161,13 @@ def test_rows_that_an_earlier_version_wrote_are_continued_in_the_same_columns_an
     classify(archive.uri, bundle, scored)
     assert len(list(path.parent.iterdir())) == 2
     assert json.loads(noted.read_text()) == values
-    assert duckdb.sql(query).fetchone() == (files_of(archive), archive.images)
+    assert duckdb.sql(query).fetchall() == [(files_of(archive), archive.images)]
     for path in (scored / "predictions").glob("*.parquet"):
         pq.write_table(pq.read_table(path).drop_columns(["entropy"]), path)
     with pytest.raises(ResumeError, match=r"holds rows without the column entropy, which this .* --overwrite to start"):
         classify(archive.uri, bundle, scored)
     classify(archive.uri, bundle, scored, overwrite=True)
-    assert duckdb.sql(query).fetchone() == (files_of(archive), archive.images)
+    assert duckdb.sql(query).fetchall() == [(files_of(archive), archive.images)]
 
 
 def test_several_models_share_one_pass_and_their_mean_leads(scored_once, archive, bundle, tmp_path):
