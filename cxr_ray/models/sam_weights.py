@@ -86,7 +86,7 @@ def config_of(state: Mapping[str, torch.Tensor]) -> SamConfig:
     )
 
 
-def _shape_of(state: State, name: str, axes: int) -> torch.Size:
+def _shape_of(state: Mapping[str, torch.Tensor], name: str, axes: int) -> torch.Size:
     shape = state[name].shape
     if len(shape) != axes:
         raise ValueError(f"{name} is {list(shape)}, not of {axes} axes as in a SAM")

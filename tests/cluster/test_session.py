@@ -30,7 +30,8 @@ def closed_port():
 def test_a_cluster_that_is_gone_gives_way_to_one_of_the_jobs_own_and_of_its_priority(short_folder):
     """Ray's note of a cluster outlives it when the machine goes down, and Ray would call it for 15 minutes."""
     environment = os.environ | {"RAY_TMPDIR": str(short_folder)}
-    environment.pop("RAY_ADDRESS", None)
+    for name in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON"):  # a worker that the tests keep warm has the tests' priority
+        environment.pop(name, None)
     (short_folder / "ray").mkdir()
     with closed_port() as port:
         gone = f"127.0.0.1:{port}"
