@@ -35,8 +35,8 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
         The number of rows of the output by status, and of error rows by `error:KIND`.
 
     Raises:
-        BundleError: if a bundle is missing or damaged.
-        StorageError: if the weights of a model of segmentation by text are missing.
+        BundleError: if a bundle is missing or damaged, or the folder `clip_uri` holds no weights.
+        StorageError: if a file of weights of segmentation by text does not exist.
         CxrRayError: any error that `run_archive_job` raises.
     """
     config = with_absolute_uris(config)
