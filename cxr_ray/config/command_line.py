@@ -107,7 +107,9 @@ def _take_recipe_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         path = value if equals else next(arguments, None)
         if path is None:
-            raise ConfigError("--config needs the path of a recipe; for example --config jobs/recipes/seed.toml")
+            raise ConfigError(
+                "--config needs the path of a recipe; for example --config jobs/recipes/seed_resnet50.toml"
+            )
         paths.append(path)
     return paths, flags
 

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -103,8 +104,9 @@ def test_recipes_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "latin.toml").write_bytes("input_uri = 'é'".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"cannot read recipe .*latin.toml: 'utf-8' codec"):
         load_config(Config, ["--config", f"{tmp_path}/latin.toml"])
-    with pytest.raises(ConfigError, match="--config needs the path of a recipe; for example"):
+    with pytest.raises(ConfigError, match="--config needs the path of a recipe; for example --config ") as error:
         load_config(Config, ["--input-uri", "x", "--config"])
+    assert (Path(__file__).parents[2] / str(error.value).split()[-1]).is_file()
 
 
 JOB = """
