@@ -15,9 +15,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from cxr_ray.imaging.grey_levels import luma, scale_occupied_bits
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 
-LEAST_WANTED = 224
+MIN_WANTED = 224
 """Pixels a side; smaller images are made of a JPEG decoded for this size, so that most models share one decoding."""
-DECODING = f"grey, of a JPEG's {2 * LEAST_WANTED} pixels or more"
+DECODING = f"grey, of a JPEG's {2 * MIN_WANTED} pixels or more"
 """What the ids of preprocessings know of decoding: it changes with the pixels."""
 
 _EXIF_ORIENTATION = 0x0112
@@ -182,7 +182,7 @@ def jpeg_reduction(width: int, height: int, wanted_size: int) -> int:
 
 def least_side(wanted_size: int) -> int:
     """Pixels that both sides of a reduced JPEG keep, where the image is to become `wanted_size` a side."""
-    return 2 * max(wanted_size, LEAST_WANTED)
+    return 2 * max(wanted_size, MIN_WANTED)
 
 
 def _check_header(image: Image.Image, limits: DecodeLimits, bytes_per_sample: int = 1) -> None:

@@ -98,7 +98,7 @@ def dicom_files(make_dicom, transcode, radiograph, ramp12):
 
 
 def decode_mutants(originals, seed, connection):
-    raster.LEAST_WANTED = 1  # of this process, so that small JPEGs are reduced as large ones are
+    raster.MIN_WANTED = 1  # of this process, so that small JPEGs are reduced as large ones are
     rng = random.Random(seed)
     outcomes = Counter()
     for data in originals:
