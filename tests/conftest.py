@@ -67,7 +67,7 @@ def short_folder() -> Iterator[Path]:
 def warm_ray() -> Iterator[None]:
     """Ray workers start warm in every cluster that this process, or a process started by it, joins or begins."""
     with warm_workers() as executable, pytest.MonkeyPatch.context() as environment:
-        environment.setenv("RAY_JOB_CONFIG_JSON", json.dumps({"runtime_env": {"py_executable": executable}}))
+        environment.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": {"py_executable": executable}}))
         yield
 
 
