@@ -1,4 +1,4 @@
-"""The record `run.json` of a job: what ran, on what, and with which outcome."""
+"""Write the record `run.json` of a job: its config, the versions of its libraries, and its results."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ RECORDED_PACKAGES = ("ray", "torch", "timm", "pyarrow", "pillow", "pydicom")
 
 
 def new_run_id() -> str:
-    """A name for one invocation: the UTC time and six random hex digits, so that ids sort by start."""
+    """Make an id for one invocation: the UTC time and six random hex digits, so that ids sort by their start."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 

@@ -91,7 +91,7 @@ def test_patterns_that_a_manifest_would_not_heed_are_refused(tmp_path, listing_u
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.parquet"])
 def test_nothing_there(tmp_path, listing_uri, name):
-    with pytest.raises(StorageError, match=f"nothing stands at .*{name}"):
+    with pytest.raises(StorageError, match=f"nothing exists at .*{name}"):
         manifest_of(str(tmp_path / name), listing_uri)
 
 
