@@ -97,14 +97,14 @@ def _without_gaps(values: list[str | None] | None, name: str, uri: str) -> list[
     return [value for value in values if value is not None]
 
 
-def split_by_content(contents: Sequence[str], val_share: float) -> list[str]:
+def split_by_content(contents: Sequence[str], val_fraction: float) -> list[str]:
     """Assign every image to `train` or `val` by its content only, so that equal images have the same split.
 
     Args:
-        contents: sha256 of each image, in hexadecimal.
-        val_share: of the images, 0 to 1.
+        contents: SHA-256 of each image, in hexadecimal digits.
+        val_fraction: fraction of the images that become `val`, 0 to 1.
     """
-    return ["val" if int(content[:15], 16) < val_share * 16**15 else "train" for content in contents]
+    return ["val" if int(content[:15], 16) < val_fraction * 16**15 else "train" for content in contents]
 
 
 def pairs_fingerprint(pairs: pa.Table, images: Sequence[str]) -> str:
