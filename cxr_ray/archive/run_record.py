@@ -38,7 +38,7 @@ def write_run_record(output_uri: str, config: Any, *, name: str = "run.json", **
 
 
 def write_table_record(table_uri: str, config: Any, **facts: Any) -> None:
-    """Write the record of the job that made a table to `x/_manifest.run.json` beside the table `x/manifest.parquet`.
+    """Write the record of the job that made the table `x/manifest.parquet` to `x/_manifest.run.json` in its folder.
 
     The leading underscore keeps readers of Parquet folders from opening it.
     """

@@ -169,7 +169,7 @@ def summary(table: pa.Table, grouped: GroupedImages) -> str:
     divided = _divided_groups(grouped.split_groups, splits)
     if divided:
         lines.append(
-            f"warning: {divided:,} groups of copies or of a patient's images lie in several of the splits that the folders name"
+            f"warning: {divided:,} groups of copies or of a patient's images are in several of the splits that the folders name"
         )
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40))
 
 
 def smooth_mask(height, width):
-    """Two ellipses, as lungs lie in a radiograph."""
+    """Two ellipses at the position of lungs in a radiograph."""
     y, x = np.mgrid[0:height, 0:width]
     return (np.abs((x - width / 2) / width) - 0.2) ** 2 * 40 + ((y - height / 2) / height) ** 2 * 9 < 1
 

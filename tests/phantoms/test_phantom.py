@@ -50,11 +50,11 @@ def test_lungs_are_darker_than_what_surrounds_them():
 
 def test_the_heart_lies_on_the_right_of_the_picture():
     """The left lung is the smaller one in most patients, because the heart takes its space."""
-    shares = []
+    fractions = []
     for patient in range(20):
         columns = np.nonzero(draw_phantom("Normal", seed=patient, size=SIZE).lung_mask)[1]
-        shares.append(np.mean(columns > SIZE / 2))
-    assert np.mean(shares) < 0.48
+        fractions.append(np.mean(columns > SIZE / 2))
+    assert np.mean(fractions) < 0.48
 
 
 @pytest.mark.parametrize("label", DISEASES)

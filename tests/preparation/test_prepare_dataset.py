@@ -39,7 +39,7 @@ def test_a_drawn_archive_becomes_a_dataset(ray_cluster, archive, tmp_path, capsy
     size_of = {row["values"]: row["counts"] for row in sizes}
     assert copies
     assert all(size_of[groups[name]] >= 2 for name in copies)
-    assert sum(size_of.values()) - len(size_of) == len(copies), "strangers are not taken for copies"
+    assert sum(size_of.values()) - len(size_of) == len(copies), "different images do not count as copies"
     assert "Viral_Pneumonia" in capsys.readouterr().out
 
 

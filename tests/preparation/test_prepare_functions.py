@@ -133,6 +133,6 @@ def test_summary(grouped):
 
 def test_summary_warns_of_folders_that_part_a_group(grouped):
     splits = ["train", "test", "train", "val", "test", "test"]
-    assert "warning: 2 groups of copies or of a patient's images lie in several of the splits" in summary(
+    assert "warning: 2 groups of copies or of a patient's images are in several of the splits" in summary(
         dataset_table(grouped, splits), grouped
     )
