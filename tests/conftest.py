@@ -1,3 +1,4 @@
+import json
 import os
 import secrets
 import tempfile
@@ -63,21 +64,21 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(s3: str) -> Iterator[None]:
+def warm_ray() -> Iterator[None]:
+    """Ray workers start warm in every cluster that this process, or a process started by it, joins or begins."""
+    with warm_workers() as executable, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_JOB_CONFIG_JSON", json.dumps({"runtime_env": {"py_executable": executable}}))
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3: str, warm_ray: None) -> Iterator[None]:
     """A Ray cluster of 2 CPUs for the whole session, whose workers see the S3 server."""
     import logging
 
     import ray
 
     os.environ.setdefault("RAY_worker_niceness", "0")  # tests beside these have the priority of this process, too
-    with warm_workers() as executable:
-        ray.init(
-            "local",
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"py_executable": executable},
-        )
-        yield
-        ray.shutdown()
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from cxr_ray.archive.tables import read_table
-from cxr_ray.archive.uris import join_uri, one_line, read_bytes
+from cxr_ray.archive.uris import join_uri, one_line, parent_uri, read_bytes
 from cxr_ray.errors import DatasetError
 from cxr_ray.schema import SPLITS
 
@@ -45,7 +45,7 @@ def read_pairs(uri: str) -> pa.Table:
     splits = columns["split"] or [None] * table.num_rows
     if any(splits) and (unknown := set(splits) - set(SPLITS)):
         raise DatasetError(f"{uri} names the splits {sorted(map(str, unknown))}; only {', '.join(SPLITS)} exist")
-    folder = uri.rpartition("/")[0] or "." if uri.endswith((".csv", ".parquet")) else uri
+    folder = parent_uri(uri) if uri.endswith((".csv", ".parquet")) else uri
     return pa.table(
         {
             "image": images,

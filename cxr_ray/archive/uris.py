@@ -76,6 +76,13 @@ def join_uri(base: str, *names: str) -> str:
     return "/".join([f"{scheme}{separator}{path.rstrip('/')}", *names])
 
 
+def parent_uri(uri: str) -> str:
+    """The folder of the file at `uri`: `.` for a bare name, `/` for a file in the root of the disk."""
+    scheme, separator, path = uri.rpartition("://")
+    folder, slash, _ = path.rpartition("/")
+    return f"{scheme}{separator}{folder or slash}" or "."
+
+
 def absolute_uri(uri: str) -> str:
     """Make a relative local path absolute, so that it means the same on every worker; other URIs are unchanged."""
     return uri if "://" in uri else _absolute_path(uri)

@@ -1,1 +1,1 @@
-"""Joining a Ray cluster and measuring what its nodes hold."""
+"""Join a Ray cluster and read the CPUs and GPUs of its nodes."""

@@ -1,18 +1,21 @@
-"""The CPUs and GPUs that the nodes of the cluster have."""
+"""The numbers of CPUs and GPUs of the nodes of a Ray cluster."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeRoom:
-    """CPUs and GPUs of one node. A task or an actor must fit on one node, whatever the sum over the cluster is."""
+    """The numbers of CPUs and GPUs of one node.
+
+    A task or an actor must fit on one node; the sum over the cluster does not help it.
+    """
 
     cpus: float
     gpus: int = 0
 
 
 def alive_nodes() -> list[NodeRoom]:
-    """The nodes that are alive now in the cluster that this process has joined."""
+    """List the nodes that are alive now in the cluster that this process has joined."""
     import ray
 
     return [

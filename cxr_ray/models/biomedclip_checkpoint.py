@@ -7,7 +7,7 @@ from math import isqrt
 
 import torch
 
-from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
+from cxr_ray.archive.uris import join_uri, parent_uri, read_bytes, write_bytes
 from cxr_ray.errors import BundleError, ConfigError, StorageError
 from cxr_ray.models.biomedclip import BiomedClip, BiomedClipConfig, PromptTokenizer
 from cxr_ray.models.bundle import WEIGHTS_NAME
@@ -184,7 +184,7 @@ def load_tokenizer(uri: str, config: BiomedClipConfig) -> PromptTokenizer:
         BundleError: if there is no `vocab.txt`, or it does not belong to a model of `config`.
     """
     try:
-        vocabulary_uri = join_uri(uri if is_folder(uri) else uri.rpartition("/")[0] or ".", VOCABULARY_NAME)
+        vocabulary_uri = join_uri(uri if is_folder(uri) else parent_uri(uri), VOCABULARY_NAME)
         lines = read_bytes(vocabulary_uri).decode().replace("\r\n", "\n").removesuffix("\n").split("\n")
         tokenizer = PromptTokenizer(lines, context=config.context)
     except StorageError as error:

@@ -130,8 +130,8 @@ def read_card(uri: str, card_type: type[Any] = ModelCard) -> Any:
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise BundleError(f"{join_uri(uri, CARD_NAME)}: {where}: {first['msg'].lower()}") from error
+        where, fault = ".".join(map(str, first["loc"])) or "the file", first["msg"]
+        raise BundleError(f"{join_uri(uri, CARD_NAME)}: {where}: {fault[0].lower()}{fault[1:]}") from error
 
 
 def load_weights(uri: str, card: ModelCard) -> "dict[str, torch.Tensor]":

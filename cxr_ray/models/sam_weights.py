@@ -62,14 +62,13 @@ def config_of(state: Mapping[str, torch.Tensor]) -> SamConfig:
     Raises:
         KeyError: if a tensor that shows the sizes of a SAM is missing.
         ValueError: if a tensor that shows the sizes does not have the shape it has in a SAM.
-        IndexError: if a tensor that shows the sizes has no axes.
     """
     positions = state["image_encoder.pos_embed"].shape
     if len(positions) != 4 or positions[1] != positions[2]:
         raise ValueError(f"image_encoder.pos_embed is {list(positions)}, not [1, G, G, C]")
     offsets: dict[int, torch.Size] = {}
     while (name := f"image_encoder.blocks.{len(offsets)}.attn.rel_pos_h") in state:
-        offsets[len(offsets)] = state[name].shape
+        offsets[len(offsets)] = _shape_of(state, name, 2)
     if not offsets:
         raise KeyError(name)
     grid, width = positions[1], positions[3]
@@ -82,15 +81,22 @@ def config_of(state: Mapping[str, torch.Tensor]) -> SamConfig:
         encoder_num_heads=width // head_dim,
         # a block with global attention has an offset for every distance in the grid, one with windows for 14 patches
         encoder_global_attn_indexes=tuple(index for index, shape in offsets.items() if shape[0] == 2 * grid - 1),
-        prompt_embed_dim=state["prompt_encoder.no_mask_embed.weight"].shape[-1],
+        prompt_embed_dim=_shape_of(state, "prompt_encoder.no_mask_embed.weight", 2)[-1],
         image_size=grid * PATCH_SIZE,
     )
+
+
+def _shape_of(state: Mapping[str, torch.Tensor], name: str, axes: int) -> torch.Size:
+    shape = state[name].shape
+    if len(shape) != axes:
+        raise ValueError(f"{name} is {list(shape)}, not of {axes} axes as in a SAM")
+    return shape
 
 
 def _config_in(uri: str, state: State, model_type: str | None) -> SamConfig:
     try:
         config = config_of(state)
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError) as error:
         fault = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         raise BundleError(f"{uri} holds no SAM: {fault}; name weights of segment_anything") from error
     if model_type is not None and config != SAM_CONFIGS[model_type]:

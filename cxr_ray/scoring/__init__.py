@@ -1,1 +1,1 @@
-"""Ray Data: an archive streamed through models into rows of Parquet."""
+"""Jobs that stream an archive through models with Ray Data and write rows to Parquet files."""

@@ -1,4 +1,4 @@
-"""A job over an archive, whatever its models: index -> what is left to do -> pipeline -> committed Parquet blocks."""
+"""The steps of every job over an archive: list images -> plan blocks -> run the pipeline -> commit rows to Parquet."""
 
 import logging
 import time
@@ -35,13 +35,16 @@ log = logging.getLogger("cxr_ray")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One invocation of a job, as its pipeline sees it."""
+    """What the pipeline of a job needs to know about one invocation of the job."""
 
     run_id: str
+    """Id of the run, which every row names."""
     blocks_uri: str
-    """The images that are left to do."""
+    """URI of the Parquet file of the images that are left to score, one row group per block."""
     pool: ScoringPool
+    """The actors and CPUs of the run."""
     tally: ActorHandle
+    """Actor that counts the images and errors of the run."""
 
 
 def run_archive_job(
@@ -54,28 +57,31 @@ def run_archive_job(
     carried: Sequence[str] = (),
     actors_per_group: int = 1,
 ) -> dict[str, int]:
-    """Give every image of `config.input_uri` its row in `OUTPUT/table`, but for those that have one; rows by status.
+    """Write a row to `OUTPUT/table` for every image that has none yet; returns the number of rows by status.
+
+    The result also counts error rows by kind, under keys `error:KIND`.
 
     Args:
-        config: archive, output and how to run.
-        table: folder of the rows in the output.
-        identity: of the rows, by `identity_of_rows`.
-        model_ids: for `run.json`.
-        pipeline: from the images left to do to their rows.
-        carried: columns of strings in the manifest that the pipeline goes by.
-        actors_per_group: of CPUs, as `plan_pool` has it.
+        config: config with the archive, the output and the options of the run.
+        table: name of the folder of the rows in the output.
+        identity: identity of the rows, made by `identity_of_rows`.
+        model_ids: ids of all models, which `run.json` records.
+        pipeline: builds, from a run, the dataset of the rows of its images.
+        carried: names of string columns of the manifest that the pipeline needs.
+        actors_per_group: number of actors that share up to 8 CPUs of a node, see `plan_pool`.
 
     Raises:
-        ResumeError: if another run writes to the output, or it holds rows that this job would make otherwise.
-        ClusterError: if the cluster cannot hold the job.
+        ResumeError: if another run writes to the output, or the output holds rows of other work.
+        ClusterError: if no cluster answers, or the cluster is too small for the job.
+        ConfigError: if `exclude` is given with a manifest, or the file of the patient secret is empty.
         StorageError: if the input holds no image or lacks a column, or storage fails.
-        GateError: at the end, all rows written, if too many images are errors.
+        GateError: if too many images are errors; all rows are written before it is raised.
     """
     run_id, started = new_run_id(), datetime.now(UTC)
     state = OutputState(absolute_uri(config.output_uri), table)
     with output_lock(state, run_id) as lock:
         if not config.overwrite:
-            check_claim(state, identity)  # now, since starting Ray and listing an archive take their time
+            check_claim(state, identity)  # fails before Ray is started and the archive is listed, which take long
         with ray_session():
             pool = plan_pool(config.device, config.num_actors, actors_per_group)
             manifest_uri, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
@@ -104,7 +110,19 @@ def run_archive_job(
 
 
 def loaded_images(config: ArchiveJobConfig, run: Run, geometries: tuple[Geometry, ...]) -> "ray.data.Dataset":
-    """The head of every pipeline: images downloaded, decoded and resized by tasks on CPUs."""
+    """Build the first part of every pipeline: tasks on CPUs that download, decode and resize the images of a run.
+
+    Args:
+        config: config with the maximum sizes of an image.
+        run: the run, whose blocks name the images.
+        geometries: the geometries in which the models take each image.
+
+    Returns:
+        A dataset of the rows of `LoadStage`.
+
+    Raises:
+        ConfigError: if the file of the patient secret is empty.
+    """
     blocks = PlannedBlocks(run.blocks_uri)
     load = LoadStage(
         geometries=geometries,
@@ -119,7 +137,18 @@ def loaded_images(config: ArchiveJobConfig, run: Run, geometries: tuple[Geometry
 def scored_images(
     loaded: "ray.data.Dataset", run: Run, stage: type, arguments: dict[str, Any], *, batch_size: int
 ) -> "ray.data.Dataset":
-    """The tail: batches through actors that each hold the models as `stage(**arguments)`."""
+    """Build the last part of every pipeline: actors that turn batches of loaded images into rows.
+
+    Args:
+        loaded: rows of `LoadStage`.
+        run: the run, which says how many actors there are and what they reserve.
+        stage: class of the stage that each actor holds.
+        arguments: keyword arguments of `stage`.
+        batch_size: number of images of a batch, 1 or more.
+
+    Returns:
+        A dataset of the rows of `stage`, one for each row of `loaded`.
+    """
     return loaded.map_batches(
         TalliedStage,
         fn_constructor_kwargs={"stage": stage, "tally": run.tally, "arguments": arguments},
@@ -132,10 +161,15 @@ def scored_images(
 
 
 class TalliedStage:
-    """Any stage that gives one row for each, and reports its progress.
+    """A stage that reports the number of its images and errors to a tally.
 
-    The stage lives in a thread of its own: Ray Data calls from a new one for every few batches, in which torch would
-    start its OpenMP threads anew and find none of the memory that the last one freed.
+    The stage runs in a thread of its own. Ray Data calls an actor from a new thread after every few batches; in each
+    new thread torch would start its OpenMP threads again and could not reuse freed memory.
+
+    Args:
+        stage: class of a stage that gives one row per image.
+        tally: actor to which images, errors and seconds of each batch are added.
+        arguments: keyword arguments of `stage`.
     """
 
     def __init__(self, *, stage: type, tally: ActorHandle, arguments: dict[str, Any]) -> None:
@@ -144,7 +178,7 @@ class TalliedStage:
         self._tally = tally
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Rows of the stage."""
+        """Return the rows of the stage for a batch of loaded images."""
         began = time.monotonic()
         rows: pa.Table = self._thread.submit(self._stage, batch).result()
         errors = rows.num_rows - rows["error_kind"].null_count
@@ -153,5 +187,5 @@ class TalliedStage:
 
 
 def default_block_rows(images: int) -> int:
-    """A fiftieth of the job, between 64 and 8,192 images."""
+    """Default number of images of a block: a fiftieth of all `images`, but 64 or more and 8,192 or fewer."""
     return min(8192, max(64, -(-images // 50)))

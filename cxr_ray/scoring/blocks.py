@@ -1,6 +1,6 @@
-"""A planned list of images as a Ray Data source: one block for each row group, so that blocks are what was planned.
+"""Read a planned list of images as a Ray Data source: each row group is one block, so blocks keep their planned size.
 
-`ray.data.read_parquet` merges small files into one task, which would commit nothing until the end.
+`ray.data.read_parquet` merges small files into one task, which would commit no row before the end of the job.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from cxr_ray.archive.uris import arrow_filesystem, open_filesystem
 
 
 class PlannedBlocks(Datasource):
-    """Row groups of the Parquet file at `uri`, each read by a task of its own."""
+    """A Ray Data source that reads each row group of the Parquet file at `uri` by a task of its own."""
 
     def __init__(self, uri: str) -> None:
         super().__init__()
@@ -25,11 +25,11 @@ class PlannedBlocks(Datasource):
 
     @property
     def count(self) -> int:
-        """Number of blocks."""
+        """Number of blocks, which is the number of row groups."""
         return len(self._rows)
 
     def estimate_inmemory_data_size(self) -> int | None:
-        """Unknown, and of no use: the number of blocks is given."""
+        """Return None: Ray needs no estimate, because the number of blocks is given."""
         return None
 
     def get_read_tasks(
@@ -38,7 +38,7 @@ class PlannedBlocks(Datasource):
         per_task_row_limit: int | None = None,  # noqa: ARG002
         data_context: object = None,  # noqa: ARG002
     ) -> list[ReadTask]:
-        """A task for each row group, whatever parallelism Ray would like."""
+        """Return one task per row group; the parallelism that Ray asks for is ignored."""
         return [
             ReadTask(
                 _reader(self._uri, group),

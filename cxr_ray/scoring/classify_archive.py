@@ -1,4 +1,4 @@
-"""An archive to predictions: load -> score -> rows."""
+"""Classify the images of an archive: load -> classify -> rows of predictions."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,14 @@ from cxr_ray.scoring.stages.load import Geometry
 
 
 def classify_archive(config: ClassifyConfig) -> dict[str, int]:
-    """Score every image of `config.input_uri` that has no row in `config.output_uri` yet; rows by status.
+    """Classify every image of `config.input_uri` that has no row in `config.output_uri` yet.
+
+    Returns:
+        The number of rows of the output by status, and of error rows by `error:KIND`.
 
     Raises:
-        BundleError: if a bundle is missing, or the bundles' labels differ.
-        CxrRayError: as `run_archive_job` does.
+        BundleError: if a bundle is missing or damaged, or the labels of the bundles differ.
+        CxrRayError: any error that `run_archive_job` raises.
     """
     cards = read_cards(config.model_uri)
     model_ids = [card.model_id for card in cards]
@@ -39,7 +42,7 @@ def classify_archive(config: ClassifyConfig) -> dict[str, int]:
 
 
 def _pipeline(config: ClassifyConfig, cards: list[ModelCard], run: Run) -> "ray.data.Dataset":
-    """The whole job, top to bottom."""
+    """Build the pipeline from the blocks of a run to rows of predictions."""
     score = classifier_arguments(config, run)
     batch_size = config.batch_size or (256 if run.pool.device == "cuda" else 32)
     return scored_images(
@@ -48,7 +51,7 @@ def _pipeline(config: ClassifyConfig, cards: list[ModelCard], run: Run) -> "ray.
 
 
 def classifier_arguments(config: ClassifyConfig, run: Run) -> dict[str, object]:
-    """What `ClassifyStage` is made with."""
+    """Keyword arguments of `ClassifyStage` for a run."""
     return {
         "model_uris": tuple(map(absolute_uri, config.model_uri)),
         "device": run.pool.device,
@@ -59,25 +62,26 @@ def classifier_arguments(config: ClassifyConfig, run: Run) -> dict[str, object]:
 
 
 def read_cards(model_uris: Sequence[str]) -> list[ModelCard]:
-    """Cards of all bundles.
+    """Read the cards of all bundles.
 
     Raises:
-        BundleError: if a bundle is missing or damaged, or the bundles do not predict the same labels in one order.
+        BundleError: if a bundle is missing or damaged, or the bundles differ in their labels or the labels' order.
     """
     cards = [read_card(uri) for uri in model_uris]
     for uri, card in zip(model_uris, cards, strict=True):
         if card.labels != cards[0].labels:
             raise BundleError(
-                f"{uri} predicts {card.labels}, {model_uris[0]} predicts {cards[0].labels}; score them apart"
+                f"{uri} predicts {card.labels}, {model_uris[0]} predicts {cards[0].labels}; "
+                "score bundles of different labels in separate jobs"
             )
     return cards
 
 
 def geometries(cards: list[ModelCard]) -> tuple[Geometry, ...]:
-    """What the models want, each once: models of one geometry share their pixels."""
+    """List the geometries of the models without repetition, because models of one geometry share their pixels."""
     return tuple(dict.fromkeys(Geometry(image_size=c.image_size, interpolation=c.interpolation) for c in cards))
 
 
 def prefixes_of(cards: list[ModelCard]) -> tuple[str, ...]:
-    """Prefixes of the columns of each model; none where there is one model."""
+    """Prefixes of the columns of each model; an empty tuple if there is only one model."""
     return model_prefixes([card.backbone for card in cards])

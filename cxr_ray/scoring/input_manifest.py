@@ -1,4 +1,4 @@
-"""The list of a job's images: a manifest that the user names, or a fresh listing of a prefix."""
+"""Find the manifest of a job's images: a manifest that the user names, or a new listing of a prefix."""
 
 import logging
 from collections.abc import Sequence
@@ -14,22 +14,25 @@ log = logging.getLogger("cxr_ray")
 
 
 def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -> tuple[str, int]:
-    """URI of the manifest to work from, and how many images it has.
+    """Find the manifest of a job's images; a prefix of images is listed first.
 
     Args:
-        input_uri: a Parquet file, a folder of Parquet files, or a prefix of images, which is then listed anew.
-        listing_uri: where the listing of a prefix goes.
-        exclude: shell patterns of names to leave out of a prefix.
+        input_uri: URI of a manifest (a Parquet file or a folder of Parquet files), or of a prefix of images.
+        listing_uri: URI of the Parquet file to which the listing of a prefix is written.
+        exclude: shell patterns of names that the listing of a prefix leaves out.
+
+    Returns:
+        The URI of the manifest, and the number of its images.
 
     Raises:
         ConfigError: if `exclude` is given with a manifest.
-        StorageError: if a manifest has no rows, lacks `image_id` or `uri` or names an image twice, or a prefix holds
-            no image.
+        StorageError: if `input_uri` does not exist; a manifest has no rows, lacks the column `image_id` or `uri`, or
+            names an image twice; or a prefix holds no image.
     """
     if not is_table(input_uri):
         counts = write_manifest(input_uri, listing_uri, exclude=exclude)
         log.info(
-            "%s is read as a prefix: %s images, %s other files passed over",
+            "%s is read as a prefix: %s images, %s other files skipped",
             input_uri,
             f"{counts.images:,}",
             f"{counts.skipped:,}",
@@ -37,7 +40,8 @@ def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -
         return listing_uri, counts.images
     if exclude:
         raise ConfigError(
-            f"--exclude {' '.join(exclude)} needs a prefix; {input_uri} is a manifest: exclude when indexing"
+            f"--exclude {' '.join(exclude)} needs a prefix of images and {input_uri} is a manifest; "
+            "give --exclude to index_archive.py"
         )
     missing = {"image_id", "uri"} - set(read_schema(input_uri).names)
     if missing:
@@ -53,12 +57,12 @@ def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -
 
 
 def is_table(uri: str) -> bool:
-    """Whether `uri` is a Parquet file, or a folder of nothing else, rather than a folder of images.
+    """Whether `uri` is a Parquet file or a folder that holds only Parquet files.
 
-    Run records and names that start with `_` (such as Spark's `_SUCCESS`) or `.` do not count.
+    In a folder, run records and names that start with `_` (such as Spark's `_SUCCESS`) or `.` are ignored.
 
     Raises:
-        StorageError: if nothing stands at `uri`.
+        StorageError: if `uri` does not exist and its name does not end in `.parquet`.
     """
     fs, path = open_filesystem(uri)
     if uri.endswith(".parquet"):
@@ -66,13 +70,13 @@ def is_table(uri: str) -> bool:
     if fs.isfile(path):
         return False
     tables = 0
-    for entry in list_objects(uri):  # ends at the first image, so an archive is not listed twice
+    for entry in list_objects(uri):  # the loop ends at the first image, so an archive is not listed twice
         top, _, below = entry.name.partition("/")
         if top.startswith("_") or (not below and _is_record(top)):
             continue
         if below or not top.endswith(".parquet"):
             if tables:
-                log.warning("%s holds more than Parquet (%s): to read a table there, name it", uri, top)
+                log.warning("%s holds Parquet files and others (%s): to read a table there, give its own URI", uri, top)
             return False
         tables += 1
     return tables > 0

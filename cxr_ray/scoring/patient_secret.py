@@ -1,4 +1,4 @@
-"""The secret that keys patient hashes."""
+"""The secret that keys the hashes of patient ids."""
 
 import logging
 import os
@@ -14,12 +14,13 @@ SECRET_VARIABLE = "CXR_RAY_PATIENT_SECRET"  # noqa: S105  the name of a variable
 
 
 def patient_secret() -> bytes:
-    """`CXR_RAY_PATIENT_SECRET`, or a random secret made once and kept in the user's own configuration folder.
+    """Return the secret in `CXR_RAY_PATIENT_SECRET`, or else the one in the user's own configuration folder.
 
-    It never stands beside the output: who holds both could try patient ids until one fits.
+    The file in that folder is created once, with a random secret. The secret is never stored in an output, because
+    a person who has both could try patient ids until a hash matches.
 
     Raises:
-        ConfigError: if the file of the secret is empty; a hash keyed by nothing could be guessed back.
+        ConfigError: if the file of the secret is empty; hashes without a secret would reveal patient ids.
     """
     if given := os.environ.get(SECRET_VARIABLE):
         return given.encode()
@@ -32,12 +33,14 @@ def patient_secret() -> bytes:
 
 
 def _make_secret(path: Path) -> None:
-    """Put a new secret at `path` whole, unless another process was first: jobs that start together share one."""
+    """Create the file `path` with a new secret in one step, or keep the secret that another process put there first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
     with suppress(FileExistsError):
         os.link(part, path)
-        log.info("patient_key: made a secret in %s; set %s to use your own on every machine", path, SECRET_VARIABLE)
+        log.info(
+            "a new secret for patient_key is in %s; set %s to use one secret on all machines", path, SECRET_VARIABLE
+        )
     part.unlink()

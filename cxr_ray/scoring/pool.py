@@ -1,4 +1,4 @@
-"""Fitting a scoring job to what the cluster has, before anything is scheduled."""
+"""Choose the number of actors and their CPUs and GPUs to fit the cluster, before a task is scheduled."""
 
 import math
 from collections.abc import Sequence
@@ -7,53 +7,62 @@ from dataclasses import dataclass, replace
 from cxr_ray.cluster.nodes import NodeRoom, alive_nodes
 from cxr_ray.errors import ClusterError
 
-THREADS_PER_CPU_ACTOR = 8
+THREADS_PER_CPU_ACTOR = 8  # maximum number of torch threads of an actor on CPUs
 IMAGES_PER_ACTOR = 64  # the smallest block that a job plans unless --rows-per-block is given
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoringPool:
-    """How a job is laid over the cluster. The CPU figures are Ray's reservations, not limits."""
+    """The actors of a job and what they reserve; Ray's reservations of CPUs do not limit their use."""
 
     device: str
     """`cuda` or `cpu`."""
     actors: int
+    """Number of actors that hold the models."""
     cpus_per_actor: float
+    """Number of CPUs that an actor reserves."""
     threads_per_actor: int
+    """Number of torch threads of an actor on CPUs."""
     cpus_per_load_task: float
-    """Download, decoding and resizing run in tasks of their own beside the actors."""
+    """Number of CPUs that a task reserves which downloads, decodes and resizes images."""
 
     @property
     def gpus_per_actor(self) -> int:
-        """One whole GPU, or none."""
+        """Number of GPUs that an actor reserves: 1 if the device is `cuda`, else 0."""
         return 1 if self.device == "cuda" else 0
 
     def for_job(self, images: int, block_rows: int) -> "ScoringPool":
-        """This pool without the actors that would load their models and then find nothing to do.
+        """Return this pool without the actors that a small job cannot keep busy.
 
         Args:
-            images: number of images in the job.
-            block_rows: images per block; an actor may find work in each block, and in every 64 images of a larger one.
+            images: number of images that are left to score.
+            block_rows: number of images of a block; there is work for one actor per block, or per 64 images if a block
+                is larger than 64.
         """
         per_actor = min(block_rows, IMAGES_PER_ACTOR)
         return replace(self, actors=max(1, min(self.actors, -(-images // per_actor))))
 
 
 def plan_pool(device: str, num_actors: int | None, actors_per_group: int = 1) -> ScoringPool:
-    """A pool that the cluster can hold as it is now.
+    """Plan a pool that fits the nodes that are alive now in the cluster.
 
-    On GPUs an actor each; on CPUs `actors_per_group` per 8 cores of a node, which leave half their reservation to the
-    load tasks (decoding takes a few percent of what a forward pass takes on the same cores). Two of them, whose threads
-    together are the cores, keep these busy where there is much to do in one thread after the forward pass.
+    Each GPU gets one actor. On CPUs, each group of 8 cores of a node gets `actors_per_group` actors. They reserve half
+    of the cores and leave the other half to the load tasks, because decoding takes only a few percent of the time of a
+    forward pass. With two actors per group, one computes while the other cleans up its masks in a single thread.
+
+    Args:
+        device: `cuda`, `cpu`, or `auto`, which takes GPUs if the cluster has any.
+        num_actors: number of actors; None uses the whole cluster.
+        actors_per_group: number of actors that share up to 8 cores of a node, 1 or more.
 
     Raises:
-        ClusterError: if what is asked for exceeds the cluster, which would otherwise wait for ever.
+        ClusterError: if the cluster has no CPU or fewer GPUs or CPUs than the actors need; Ray would wait for ever.
     """
     return fit_pool(alive_nodes(), device, num_actors, actors_per_group)
 
 
 def fit_pool(nodes: Sequence[NodeRoom], device: str, num_actors: int | None, actors_per_group: int = 1) -> ScoringPool:
-    """See `plan_pool`."""
+    """Plan a pool that fits `nodes`; the other arguments, the result and the error are those of `plan_pool`."""
     gpus = sum(node.gpus for node in nodes)
     if sum(node.cpus for node in nodes) <= 0:
         raise ClusterError("the cluster offers no CPU; add a worker node with CPUs to load and decode images")
@@ -69,15 +78,15 @@ def _gpu_pool(nodes: Sequence[NodeRoom], gpus: int, actors: int) -> ScoringPool:
             f"{max(actors, 1)} GPU actors were asked for and the cluster has {gpus} GPUs; "
             "use --device cpu or add GPU nodes"
         )
-    # Decoding is what keeps GPUs waiting, so the actors, whose CPU work is light, reserve little.
+    # GPUs wait for decoding, so the actors, which need little CPU time, reserve few CPUs.
     cpus_per_actor = _floor_to_hundredths(min(1.0, *(node.cpus / (4 * node.gpus) for node in nodes if node.gpus)))
-    most_left = max(node.cpus - node.gpus * cpus_per_actor for node in nodes)
+    max_left = max(node.cpus - node.gpus * cpus_per_actor for node in nodes)
     return ScoringPool(
         device="cuda",
         actors=actors,
         cpus_per_actor=cpus_per_actor,
         threads_per_actor=1,
-        cpus_per_load_task=_floor_to_hundredths(min(1.0, most_left)),
+        cpus_per_load_task=_floor_to_hundredths(min(1.0, max_left)),
     )
 
 
@@ -89,16 +98,16 @@ def _cpu_pool(nodes: Sequence[NodeRoom], num_actors: int | None, actors_per_grou
         raise ClusterError(
             f"{actors} actors were asked for and the cluster has {cpus:g} CPUs; ask for at most {math.floor(2 * cpus)}"
         )
-    share = min(threads, cpus / actors, largest)
+    cpus_of_actor = min(threads, cpus / actors, largest)
     return ScoringPool(
         device="cpu",
         actors=actors,
-        cpus_per_actor=_floor_to_hundredths(share / 2),
-        threads_per_actor=max(1, math.floor(share)),
+        cpus_per_actor=_floor_to_hundredths(cpus_of_actor / 2),
+        threads_per_actor=max(1, math.floor(cpus_of_actor)),
         cpus_per_load_task=min(1.0, largest / 4),
     )
 
 
 def _floor_to_hundredths(cpus: float) -> float:
-    """Rounded down, so that the sum over actors still fits."""
+    """Round a number of CPUs down to hundredths, so that the sum over all actors still fits the cluster."""
     return math.floor(cpus * 100) / 100

@@ -1,4 +1,4 @@
-"""Progress of a streaming job on standard error: a bar on a terminal, and elsewhere one line per interval."""
+"""Show the progress of a job on standard error: a bar on a terminal, otherwise one line per interval."""
 
 import logging
 import sys
@@ -16,26 +16,26 @@ log = logging.getLogger("cxr_ray")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a job is."""
+    """The progress of a job at one moment."""
 
     images: int
-    """Images of the archive that have a row, those of earlier runs included."""
+    """Number of images of the archive that have a row, including those of earlier runs."""
     total: int
-    """Images of the archive."""
+    """Number of images of the archive."""
     errors: int
-    """Error rows of this run."""
+    """Number of error rows of this run."""
     images_per_second: float | None
-    """Rate of this run since its first batch began; None until a batch is finished."""
+    """Images per second of this run since its first batch started; None until a batch is finished."""
 
     def rate(self) -> str:
-        """The rate as people read it: `12.3 img/s`, or `waiting for the first batch`."""
+        """Return the rate as text: `12.3 img/s`, `3 img/min` for a slow job, or `waiting for the first batch`."""
         rate = self.images_per_second
         if rate is None:
             return "waiting for the first batch"
         return f"{rate:.1f} img/s" if rate >= 0.1 else f"{rate * 60:.2g} img/min"
 
     def time_left(self) -> str:
-        """The time that the remaining images take at this rate: `40 s left`; empty until a batch is finished."""
+        """Return the time for the remaining images as text: `40 s left`, or nothing until a batch is finished."""
         if self.images_per_second is None:
             return ""
         seconds = max(0, self.total - self.images) / self.images_per_second
@@ -46,7 +46,7 @@ class Progress:
 
 
 class Counter:
-    """Counts the images and errors of one run, and knows when its first batch began."""
+    """Counts the images and errors of one run, and records when its first batch started."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -54,16 +54,16 @@ class Counter:
         self.began: float | None = None
 
     def add(self, images: int, errors: int, seconds: float) -> None:
-        """Count a batch of `images` images, `errors` of them errors, that took `seconds` seconds."""
+        """Add a batch of `images` images that took `seconds` seconds; `errors` is the number of its error rows."""
         if self.began is None:
             self.began = time.monotonic() - seconds
         self.images += images
         self.errors += errors
 
     def read(self) -> tuple[int, int, float | None]:
-        """Images, errors, and images per second since the first batch began, which is None before a batch is finished.
+        """Return the number of images, the number of errors, and the images per second since the first batch started.
 
-        Starting the workers and loading the models is not part of the rate.
+        The rate is None until a batch is finished; it leaves out the time to start workers and load models.
         """
         if self.began is None or not self.images:
             return self.images, self.errors, None
@@ -71,17 +71,20 @@ class Counter:
 
 
 Tally = ray.remote(num_cpus=0)(Counter)
-"""A `Counter` as a Ray actor, to which all workers of one run add."""
+"""Ray actor class of a `Counter`, to which all workers of a run add."""
 
 
 @contextmanager
 def shown_progress(left: int, seconds: float, *, done: int = 0) -> Iterator[ActorHandle]:
-    """Show the progress of a run on standard error until the block ends; gives the `Tally` that workers add to.
+    """Show the progress of a run on standard error until the block ends.
 
     Args:
-        left: images that this run scores.
-        seconds: interval between two lines where standard error is no terminal.
-        done: images that earlier runs have scored.
+        left: number of images that this run scores.
+        seconds: interval between two lines in seconds, if standard error is not a terminal.
+        done: number of images that earlier runs have scored.
+
+    Yields:
+        A `Tally` to which the workers add their batches.
     """
     tally = Tally.remote()
     stop = threading.Event()
@@ -126,6 +129,6 @@ def _lines(tally: ActorHandle, left: int, done: int, seconds: float, stop: threa
 
 
 def progress_line(now: Progress) -> str:
-    """One line for a log: images, rate, errors and time left."""
+    """Return the progress as one line of a log: images, rate, errors and time left."""
     parts = (f"{now.images:,}/{now.total:,} images", now.rate(), f"{now.errors:,} errors", now.time_left())
     return "  ".join(filter(None, parts))

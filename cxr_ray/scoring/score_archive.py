@@ -1,4 +1,4 @@
-"""An archive to predictions and masks in one pass: load -> classify -> segment what a rule asks for -> rows."""
+"""Classify and segment an archive in one pass: load -> classify -> segment the images that a rule selects -> rows."""
 
 from dataclasses import replace
 
@@ -16,21 +16,26 @@ from cxr_ray.scoring.segment_archive import SEGMENTERS_PER_GROUP, ChosenSegmente
 
 
 def score_archive(config: ScoreConfig) -> dict[str, int]:
-    """Give every image of `config.input_uri` a row in `OUTPUT/scores`, unless it has one; rows by status.
+    """Classify every image of `config.input_uri` that has no row in `OUTPUT/scores` yet, and segment the selected ones.
+
+    Returns:
+        The number of rows of the output by status, and of error rows by `error:KIND`.
 
     Raises:
-        BundleError: if a bundle is missing, or the classifiers' labels differ.
-        ConfigError: if the rule names a class that the classifiers do not tell.
-        CxrRayError: as `run_archive_job` does.
+        BundleError: if a bundle is missing or damaged, or the labels of the classifiers differ.
+        ConfigError: if `segment_labels` names a class that the classifiers do not predict.
+        CxrRayError: any error that `run_archive_job` raises.
     """
     config = replace(
         config,
         output_uri=absolute_uri(config.output_uri),
-        segment_labels=tuple(sorted(set(config.segment_labels))),  # one rule, in whatever order it is given
+        segment_labels=tuple(sorted(set(config.segment_labels))),  # the order of the labels does not change the rule
     )
     cards = read_cards(config.classifier_uri)
     if unknown := set(config.segment_labels) - set(cards[0].labels):
-        raise ConfigError(f"segment_labels names {', '.join(sorted(unknown))}; the classifier tells {cards[0].labels}")
+        raise ConfigError(
+            f"segment_labels names {', '.join(sorted(unknown))}; choose from the classifier's labels {cards[0].labels}"
+        )
     segmenter = by_model(absolute_uri(config.segmenter_uri), config.segmenting())
     model_ids = [*(card.model_id for card in cards), segmenter.model_id]
     return run_archive_job(
@@ -49,7 +54,7 @@ def score_archive(config: ScoreConfig) -> dict[str, int]:
 
 
 def _pipeline(config: ScoreConfig, cards: list[ModelCard], segmenter: ChosenSegmenter, run: Run) -> "ray.data.Dataset":
-    """The whole job, top to bottom: one download, and one actor for all models."""
+    """Build the pipeline from the blocks of a run to rows of scores: one download, and all models in one actor."""
     from cxr_ray.scoring.stages.cascade import CascadeStage
 
     wanted = tuple(dict.fromkeys([*geometries(cards), *segmenter.geometries]))

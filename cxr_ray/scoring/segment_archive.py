@@ -1,4 +1,4 @@
-"""An archive to masks, by text or by a segmenter: load -> segment -> rows."""
+"""Segment the images of an archive, by text or by a trained segmenter: load -> segment -> rows of masks."""
 
 import hashlib
 import json
@@ -25,15 +25,19 @@ from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 log = logging.getLogger("cxr_ray")
 
 SEGMENTERS_PER_GROUP = 2
-"""Actors that share a group of CPUs: while one cleans its masks up the other computes. Both together are small."""
+"""Number of segmenter actors that share a group of CPUs: while one cleans up its masks, the other computes."""
 
 
 def segment_archive(config: SegmentConfig) -> dict[str, int]:
-    """Give every image of `config.input_uri` a mask, unless it has its row in `config.output_uri`; rows by status.
+    """Segment every image of `config.input_uri` that has no row in `config.output_uri` yet.
+
+    Returns:
+        The number of rows of the output by status, and of error rows by `error:KIND`.
 
     Raises:
-        BundleError: if weights are missing.
-        CxrRayError: as `run_archive_job` does.
+        BundleError: if a bundle is missing or damaged, or the folder `clip_uri` holds no weights.
+        StorageError: if a file of weights of segmentation by text does not exist.
+        CxrRayError: any error that `run_archive_job` raises.
     """
     config = with_absolute_uris(config)
     segmenter = by_model(config.model_uri, config) if config.model_uri else by_text(config.text_models(), config)
@@ -57,7 +61,7 @@ def segment_archive(config: SegmentConfig) -> dict[str, int]:
 
 
 def with_absolute_uris(config: SegmentConfig) -> SegmentConfig:
-    """The config with URIs that mean the same on every machine."""
+    """Return the config with absolute URIs, because workers have other working folders than the driver."""
     return replace(
         config,
         output_uri=absolute_uri(config.output_uri),
@@ -68,35 +72,45 @@ def with_absolute_uris(config: SegmentConfig) -> SegmentConfig:
 
 
 def warn_of_files_too_late(config: SegmentConfig) -> None:
-    """Say that images which have their row already get no overlays or the like."""
+    """Log a warning if overlays or other files are asked for and some images already have a row: these get no files."""
     wanted = [option.name.removeprefix("save_") for option in fields(MaskFiles) if getattr(config, option.name)]
     rows_uri = OutputState(config.output_uri, "masks").rows_uri
     if wanted and not config.overwrite and file_names(rows_uri):
         log.warning(
-            "images with a row in %s get no further %s; --overwrite does all anew", rows_uri, " or ".join(wanted)
+            "images that already have a row in %s get no %s; --overwrite segments all images again",
+            rows_uri,
+            " or ".join(wanted),
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChosenSegmenter:
-    """What the images go through."""
+    """The models of a segmentation job, and how a pipeline applies them."""
 
     model_id: str
-    """Of several models, joined by a plus."""
+    """Id of the model; ids of several models are joined by a plus."""
     preprocessing_id: str
+    """Id of the preprocessing and the settings, 12 hex digits."""
     geometries: tuple[Geometry, ...]
+    """Geometries in which the stage takes each image."""
     batch_size: int
-    """On a GPU."""
+    """Default number of images of a batch on a GPU."""
     batch_size_on_cpu: int
+    """Default number of images of a batch on a CPU."""
     stage: Callable[[Run], tuple[type, dict[str, object]]]
-    """The class that actors hold, and its arguments; the class is imported late, for it brings torch."""
+    """Function that gives the stage's class and keyword arguments; it imports the class, and with it torch, late."""
 
 
 def by_text(models: TextModels, config: SegmentConfig) -> ChosenSegmenter:
-    """BiomedCLIP and SAM at absolute URIs.
+    """Choose segmentation by text with BiomedCLIP and SAM.
+
+    Args:
+        models: absolute URIs of the weights of both models.
+        config: config of the job, with the settings.
 
     Raises:
-        BundleError: if their weights are missing.
+        BundleError: if the folder of BiomedCLIP holds no weights, or the cache of weights cannot be written.
+        StorageError: if a file of weights does not exist.
     """
     settings = part_of(config, TextSettings)
     hashes = {
@@ -122,16 +136,20 @@ def by_text(models: TextModels, config: SegmentConfig) -> ChosenSegmenter:
 
 
 def by_model(model_uri: str, config: SegmentConfig) -> ChosenSegmenter:
-    """The ensemble of the bundle at an absolute URI.
+    """Choose segmentation by the trained segmenter in a bundle.
+
+    Args:
+        model_uri: absolute URI of the bundle.
+        config: config of the job, with the settings.
 
     Raises:
-        BundleError: if there is none.
+        BundleError: if the bundle is missing or damaged.
     """
     card, settings = read_card(model_uri, SegmenterCard), part_of(config, SegmenterSettings)
-    shared = json.dumps([card.preprocessing_id, settings_id(settings)])
+    preprocessing = json.dumps([card.preprocessing_id, settings_id(settings)])
     provenance = {
         "model_id": card.model_id,
-        "preprocessing_id": hashlib.sha256(shared.encode()).hexdigest()[:12],
+        "preprocessing_id": hashlib.sha256(preprocessing.encode()).hexdigest()[:12],
     }
 
     def stage(run: Run) -> tuple[type, dict[str, object]]:
@@ -146,7 +164,7 @@ def by_model(model_uri: str, config: SegmentConfig) -> ChosenSegmenter:
 
 
 def stage_arguments(config: SegmentConfig, run: Run, provenance: dict[str, str]) -> dict[str, object]:
-    """What both stages are made with."""
+    """Keyword arguments that the stages of both kinds of segmentation have in common."""
     return {
         "outputs": SegmentOutputs(config.output_uri, part_of(config, MaskFiles)),
         "precision": config.precision,
@@ -157,13 +175,13 @@ def stage_arguments(config: SegmentConfig, run: Run, provenance: dict[str, str])
 
 
 def _pipeline(config: SegmentConfig, segmenter: ChosenSegmenter, run: Run) -> "ray.data.Dataset":
-    """The whole job, top to bottom."""
+    """Build the pipeline from the blocks of a run to rows of masks."""
     stage, arguments = segmenter.stage(run)
-    suited = segmenter.batch_size if run.pool.device == "cuda" else segmenter.batch_size_on_cpu
+    default = segmenter.batch_size if run.pool.device == "cuda" else segmenter.batch_size_on_cpu
     loaded = loaded_images(config, run, segmenter.geometries)
-    return scored_images(loaded, run, stage, arguments, batch_size=config.batch_size or suited)
+    return scored_images(loaded, run, stage, arguments, batch_size=config.batch_size or default)
 
 
 def settings_id(settings: MaskSettings) -> str:
-    """12 hex digits that change with any of the settings of a way to segment, since each of them changes masks."""
+    """Hash the settings of a kind of segmentation to 12 hex digits, because each setting changes masks."""
     return hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode()).hexdigest()[:12]

@@ -10,6 +10,7 @@ from cxr_ray.archive.uris import (
     join_uri,
     open_filesystem,
     open_for_replacement,
+    parent_uri,
     read_bytes,
     write_bytes,
 )
@@ -79,6 +80,15 @@ def test_relative_paths_and_home(tmp_path, monkeypatch):
 )
 def test_joined_uris_keep_the_scheme(base, expected):
     assert join_uri(base, "x", "y") == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder"),
+    [("x", "."), ("/x", "/"), ("a/b/x", "a/b"), ("s3://b/x", "s3://b"), ("memory://x", "memory://")],
+)
+def test_the_parent_of_a_file_is_its_folder(uri, folder):
+    assert parent_uri(uri) == folder
+    assert join_uri(folder, "x") in (uri, f"./{uri}", "memory:///x")
 
 
 def test_unknown_scheme_is_named_with_what_would_do():

@@ -22,13 +22,13 @@ os.write(2, b"\\nafter\\n")
 @pytest.mark.parametrize("fails", [False, True])
 def test_only_lines_of_the_core_are_dropped_and_only_if_all_goes_well(fails):
     line = [sys.executable, "-c", BLOCK, *["fail"] * fails]
-    told = subprocess.run(line, capture_output=True, text=True, check=False, env=os.environ).stderr.splitlines()
+    lines = subprocess.run(line, capture_output=True, text=True, check=False, env=os.environ).stderr.splitlines()
     expected = ["before", *[CORE] * fails, "12:00:00 W ours, core_worker.cc:1: quoted"]
-    assert told[: len(expected)] == expected
+    assert lines[: len(expected)] == expected
     if fails:
-        assert told[-1] == "OSError: failed"
+        assert lines[-1] == "OSError: failed"
     else:
-        assert told[len(expected) :] == ["no end of line", "after"]
+        assert lines[len(expected) :] == ["no end of line", "after"]
 
 
 def test_a_process_without_standard_error_runs_on():

@@ -1,4 +1,4 @@
-"""Which cluster a job joins, and a cluster of the job's own."""
+"""Tests of which cluster a job joins, and of when it starts a cluster of its own."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ with ray_session():
 
 @contextmanager
 def closed_port():
-    """Of this machine, where nothing listens, and that nobody else is given meanwhile."""
+    """Yield a port of this machine on which nothing listens and which no other program gets inside the block."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
@@ -27,10 +27,11 @@ def closed_port():
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_a_cluster_that_is_gone_gives_way_to_one_of_the_jobs_own_and_of_its_priority(short_folder):
-    """Ray's note of a cluster outlives it when the machine goes down, and Ray would call it for 15 minutes."""
+def test_a_job_starts_its_own_cluster_at_its_own_priority_where_the_last_one_has_ended(short_folder):
+    """Ray's file with the cluster's address survives a crash of the machine; Ray would try it for 15 minutes."""
     environment = os.environ | {"RAY_TMPDIR": str(short_folder)}
-    environment.pop("RAY_ADDRESS", None)
+    for name in ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON"):  # a worker that the tests keep warm has the tests' priority
+        environment.pop(name, None)
     (short_folder / "ray").mkdir()
     with closed_port() as port:
         gone = f"127.0.0.1:{port}"
@@ -45,7 +46,7 @@ def test_a_cluster_that_is_gone_gives_way_to_one_of_the_jobs_own_and_of_its_prio
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_a_cluster_that_ray_start_began_is_joined_and_its_token_asked_for(short_folder):
+def test_a_cluster_started_by_ray_start_is_joined_with_its_token(short_folder):
     """Ray finds such a cluster's token by itself only where no address names the cluster."""
     environment = os.environ | {"RAY_TMPDIR": str(short_folder), "HOME": str(short_folder)}
     for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
@@ -62,15 +63,20 @@ def test_a_cluster_that_ray_start_began_is_joined_and_its_token_asked_for(short_
             until = time.monotonic() + 60
             while not note.exists() and time.monotonic() < until:
                 time.sleep(0.5)
-            begun = note.read_text()
+            address = note.read_text()
             found = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=120)
             named = subprocess.run(
-                line, env=environment | {"RAY_ADDRESS": begun}, capture_output=True, text=True, check=False, timeout=120
+                line,
+                env=environment | {"RAY_ADDRESS": address},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
             )
         finally:
             head.terminate()
-    assert found.stdout.split()[-1:] == [begun], found.stderr
-    assert f"ClusterError: Failed to connect to Ray cluster at {begun}; if it asks for a token" in named.stderr
+    assert found.stdout.split()[-1:] == [address], found.stderr
+    assert f"ClusterError: Failed to connect to Ray cluster at {address}; if it asks for a token" in named.stderr
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ def test_a_bundle_of_another_kind_is_refused(saved):
         ({"mean": [0.5]}, "mean.1: field required"),
         ({"mean": [0.5, 0.5, float("nan")]}, "mean.2: input should be a finite number"),
         ({"std": [0.2, 0.2, 0]}, "std.2: input should be greater than 0"),
-        ({"interpolation": "nearest"}, "interpolation: .*'nearest' is not one of bilinear, bicubic, lanczos"),
+        ({"interpolation": "Nearest"}, "interpolation: .*'Nearest' is not one of bilinear, bicubic, lanczos"),
         ({"weights_sha256": "../../passwd"}, "weights_sha256: string should match pattern"),
     ],
 )

@@ -134,6 +134,10 @@ def test_another_sha256_is_refused(weights_uri):
             r"blocks\.0\.attn\.rel_pos_h is missing",
         ),
         (lambda state: state | {"image_encoder.pos_embed": torch.zeros(1, 9)}, r"pos_embed is \[1, 9\], not \[1, G"),
+        (
+            lambda state: state | {"prompt_encoder.no_mask_embed.weight": torch.zeros(())},
+            r"no_mask_embed\.weight is \[\], not of 2 axes as in a SAM; name weights",
+        ),
     ],
 )
 def test_weights_that_are_not_a_sam_are_refused(state, tmp_path, change, message):

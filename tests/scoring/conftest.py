@@ -1,4 +1,4 @@
-"""A small archive of sound and broken files."""
+"""Fixtures: a small archive of valid and broken files."""
 
 import io
 
@@ -43,14 +43,14 @@ def write_dicom(path, pixels, **tags):
 
 @pytest.fixture(scope="session")
 def radiograph():
-    """uint8 [90, 70], smooth."""
+    """A smooth image, uint8 [90, 70]."""
     y, x = np.mgrid[0:90, 0:70]
     return np.rint(127 + 110 * np.sin(y / 17) * np.cos(x / 13)).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory, radiograph):
-    """Rows (image_id, uri, size_bytes) of every kind of file."""
+    """A table with columns image_id, uri and size_bytes: one file of every kind."""
     folder = tmp_path_factory.mktemp("archive")
     png = encode(radiograph)
     contents = {
@@ -70,7 +70,7 @@ def archive(tmp_path_factory, radiograph):
         rows.append({"image_id": name, "uri": str(folder / name), "size_bytes": len(content or b"")})
     write_dicom(folder / "x.dcm", radiograph, PatientID="MRN-0042", PatientName="Roe^Jane", ViewPosition="PA")
     rows.append({"image_id": "x.dcm", "uri": str(folder / "x.dcm"), "size_bytes": None})
-    # the listing's word is taken: there is no such object, and nobody looks
+    # this object does not exist; its size in the listing makes it an error before it would be downloaded
     rows.append({"image_id": "huge.png", "uri": str(folder / "huge.png"), "size_bytes": 10**12})
     schema = pa.schema([("image_id", pa.string()), ("uri", pa.string()), ("size_bytes", pa.int64())])
     return pa.Table.from_pylist(rows, schema=schema)

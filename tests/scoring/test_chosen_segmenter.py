@@ -1,4 +1,4 @@
-"""What a segmentation job sends its images through: from the config to an actor's rows, without Ray."""
+"""Tests of the models of a segmentation job, from the config to the rows of an actor, without Ray."""
 
 import pytest
 
@@ -19,7 +19,7 @@ RUN = Run(run_id="run-7", blocks_uri="b", pool=POOL, tally=None)
 
 
 def rows_of(segmenter, archive):
-    """Rows of the actor that a job would start, of what its load tasks would give it."""
+    """Rows that an actor of a job would make of the images that its load tasks would load."""
     load = LoadStage(geometries=segmenter.geometries, limits=DecodeLimits(max_megapixels=1.0), patient_key_secret=b"s")
     (loaded,) = load(archive)
     stage, arguments = segmenter.stage(RUN)
@@ -43,7 +43,7 @@ def test_rows_of_a_segmenter_name_its_ensemble_its_settings_and_the_run(segmente
     assert {row["status"] for row in rows} <= {"ok", "empty", "error"}
 
 
-def test_a_segmenter_sees_its_own_frame_and_the_image_only_where_overlays_are_drawn(segmenter_uri, archive, tmp_path):
+def test_a_segmenter_takes_the_geometry_of_overlays_only_if_they_are_drawn(segmenter_uri, archive, tmp_path):
     frame = Geometry(image_size=32, interpolation="bilinear")
     assert by_model(segmenter_uri, segmenter_config(segmenter_uri, tmp_path)).geometries == (frame,)
     drawing = by_model(segmenter_uri, segmenter_config(segmenter_uri, tmp_path, save_overlays=True))

@@ -1,4 +1,4 @@
-"""The classification job on a real Ray cluster: rows, errors, gates, resume, several models, S3."""
+"""Tests of the classification job on a real Ray cluster: rows, errors, gates, resume, several models, S3."""
 
 import json
 import os
@@ -36,7 +36,7 @@ PHANTOMS = {"images_per_class": 6, "size": 64, "broken": 5, "dicom_fraction": 0.
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """24 drawn phantoms in every format, with five broken files."""
+    """An archive of 24 drawn phantoms in every format, with five broken files."""
     return write_phantom_archive(str(tmp_path_factory.mktemp("archive")), **PHANTOMS)
 
 
@@ -47,7 +47,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scored_once(ray_cluster, archive, bundle, tmp_path_factory):
-    """An output with a row for every file of `archive`; of these too many are errors for the gate."""
+    """An output with a row for every file of `archive`; so many are errors that the gate fails."""
     output = tmp_path_factory.mktemp("scored")
     with pytest.raises(GateError, match=r"5 of .* images are errors .*--max-error-rate 0.01"):
         classify(archive.uri, bundle, output, max_error_rate=0.01, precision="fp32")
@@ -56,7 +56,7 @@ def scored_once(ray_cluster, archive, bundle, tmp_path_factory):
 
 @pytest.fixture
 def scored(scored_once, tmp_path):
-    """The same as a test's own, to change."""
+    """A copy of `scored_once` that a test may change."""
     return Path(shutil.copytree(scored_once, tmp_path / "scored"))
 
 
@@ -100,7 +100,7 @@ def test_every_file_is_one_row_and_a_broken_file_is_no_crash(scored_once, archiv
     assert set(rows["run_id"].to_pylist()) == {record["run_id"]}
 
 
-def test_no_patient_stands_in_any_output(scored_once):
+def test_no_output_identifies_a_patient(scored_once):
     rows = rows_of(scored_once)
     dicom = rows.filter(pc.is_valid(rows["study_uid"]))
     assert dicom.num_rows > 0
@@ -150,17 +150,17 @@ def test_another_model_on_the_same_output_is_refused(scored, archive, bundle, tm
 def test_rows_that_an_earlier_version_wrote_are_continued_in_the_same_columns_and_refused_in_others(
     scored, archive, bundle
 ):
-    """Whatever comes of it, the documented query reads all files as one table."""
+    """The documented query of the output reads all files as one table in both cases."""
     query = f"SELECT count(DISTINCT image_id), count(entropy) FROM '{scored}/predictions/*.parquet'"
-    noted = scored / "_state/predictions/job.json"
-    values = json.loads(noted.read_text())
+    identity = scored / "_state/predictions/job.json"
+    values = json.loads(identity.read_text())
     names = ("input_uri", "model", "preprocessing", "precision", "exclude")
-    noted.write_text(json.dumps({name: values[name] for name in names}))  # all that the first version noted
+    identity.write_text(json.dumps({name: values[name] for name in names}))  # the values that the first version stored
     (path,) = (scored / "predictions").glob("*.parquet")
-    pq.write_table(pq.read_table(path).slice(3), path)  # it was stopped with three images left to do
+    pq.write_table(pq.read_table(path).slice(3), path)  # as if the run had been stopped before the last three images
     classify(archive.uri, bundle, scored)
     assert len(list(path.parent.iterdir())) == 2
-    assert json.loads(noted.read_text()) == values
+    assert json.loads(identity.read_text()) == values
     assert duckdb.sql(query).fetchall() == [(files_of(archive), archive.images)]
     for path in (scored / "predictions").glob("*.parquet"):
         pq.write_table(pq.read_table(path).drop_columns(["entropy"]), path)
@@ -226,7 +226,7 @@ def test_a_job_that_cannot_start_deletes_nothing(scored, archive, bundle, tmp_pa
     assert {path: path.read_bytes() for path in scored.rglob("*") if path.is_file()} == before
 
 
-def test_rows_that_stand_twice_are_mended_by_the_same_command(scored, archive, bundle):
+def test_the_same_command_deletes_repeated_rows(scored, archive, bundle):
     first = rows_of(scored)
     for kind, suffix in (("predictions", "-0.parquet"), ("_state/predictions/checkpoint", ".parquet")):
         (path,) = (scored / kind).glob("*.parquet")
@@ -255,27 +255,27 @@ def test_an_archive_in_s3_gives_the_rows_that_it_gives_on_disk(scored_once, buck
 
 
 def test_the_terminal_of_a_job_holds_its_own_lines_only(archive, bundle, tmp_path):
-    """The job's own cluster, its first run, which the gate fails, and a run with nothing left to do."""
+    """A first run, which fails the gate, and a second run with nothing left to do, each on a cluster of its own."""
     line = [sys.executable, str(REPOSITORY / "jobs/classify_archive.py"), "--input-uri", archive.uri]
     line += ["--model-uri", bundle, "--output-uri", f"{tmp_path}/out", "--num-actors", "2", "--exclude", "*/masks/*"]
     hidden = ("RAY_ADDRESS", "PYTHONWARNINGS", "RAY_BACKEND_LOG_LEVEL")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    environment["XDG_CONFIG_HOME"] = str(tmp_path)  # the first job of a user tells where it keeps its secret
+    environment["XDG_CONFIG_HOME"] = str(tmp_path)  # the first job of a user logs where its secret is
     for scored in (files_of(archive), 0):
         job = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=480, check=False)
         assert job.returncode == 3, job.stderr
-        *told, last = job.stderr.splitlines()
-        assert [text for text in told if not re.match(r"\d\d:\d\d:\d\d I ", text)] == []
-        assert told[0][11:].startswith(
+        *lines, last = job.stderr.splitlines()
+        assert [text for text in lines if not re.match(r"\d\d:\d\d:\d\d I ", text)] == []
+        assert lines[0][11:].startswith(
             f"classify_archive: input {archive.uri}, output {tmp_path}/out, model {bundle}; "
         )
-        assert f"{scored} images to score, {files_of(archive) - scored} done before" in "\n".join(told)
+        assert f"{scored} images to score, {files_of(archive) - scored} done before" in "\n".join(lines)
         assert last.startswith("error: 5 of ")
         assert len(job.stdout.splitlines()) == (2 if scored else 1)
 
 
-def test_a_killed_driver_loses_nothing_and_nothing_stands_twice(bundle, tmp_path):
-    """`kill -9` of the driver while blocks are being committed, then the same command; no other run may join before."""
+def test_a_killed_driver_loses_no_row_and_repeats_none(bundle, tmp_path):
+    """The driver is killed while it commits blocks, and the same command resumes; before, other runs are refused."""
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     for i in range(200):
@@ -307,7 +307,7 @@ def test_a_killed_driver_loses_nothing_and_nothing_stands_twice(bundle, tmp_path
     }
     record = json.loads((output / "run.json").read_text())
     runs = {run["values"]: run["counts"] for run in rows["run_id"].value_counts().to_pylist()}
-    assert len(runs) == 2, "rows committed before the kill keep the run that scored them"
+    assert len(runs) == 2, "rows committed before the kill keep the id of their run"
     assert runs[record["run_id"]] == record["images_scored"] < 200
 
 

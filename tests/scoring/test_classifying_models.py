@@ -1,4 +1,4 @@
-"""Which classifiers are scored together, what each wants, and when an output is theirs; without Ray."""
+"""Tests of which classifiers one job accepts together, and of their geometries, without Ray."""
 
 import pytest
 
@@ -19,12 +19,13 @@ def test_models_of_one_geometry_share_their_pixels(save_random, tmp_path):
     )
 
 
-def test_models_of_other_labels_are_not_scored_together(save_random, tmp_path):
+def test_models_of_different_labels_are_refused(save_random, tmp_path):
     save_random(tmp_path / "one")
     save_random(tmp_path / "two", labels=("Normal", "Pneumonia"))
     uris = [str(tmp_path / "one"), str(tmp_path / "one"), str(tmp_path / "two")]
     with pytest.raises(
-        BundleError, match=r"/two predicts \('Normal', 'Pneumonia'\), .*/one predicts .*score them apart"
+        BundleError,
+        match=r"/two predicts \('Normal', 'Pneumonia'\), .*/one predicts .*; score bundles of different",
     ):
         read_cards(uris)
     assert len(read_cards(uris[:2])) == 2

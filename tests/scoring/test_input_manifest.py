@@ -83,14 +83,17 @@ def test_a_table_that_is_no_manifest_is_refused(tmp_path, listing_uri, columns, 
         manifest_of(str(tmp_path / "in.parquet"), listing_uri)
 
 
-def test_patterns_that_a_manifest_would_not_heed_are_refused(tmp_path, listing_uri):
+def test_exclude_is_refused_for_a_manifest(tmp_path, listing_uri):
     write_manifest_file(tmp_path / "in.parquet")
-    with pytest.raises(ConfigError, match=r"--exclude \*/masks/\* a needs a prefix; .*in\.parquet is a manifest"):
+    with pytest.raises(
+        ConfigError,
+        match=r"--exclude \*/masks/\* a needs a prefix .*in\.parquet is a manifest; give --exclude to",
+    ):
         manifest_of(str(tmp_path / "in.parquet"), listing_uri, ("*/masks/*", "a"))
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.parquet"])
-def test_nothing_there(tmp_path, listing_uri, name):
+def test_an_input_that_does_not_exist_is_refused(tmp_path, listing_uri, name):
     with pytest.raises(StorageError, match=f"nothing exists at .*{name}"):
         manifest_of(str(tmp_path / name), listing_uri)
 
@@ -101,13 +104,16 @@ def test_images_beside_a_table_are_what_is_read(tmp_path, listing_uri, image, ca
     write(tmp_path / "in" / image)
     with caplog.at_level(logging.INFO, logger="cxr_ray"):
         assert manifest_of(str(tmp_path / "in"), listing_uri) == (listing_uri, 1)
-    assert f"{tmp_path}/in is read as a prefix: 1 images, 1 other files passed over" in caplog.messages
+    assert f"{tmp_path}/in is read as a prefix: 1 images, 1 other files skipped" in caplog.messages
     if image > "metadata":
         top = image.partition("/")[0]
-        assert f"{tmp_path}/in holds more than Parquet ({top}): to read a table there, name it" in caplog.messages
+        assert (
+            f"{tmp_path}/in holds Parquet files and others ({top}): to read a table there, give its own URI"
+            in caplog.messages
+        )
 
 
-def test_it_is_said_that_a_manifest_is_read(tmp_path, listing_uri, caplog):
+def test_a_log_line_says_that_a_manifest_is_read(tmp_path, listing_uri, caplog):
     write_manifest_file(tmp_path / "in" / "1.parquet")
     with caplog.at_level(logging.INFO, logger="cxr_ray"):
         manifest_of(str(tmp_path / "in"), listing_uri)
@@ -124,7 +130,7 @@ def test_images_beside_a_table_in_s3(bucket_uri, tmp_path, listing_uri):
 
 
 @pytest.mark.parametrize("name", [".hidden.png", "_SUCCESS", "run.json"])
-def test_a_folder_that_shows_nothing_is_no_table(tmp_path, name):
+def test_a_folder_of_hidden_files_and_records_is_no_table(tmp_path, name):
     write(tmp_path / "in" / name, b"")
     assert not is_table(str(tmp_path / "in"))
 

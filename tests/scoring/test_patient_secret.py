@@ -63,7 +63,7 @@ def test_an_empty_secret_is_refused(config_home, content):
         patient_secret()
 
 
-def test_empty_variables_stand_for_the_defaults(tmp_path, monkeypatch):
+def test_empty_variables_select_the_defaults(tmp_path, monkeypatch):
     monkeypatch.setenv(SECRET_VARIABLE, "")
     monkeypatch.setenv("XDG_CONFIG_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))

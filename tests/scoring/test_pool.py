@@ -1,4 +1,4 @@
-"""What a job reserves must fit on single nodes, not only in the cluster's sum."""
+"""Tests that the actors of a job fit on single nodes, not only into the sum over the cluster."""
 
 import math
 
@@ -15,8 +15,8 @@ NODES = st.lists(
 ).filter(lambda nodes: sum(n.cpus for n in nodes) > 0 and all(n.cpus for n in nodes if n.gpus))
 
 
-def places(nodes, pool):
-    """Actors that the nodes can hold together."""
+def actors_that_fit(nodes, pool):
+    """Number of actors of `pool` that fit on `nodes`."""
     held = 0
     for node in nodes:
         by_cpu = math.inf if not pool.cpus_per_actor else math.floor(node.cpus / pool.cpus_per_actor + 1e-9)
@@ -29,14 +29,14 @@ def test_every_actor_finds_a_node_and_a_load_task_fits_beside_them(nodes, actors
     pool = fit_pool(nodes, "auto", None, actors_per_group)
     assert pool.device == ("cuda" if any(node.gpus for node in nodes) else "cpu")
     assert pool.actors >= 1
-    assert places(nodes, pool) >= pool.actors
+    assert actors_that_fit(nodes, pool) >= pool.actors
     assert pool.cpus_per_load_task > 0
     if pool.device == "cuda":
         assert any(n.cpus - n.gpus * pool.cpus_per_actor >= pool.cpus_per_load_task for n in nodes)
 
 
 @given(NODES, st.integers(1, 12))
-def test_a_wish_that_is_granted_fits_as_well(nodes, actors):
+def test_a_number_of_actors_is_refused_or_fits(nodes, actors):
     try:
         pool = fit_pool(nodes, "cpu", actors)
     except ClusterError:
@@ -91,7 +91,7 @@ def test_two_cores_hold_one_actor_and_two_load_tasks():
         ([NodeRoom(cpus=2.0)], "cpu", 9, "9 actors were asked for and the cluster has 2 CPUs; ask for at most 4"),
     ],
 )
-def test_what_cannot_be_had_is_said_at_once(nodes, device, actors, message):
+def test_a_job_that_the_cluster_cannot_hold_is_refused(nodes, device, actors, message):
     with pytest.raises(ClusterError, match=message):
         fit_pool(nodes, device, actors)
 

@@ -6,7 +6,7 @@ from cxr_ray.scoring.progress import Counter, Progress, progress_line
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test sets: clock[0] seconds."""
+    """A list whose first value is the time in seconds that `time.monotonic` returns."""
     seconds = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: seconds[0])
     return seconds

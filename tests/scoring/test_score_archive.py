@@ -1,4 +1,4 @@
-"""The cascade: its rows are those of both jobs, and the rule says which images have a mask."""
+"""Tests of the cascade: its rows equal those of both jobs, and the rule selects the images that have a mask."""
 
 from dataclasses import replace
 
@@ -72,7 +72,7 @@ def test_rows_equal_those_of_both_jobs_and_the_rule_chooses(ray_cluster, models,
 
 
 def test_a_rule_for_an_unknown_class_is_refused(models, tmp_path):
-    with pytest.raises(ConfigError, match="segment_labels names Fracture; the classifier tells"):
+    with pytest.raises(ConfigError, match="segment_labels names Fracture; choose from the classifier's labels"):
         score_archive(
             ScoreConfig(
                 input_uri=str(tmp_path), output_uri=str(tmp_path / "out"), classifier_uri=(models[0],),

@@ -1,4 +1,4 @@
-"""The segmentation job on a real Ray cluster, with tiny models of random weights."""
+"""Tests of the segmentation job on a real Ray cluster, with tiny models of random weights."""
 
 import json
 from pathlib import Path
@@ -57,16 +57,16 @@ def test_every_image_is_segmented_once_and_the_same_command_resumes(ray_cluster,
         segment_archive(config_of(archive.uri, tmp_path / "out", segmenting_weights, beta=0.5))
 
 
-@pytest.mark.parametrize(("options", "is_said"), [({}, False), ({"save_overlays": True}, True)])
-def test_files_that_come_too_late_for_the_rows_that_stand_are_told_of(options, is_said, tmp_path, caplog):
+@pytest.mark.parametrize(("options", "is_warned"), [({}, False), ({"save_overlays": True}, True)])
+def test_a_warning_says_that_existing_rows_get_no_additional_files(options, is_warned, tmp_path, caplog):
     config = config_of(tmp_path, tmp_path / "out", {"clip_uri": "c", "sam_uri": "s"}, **options)
     with caplog.at_level("WARNING", "cxr_ray"):
         warn_of_files_too_late(config)
-        assert not caplog.text, "no row stands yet"
+        assert not caplog.text, "the output has no row yet"
         (tmp_path / "out/masks").mkdir(parents=True)
         (tmp_path / "out/masks/0.parquet").touch()
         warn_of_files_too_late(config)
-    assert ("get no further overlays; --overwrite does all anew" in caplog.text) == is_said
+    assert ("get no overlays; --overwrite segments all images again" in caplog.text) == is_warned
 
 
 def test_missing_weights_are_named_before_anything_starts(segmenting_weights, tmp_path):
@@ -76,7 +76,7 @@ def test_missing_weights_are_named_before_anything_starts(segmenting_weights, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_every_setting_of_a_way_changes_the_preprocessing():
+def test_every_setting_changes_the_id_of_the_preprocessing():
     base = settings_id(TextSettings())
     assert settings_id(TextSettings()) == base
     for other in ({"prompts": ("heart",)}, {"layer": 2}, {"one_box": True}, {"seed": 1}, {"threshold": "fixed"}):

@@ -1,1 +1,1 @@
-"""The folder of rows: its owner, its state, its commits."""
+"""The output folder of a job: which run may write to it, which rows it holds, and how rows are committed."""

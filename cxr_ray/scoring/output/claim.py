@@ -1,4 +1,4 @@
-"""Whose output it is: the identity of the work is kept beside its rows, and says which job may add to them."""
+"""Check which job may add rows to an output: the identity of the work is stored in the output with its rows."""
 
 import shlex
 from collections.abc import Collection, Sequence
@@ -14,7 +14,7 @@ from cxr_ray.errors import ResumeError
 from cxr_ray.scoring.output.state import OutputState, committed_files, file_names
 
 SCHEMAS_AT_ONCE = 16
-"""Requests in flight while the schemas of committed files are read."""
+"""Number of committed files whose schemas are read at the same time."""
 
 
 def identity_of_rows(
@@ -25,14 +25,14 @@ def identity_of_rows(
     preprocessing_ids: Sequence[str],
     idle: Collection[str] = (),
 ) -> WorkIdentity:
-    """What the rows of a job depend on.
+    """Build the identity of a job's rows: every value that their content depends on.
 
     Args:
-        config: whose options count, but for those that change no row.
-        schema: of the rows.
-        model_ids: of all models; they come in the place of the URIs, for the same weights may lie elsewhere tomorrow.
-        preprocessing_ids: of all models.
-        idle: options that change nothing for this config.
+        config: the config of the job; an option is part of the identity unless it changes no row.
+        schema: Arrow schema of the rows.
+        model_ids: ids of all models; they replace the models' URIs, because the same weights may be moved.
+        preprocessing_ids: ids of the preprocessing of all models.
+        idle: names of options that change nothing for this config.
     """
     return WorkIdentity.of(
         config,
@@ -46,14 +46,14 @@ def identity_of_rows(
 
 
 def check_claim(state: OutputState, identity: WorkIdentity) -> None:
-    """Check that the output is free or holds rows of the same work, in the same columns; nothing is written.
+    """Check that an output is empty or holds rows of the same work in the same columns; nothing is written.
 
-    The claim of a job that never committed a row binds nobody.
+    The identity of a job that committed no row is ignored, so any job may use its output.
 
     Raises:
-        ResumeError: if it holds rows that this job would make otherwise; the first option in which they differ is named
-            with both values, or the column.
-        StorageError: if it cannot be read.
+        ResumeError: if the output holds rows of other work; the message names the first option that differs, with both
+            values, or the first column that differs.
+        StorageError: if the output cannot be read.
     """
     if not exists(state.signature_uri):
         if file_names(state.rows_uri):
@@ -69,7 +69,7 @@ def check_claim(state: OutputState, identity: WorkIdentity) -> None:
 
 
 def _check_columns(state: OutputState, names: Sequence[str], identity: WorkIdentity) -> None:
-    """Refuse committed files whose columns the next ones would not have: no reader could take them for one table."""
+    """Refuse committed files whose columns differ from those of new files: no reader could read both as one table."""
     uris = [join_uri(state.rows_uri, name) for name in names]
     with ThreadPoolExecutor(SCHEMAS_AT_ONCE) as pool:
         for uri, schema in zip(uris, pool.map(read_schema, uris), strict=True):
@@ -78,11 +78,17 @@ def _check_columns(state: OutputState, names: Sequence[str], identity: WorkIdent
 
 
 def claim_output(state: OutputState, identity: WorkIdentity, *, overwrite: bool, keep: str = "") -> None:
-    """Put the identity there, after `check_claim`, or after deleting what stands there but the file at URI `keep`.
+    """Write the identity of the work into an output, so that only the same work can add rows to it.
+
+    Args:
+        state: the output.
+        identity: the identity of the work.
+        overwrite: True deletes the rows of earlier jobs first, whatever work they are of; False refuses other work.
+        keep: URI of a working file that `overwrite` does not delete; none if empty.
 
     Raises:
-        ResumeError: as `check_claim` does.
-        StorageError: if it cannot be written.
+        ResumeError: if `overwrite` is False and the output holds rows of other work.
+        StorageError: if the output cannot be read or written.
     """
     if overwrite:
         remove_output(state, keep=keep)
@@ -92,7 +98,7 @@ def claim_output(state: OutputState, identity: WorkIdentity, *, overwrite: bool,
 
 
 def remove_output(state: OutputState, *, keep: str = "") -> None:
-    """Delete what a job wrote into the output, and nothing else; the working file at the URI `keep` stays."""
+    """Delete the files that a job wrote into an output, except the working file at the URI `keep`, and no others."""
     fs, folder = open_filesystem(state.file_uri("").rstrip("/"))
     kept = open_filesystem(keep)[1] if keep else ""
     work = [path.rstrip("/") for path in fs.ls(folder, detail=False)] if fs.exists(folder) else []

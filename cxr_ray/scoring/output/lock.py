@@ -1,8 +1,8 @@
-"""One run at a time on an output: an owner file that says who writes there and that a thread keeps fresh.
+"""Let only one run at a time write to an output: an owner file names that run, and a thread renews its heartbeat.
 
-Storage that cannot lock (object stores, network folders) can still create a file only where none is, and show a file
-that changes. A run that was killed leaves its file behind: on the same machine the process is looked for, elsewhere
-the heartbeat tells.
+Storage without locks (object stores, network folders) can still create a file only if it does not exist yet, and show
+that a file changes. The owner file of a killed run remains. On the same machine its process id shows whether the run is
+alive; on another machine the heartbeat shows it.
 """
 
 import errno
@@ -24,23 +24,29 @@ from cxr_ray.scoring.output.state import OutputState
 log = logging.getLogger("cxr_ray")
 
 BEAT_SECONDS = 20.0
-FRESH_BEATS = 4.5  # as long as a heartbeat counts as fresh
-WATCHED_BEATS = 1.5  # as long as another is watched: the clocks of two machines may differ
-GLANCE_BEATS = 0.05  # between two looks, and for two runs that take over at once to see each other
+"""Seconds between two heartbeats; the three durations below are multiples of it."""
+FRESH_BEATS = 4.5  # age up to which a heartbeat shows that its run is alive
+WATCH_BEATS = 1.5  # how long an older heartbeat is watched for a change, because two machines' clocks may differ
+POLL_BEATS = 0.05  # pause between two reads of the owner file, and before a new owner checks that it is the only one
 
 
 @dataclass(frozen=True, slots=True)
 class OutputLock:
-    """An output that this run holds."""
+    """An output that this run holds.
+
+    Attributes:
+        state: the output.
+        owner: this run, as its owner file names it.
+    """
 
     state: OutputState
     owner: Owner
 
     def check(self) -> None:
-        """Make sure that the output is still this run's: another may have found it silent and taken over.
+        """Check that this run still holds the output; another run takes it over when the heartbeat is too old.
 
         Raises:
-            ResumeError: if it is not, naming who holds it.
+            ResumeError: if another run holds the output or the owner file is gone; the message names the other run.
             StorageError: if the owner file cannot be read.
         """
         found = parse_owner(_read(self.state.owner_uri))
@@ -54,10 +60,15 @@ class OutputLock:
 
 @contextmanager
 def output_lock(state: OutputState, run_id: str, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[OutputLock]:
-    """Hold the output while the block runs, and let go of it however the block ends.
+    """Hold an output inside the block, and release it at the end of the block even if the block fails.
+
+    Args:
+        state: the output.
+        run_id: id of this run.
+        beat_seconds: seconds between two heartbeats, above 0.
 
     Raises:
-        ResumeError: if another run holds it; that run, its host and the mend are named.
+        ResumeError: if another run holds the output; the message names that run, its host and the fix.
         StorageError: if the owner file cannot be read or written.
     """
     lock = OutputLock(state, this_process(run_id))
@@ -69,36 +80,39 @@ def output_lock(state: OutputState, run_id: str, *, beat_seconds: float = BEAT_S
         yield lock
     finally:
         stop.set()
-        thread.join()  # a beat that is under way would put the file back
+        thread.join()  # a heartbeat that is being written would create the file again
         _release(lock)
 
 
 def _acquire(lock: OutputLock, beat_seconds: float) -> None:
     uri, ours = lock.state.owner_uri, lock.owner.to_json()
-    if _create(uri, ours) or (content := _read(uri)) == ours:  # the latter if a client tried twice, unheard
-        return
+    if _create(uri, ours) or (content := _read(uri)) == ours:
+        return  # a storage client that repeats a successful write finds its own file
     if content is not None:
-        if (owner := _living_owner(uri, content, beat_seconds)) is not None:
+        if (owner := _live_owner(uri, content, beat_seconds)) is not None:
             raise _refusal(lock.state, owner, beat_seconds)
-        log.warning("taking %s over from a run that ended unannounced", lock.state.uri)
+        log.warning("taking over %s from a run that ended without releasing it", lock.state.uri)
         _delete(uri)
     if not _create(uri, ours):
         raise _refusal(lock.state, parse_owner(_read(uri)), beat_seconds)
-    time.sleep(GLANCE_BEATS * beat_seconds)
+    time.sleep(POLL_BEATS * beat_seconds)
     lock.check()
 
 
-def _living_owner(uri: str, content: bytes, beat_seconds: float) -> Owner | None:
-    """The owner that `content` of the file names, or one that writes to the file while it is watched, if it lives."""
+def _live_owner(uri: str, content: bytes, beat_seconds: float) -> Owner | None:
+    """Return the owner that is alive, or None.
+
+    The owner is the one that `content` of the owner file names, or one that writes to the file while it is watched.
+    """
     owner = parse_owner(content)
     if owner is not None and owner.is_on_this_machine():
         return owner if owner.is_running() else None
     if owner is not None and abs(owner.seconds_silent()) < FRESH_BEATS * beat_seconds:
         return owner
-    log.info("watching %s for %.0f s: does the run that left it still live?", uri, WATCHED_BEATS * beat_seconds)
-    deadline = time.monotonic() + WATCHED_BEATS * beat_seconds
+    log.info("watching %s for %.0f s to see whether its run is still alive", uri, WATCH_BEATS * beat_seconds)
+    deadline = time.monotonic() + WATCH_BEATS * beat_seconds
     while time.monotonic() < deadline:
-        time.sleep(GLANCE_BEATS * beat_seconds)
+        time.sleep(POLL_BEATS * beat_seconds)
         if (now := _read(uri)) != content:
             return parse_owner(now)
     return None
@@ -106,8 +120,8 @@ def _living_owner(uri: str, content: bytes, beat_seconds: float) -> Owner | None
 
 def _refusal(state: OutputState, owner: Owner | None, beat_seconds: float) -> ResumeError:
     who = f"run {owner.run_id} on {owner.host} (process {owner.pid})" if owner else "another run"
-    unsure = owner is None or not owner.is_on_this_machine()
-    hint = f" (if it was killed, try again in {FRESH_BEATS * beat_seconds:.0f} s)" if unsure else ""
+    may_be_dead = owner is None or not owner.is_on_this_machine()
+    hint = f" (if it was killed, try again in {FRESH_BEATS * beat_seconds:.0f} s)" if may_be_dead else ""
     return ResumeError(
         f"{who} is writing to {state.uri}; wait until it ends, stop it, or choose another --output-uri{hint}"
     )
@@ -118,9 +132,9 @@ def _keep_fresh(lock: OutputLock, beat_seconds: float, stop: threading.Event) ->
         try:
             lock.check()
             write_bytes(lock.state.owner_uri, lock.owner.beat().to_json())
-        except StorageError as error:  # the storage may answer again while the last heartbeat is fresh
-            log.warning("no heartbeat: %s", error)
-        except ResumeError as error:  # the run itself finds out when it checks
+        except StorageError as error:  # the next attempt may succeed before the last heartbeat is too old
+            log.warning("the heartbeat could not be written and is tried again: %s", error)
+        except ResumeError as error:  # the main thread fails at its next check
             log.error("%s", error)
             return
 
@@ -129,12 +143,12 @@ def _release(lock: OutputLock) -> None:
     try:
         lock.check()
         _delete(lock.state.owner_uri)
-    except (StorageError, ResumeError) as error:  # how the run ended matters more; the next finds this one gone
+    except (StorageError, ResumeError) as error:  # the run's own result counts, and the next run sees its end
         log.warning("the owner file was not removed: %s", error)
 
 
 def _create(uri: str, content: bytes) -> bool:
-    """Put `content` at `uri` unless something stands there; whether it was put."""
+    """Create a file with `content` at `uri`; return False if one exists there already."""
     fs, path = open_filesystem(uri)
     with named_failures("write", uri):
         try:
@@ -154,10 +168,12 @@ def _create_remote(fs: AbstractFileSystem, path: str, content: bytes) -> None:
         fs.pipe_file(path, content, mode="create")
     except OSError as error:
         if fs.exists(path):
-            raise FileExistsError(path) from error  # not every store says why it refused
+            raise FileExistsError(path) from error  # not every store gives the reason of its refusal
         if error.errno != errno.ENOSYS:
             raise
-        fs.pipe_file(path, content)  # no conditional writes here: whoever wrote last holds it, and `check` tells
+        fs.pipe_file(
+            path, content
+        )  # without conditional writes the last writer holds the output, which `check` detects
 
 
 def _read(uri: str) -> bytes | None:

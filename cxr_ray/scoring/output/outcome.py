@@ -1,4 +1,4 @@
-"""The end of a scoring job: every image is accounted for, the record is written, and the gate is checked."""
+"""End a job: check that every image has one row, write `run.json`, and check the fraction of errors."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -25,19 +25,19 @@ def conclude(
 
     Args:
         state: the output.
-        config: of the job, for `run.json`.
+        config: the config of the job, which `run.json` records.
         scored: images that this run scored.
         before: images that earlier runs scored.
-        seconds: time that this run took to score.
-        pool: the dataclass that says how the job used the cluster, for `run.json`.
+        seconds: duration of scoring in this run, in seconds.
+        pool: dataclass of the actors and CPUs that the job used, which `run.json` records.
         facts: further entries of `run.json`.
 
     Returns:
         The number of rows by status, and of error rows by `error:KIND`.
 
     Raises:
-        StorageError: if an image has no row, or more than one.
-        GateError: if more than `max_error_rate` of the images are errors.
+        StorageError: if the output does not have one row per image.
+        GateError: if the fraction of images that are errors exceeds `max_error_rate`.
     """
     settle(state)
     counts = count_rows(state)
@@ -67,14 +67,15 @@ def _check_outcome(state: OutputState, counts: dict[str, int], *, expected: int,
     if rows != expected:
         raise StorageError(
             f"{state.rows_uri} has {rows:,} rows where {expected:,} were expected: another program "
-            "wrote or removed files there; run the same command again to complete what is missing, or --overwrite to "
+            "wrote or removed files there; run the same command again to add the missing rows, or add --overwrite to "
             "start over"
         )
     if errors > max_error_rate * rows:
         raise GateError(
             f"{errors:,} of {rows:,} images are errors ({errors / rows:.1%}), "
             f"more than --max-error-rate {max_error_rate:g}; "
-            f"all rows are kept in {state.rows_uri}, see error_kind and error"
+            f"all rows are in {state.rows_uri}: read the columns error_kind and error there, then fix the images or "
+            "raise --max-error-rate"
         )
 
 

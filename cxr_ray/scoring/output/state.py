@@ -1,7 +1,7 @@
-"""What stands in an output: which blocks are committed, and what is left to do.
+"""The state of an output: which blocks of rows are committed, and which images are left to score.
 
-A block of rows counts from the moment that Ray Data's checkpoint writer has committed it (pending mark, data file,
-committed mark). The rows themselves say which images are done; the marks only say which files are whole.
+A block of rows counts once Ray Data's checkpoint writer has committed it: it writes a pending mark, the data file and
+the committed mark. The rows show which images are finished; the marks only show which files are complete.
 """
 
 import logging
@@ -20,17 +20,17 @@ from cxr_ray.errors import StorageError
 
 log = logging.getLogger("cxr_ray")
 
-PENDING_SUFFIX = ".pending.parquet"  # as ray.data.checkpoint.checkpoint_writer names what it has not committed
+PENDING_SUFFIX = ".pending.parquet"  # name that ray.data.checkpoint.checkpoint_writer gives to pending marks
 PLAN_PREFIX = "remaining-"
 
 
 @dataclass(frozen=True, slots=True)
 class OutputState:
-    """The places that belong to one output folder.
+    """The URIs of the files and folders that belong to one table of an output folder.
 
     Args:
-        uri: the output folder.
-        table: its folder of rows, `predictions` or `masks`.
+        uri: URI of the output folder.
+        table: name of the folder of rows in it: `predictions`, `masks` or `scores`.
     """
 
     uri: str
@@ -38,38 +38,39 @@ class OutputState:
 
     @property
     def rows_uri(self) -> str:
-        """Folder of the rows."""
+        """URI of the folder of the rows."""
         return join_uri(self.uri, self.table)
 
     @property
     def marks_uri(self) -> str:
-        """Folder of the commit marks."""
+        """URI of the folder of the commit marks."""
         return self.file_uri("checkpoint")
 
     @property
     def signature_uri(self) -> str:
-        """What the rows were made with."""
+        """URI of the JSON file with the identity of the work that made the rows."""
         return self.file_uri("job.json")
 
     @property
     def owner_uri(self) -> str:
-        """Who writes here at present; outside the folder that `--overwrite` clears."""
+        """URI of the file that names the run that writes to the output; `--overwrite` does not delete it."""
         return join_uri(self.uri, "_state", f"{self.table}.owner.json")
 
     def plan_uri(self, run_id: str) -> str:
-        """What a run has to do. Its tasks read this while they run, so it belongs to one run alone."""
+        """URI of the plan of one run: the images that it scores. Its tasks read the plan while they run."""
         return self.file_uri(f"{PLAN_PREFIX}{run_id}.parquet")
 
     def file_uri(self, name: str) -> str:
-        """A working file of the job; tables that share an output keep theirs apart."""
+        """URI of a working file of the job; each table of an output has its own folder of working files."""
         return join_uri(self.uri, "_state", self.table, name)
 
 
 def settle(state: OutputState) -> None:
-    """Delete every data file whose commit never came, every pending mark and every plan; to be called by the owner.
+    """Delete every data file that is not committed, every pending mark and every plan.
 
-    Ray Data does this for files with a pending mark; here any file without a committed mark goes, because the workers
-    of a killed driver may live a moment longer and write after the mark was cleaned away.
+    Only the run that holds the output may call this. Ray Data deletes only data files that have a pending mark; this
+    function deletes every file without a committed mark, because workers of a killed driver may still write for a
+    moment, after their pending mark was deleted.
     """
     committed = set(committed_files(state))
     _delete_files(state.rows_uri, lambda name: name not in committed)
@@ -85,26 +86,37 @@ def _delete_files(folder_uri: str, is_due: Callable[[str], bool]) -> None:
 
 
 def committed_files(state: OutputState) -> list[str]:
-    """Names of the data files whose commit mark stands."""
+    """Names of the data files that have a committed mark, sorted."""
     marks = {name for name in file_names(state.marks_uri) if not name.endswith(PENDING_SUFFIX)}
     return [name for name in file_names(state.rows_uri) if _mark_of(name) in marks]
 
 
 def _mark_of(file_name: str) -> str:
-    """Name of the mark by which a data file counts: a block has one mark, and may have several files."""
+    """Name of the committed mark of a data file; all files of a block have the same mark."""
     return f"{file_name.removesuffix('.parquet').rpartition('-')[0]}.parquet"
 
 
 def drop_error_rows(state: OutputState) -> int:
-    """Take the rows with status `error` out of the committed files: their images are due again. Returns how many."""
+    """Delete the rows with status `error`, so that their images are scored again.
+
+    Returns:
+        The number of rows that were deleted.
+    """
     names = file_names(state.rows_uri)
     return sum(_keep_rows(state, name, lambda rows: pc.not_equal(rows["status"], "error")) for name in names)
 
 
 def drop_repeated_rows(state: OutputState, ids: pa.Array) -> int:
-    """Of images that stand more than once in `ids` keep the row that was committed first. Returns how many went.
+    """Keep, of each image with several rows, only the row that was committed first.
 
-    A killed run whose workers commit a last block while the next run is planned leaves such rows.
+    Such rows occur when the workers of a killed run commit a last block while the next run is planned.
+
+    Args:
+        state: the output.
+        ids: `image_id` of every row of the output, a string array.
+
+    Returns:
+        The number of rows that were deleted.
     """
     if pc.count_distinct(ids).as_py() == len(ids):
         return 0
@@ -126,14 +138,14 @@ def drop_repeated_rows(state: OutputState, ids: pa.Array) -> int:
 
 
 def _files_by_commit(state: OutputState) -> list[str]:
-    """Names of the committed data files, the earliest first. Marks keep their time when a data file is rewritten."""
-    unknown = datetime.min.replace(tzinfo=UTC)  # of storage that keeps no times
+    """Names of the committed data files in the order of their marks' times, which a rewrite of a data file keeps."""
+    unknown = datetime.min.replace(tzinfo=UTC)  # for storage that keeps no times
     times = {entry.name: entry.modified or unknown for entry in list_objects(state.marks_uri)}
     return sorted(committed_files(state), key=lambda name: (times.get(_mark_of(name), unknown), name))
 
 
 def _keep_rows(state: OutputState, name: str, choose: Callable[[pa.Table], pa.Array]) -> int:
-    """Rewrite one data file, in one step, with the rows that `choose` is true of; how many went."""
+    """Replace a data file, in one step, by its rows for which `choose` is true; return how many rows were deleted."""
     fs, rows_path = open_filesystem(state.rows_uri)
     table = pq.read_table(f"{rows_path}/{name}", filesystem=arrow_filesystem(fs))
     kept = table.filter(choose(table))
@@ -152,13 +164,28 @@ def plan_blocks(
     retry_errors: bool,
     carried: Sequence[str] = (),
 ) -> tuple[int, int]:
-    """Clear up after earlier runs and write what is due to `blocks_uri`; images left, and images done before."""
+    """Clean up after earlier runs, and write the images that are left to score to the Parquet file `blocks_uri`.
+
+    Args:
+        state: the output.
+        manifest_uri: URI of the manifest of all images.
+        blocks_uri: URI of the Parquet file to write, with one row group per block.
+        rows_per_block: number of images of a block, 1 or more.
+        retry_errors: True deletes the error rows first, so that their images are scored again.
+        carried: names of string columns of the manifest that the blocks keep.
+
+    Returns:
+        The number of images that are left to score, and the number of images that have a row already.
+
+    Raises:
+        StorageError: if the manifest lacks one of the columns `carried`, or storage fails.
+    """
     settle(state)
     if retry_errors:
-        log.info("%s error rows are due again", f"{drop_error_rows(state):,}")
+        log.info("%s error rows were deleted; their images are scored again", f"{drop_error_rows(state):,}")
     done = finished_ids(state)
     if repeated := drop_repeated_rows(state, done):
-        log.warning("%s rows of images that stood more than once were dropped", f"{repeated:,}")
+        log.warning("%s rows were deleted because their images had several rows", f"{repeated:,}")
         done = done.unique()
     return write_remaining(done, manifest_uri, blocks_uri, rows_per_block, carried), len(done)
 
@@ -166,10 +193,20 @@ def plan_blocks(
 def write_remaining(
     done: pa.Array, manifest_uri: str, target_uri: str, rows_per_block: int, carried: Sequence[str] = ()
 ) -> int:
-    """Write the images of the manifest that are not `done` to `target_uri`, a row group for each block; how many.
+    """Write the images of a manifest that have no row yet to a Parquet file with one row group per block.
+
+    Args:
+        done: `image_id` of the images that have a row, a string array.
+        manifest_uri: URI of the manifest.
+        target_uri: URI of the Parquet file to write.
+        rows_per_block: number of images of a block, 1 or more.
+        carried: names of string columns of the manifest that the file keeps.
+
+    Returns:
+        The number of images that were written.
 
     Raises:
-        StorageError: if the manifest lacks one of the columns of strings that are to be carried along.
+        StorageError: if the manifest lacks one of the columns `carried`.
     """
     left = 0
     schema = pa.schema([("image_id", pa.string()), ("uri", pa.string()), ("size_bytes", pa.int64())])
@@ -177,7 +214,8 @@ def write_remaining(
         schema = schema.append(pa.field(name, pa.string()))
     if missing := set(carried) - set(read_schema(manifest_uri).names):
         raise StorageError(
-            f"{manifest_uri} has no column {', '.join(sorted(missing))}, which this job goes by; name a manifest with it"
+            f"{manifest_uri} has no column {', '.join(sorted(missing))}, which this job needs; "
+            "use a manifest that has it"
         )
     pending = schema.empty_table()
     with table_writer(target_uri, schema) as writer:
@@ -203,22 +241,22 @@ def _manifest_batches(manifest_uri: str, schema: pa.Schema) -> Iterator[pa.Table
 
 
 def finished_ids(state: OutputState) -> pa.Array:
-    """image_id of every row that stands, large_string."""
-    stands = bool(file_names(state.rows_uri))
-    return _ids(state.rows_uri).combine_chunks() if stands else pa.array([], pa.large_string())
+    """Return the `image_id` of every row of an output, a large_string array."""
+    has_rows = bool(file_names(state.rows_uri))
+    return _ids(state.rows_uri).combine_chunks() if has_rows else pa.array([], pa.large_string())
 
 
 def _ids(uri: str) -> pa.ChunkedArray:
-    # plain strings end at 2 GiB, which some 30 million ids have together
+    # an array of plain strings holds at most 2 GiB, which about 30 million ids exceed
     batches = iter_batches(uri, ["image_id"])
     return pa.chunked_array([batch["image_id"].cast(pa.large_string()) for batch in batches], pa.large_string())
 
 
 def count_rows(state: OutputState) -> dict[str, int]:
-    """Rows by status, and errors by `error:KIND`.
+    """Count the rows of an output by status, and its error rows also by kind under keys `error:KIND`.
 
     Raises:
-        StorageError: if there are no rows at all.
+        StorageError: if the output has no rows.
     """
     counts: dict[str, int] = {}
     for batch in iter_batches(state.rows_uri, ["status", "error_kind"]):
@@ -232,10 +270,12 @@ def count_rows(state: OutputState) -> dict[str, int]:
 
 
 def check_unique(manifest_uri: str) -> None:
-    """Refuse a manifest that names an image twice, of whose rows one would be lost, or names one not at all.
+    """Refuse a manifest in which an `image_id` occurs twice, or an `image_id` or `uri` is empty.
+
+    Of two images with the same `image_id`, one would get no row.
 
     Raises:
-        StorageError: naming the first such image, or how many values are missing.
+        StorageError: if an `image_id` occurs twice, or values are empty; the message names the id or counts the values.
     """
     for batch in iter_batches(manifest_uri, ["image_id", "uri"]):
         if missing := batch["image_id"].null_count + batch["uri"].null_count:
@@ -245,12 +285,12 @@ def check_unique(manifest_uri: str) -> None:
         return
     repeated = next(row["values"] for row in pc.value_counts(ids).to_pylist() if row["counts"] > 1)
     raise StorageError(
-        f"manifest {manifest_uri} names image_id {repeated!r} more than once; an image_id must be unique"
+        f"manifest {manifest_uri} names image_id {repeated!r} more than once; make every image_id unique"
     )
 
 
 def file_names(folder_uri: str) -> list[str]:
-    """Names of the Parquet files in a folder, sorted; none if there is no folder."""
+    """Names of the Parquet files in a folder, sorted; an empty list if the folder does not exist."""
     fs, path = open_filesystem(folder_uri)
     if not fs.exists(path):
         return []

@@ -1,1 +1,1 @@
-"""What happens to each block of images on its way to rows."""
+"""The stages of the pipelines: each turns a table of images into a table with one row per image."""

@@ -1,4 +1,4 @@
-"""Second stage of the cascade: pixels to predictions, and to masks where a rule on the prediction asks for one."""
+"""Second stage of the cascade: classify every image, and segment the images that a rule on the prediction selects."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +16,9 @@ class CascadeStage:
     """Classifiers and a segmenter on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
 
     Args:
-        config: the rule.
-        score: arguments of `ClassifyStage`.
-        segment: arguments of `SegmenterStage`.
+        config: config whose options `segment_labels` and `segment_min_confidence` select the images to segment.
+        score: keyword arguments of `ClassifyStage`.
+        segment: keyword arguments of `SegmenterStage`.
     """
 
     def __init__(self, *, config: ScoreConfig, score: dict[str, Any], segment: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ class CascadeStage:
         self.schema = scores_schema(self._score.cards[0].labels, self._score.prefixes)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Loaded rows to rows of `schema.scores_schema`, in their order."""
+        """Turn N rows of `LoadStage` into N rows of `schema.scores_schema`, in the same order."""
         predictions = self._score(batch)
         is_asked = asked_for(predictions, self._config)
         places = np.flatnonzero(is_asked)
@@ -42,15 +42,15 @@ class CascadeStage:
                 "mask_model_id": mask["model_id"],
                 "mask_preprocessing_id": mask["preprocessing_id"],
             }
-        predictions = _with_verdicts(predictions, places, masks)
+        predictions = _with_mask_errors(predictions, places, masks)
         added = pa.schema(field for field in self.schema if field.name not in predictions.column_names)
         filled = pa.Table.from_pylist(rows, schema=added)
         columns = {name: table[name] for table in (predictions, filled) for name in table.column_names}
         return pa.table([columns[name] for name in self.schema.names], schema=self.schema)
 
 
-def _with_verdicts(predictions: pa.Table, places: np.ndarray, masks: Sequence[dict[str, Any]]) -> pa.Table:
-    """Predictions whose row is an error, and due again with `--retry-errors`, where its mask is one."""
+def _with_mask_errors(predictions: pa.Table, places: np.ndarray, masks: Sequence[dict[str, Any]]) -> pa.Table:
+    """Make each row whose mask is an error an error as a whole, so that `--retry-errors` scores its image again."""
     for name in ("status", "error_kind", "error"):
         values = predictions[name].to_pylist()
         for place, mask in zip(places, masks, strict=True):
@@ -64,7 +64,15 @@ def _with_verdicts(predictions: pa.Table, places: np.ndarray, masks: Sequence[di
 
 
 def asked_for(predictions: pa.Table, config: ScoreConfig) -> np.ndarray:
-    """Which rows are to be segmented, bool [N]: those without an error whose class the rule names."""
+    """Select the rows to segment: those without an error whose class and confidence satisfy the rule.
+
+    Args:
+        predictions: N rows with the columns `status`, `label` and `confidence`.
+        config: config whose options `segment_labels` (all classes if empty) and `segment_min_confidence` are the rule.
+
+    Returns:
+        bool [N], true for the rows to segment.
+    """
     labels, statuses = predictions["label"].to_pylist(), predictions["status"].to_pylist()
     confidences = predictions["confidence"].to_pylist()
     return np.array(

@@ -1,4 +1,4 @@
-"""Second stage: pixels to predictions, in an actor that holds every model of the job."""
+"""Second stage of classification: predict the classes of loaded images, in an actor that holds all models."""
 
 from datetime import UTC, datetime
 
@@ -16,11 +16,11 @@ class ClassifyStage:
     """One copy of the models on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
 
     Args:
-        model_uris: bundles; their mean fills the columns without a prefix.
+        model_uris: URIs of the bundles, 1 or more; the mean of their probabilities fills the columns without a prefix.
         device: `cuda` or `cpu`.
-        precision: of the forward pass.
-        threads: torch threads on a CPU.
-        run_id: goes into every row.
+        precision: floating-point precision of the forward pass.
+        threads: number of torch threads on a CPU; a GPU ignores it.
+        run_id: id of the run, which is written to every row.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ClassifyStage:
         self.run_id = run_id
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Loaded rows to rows of the predictions schema; rows with an error keep null scores."""
+        """Turn N rows of `LoadStage` into N rows of `schema.predictions_schema`; scores of error rows are null."""
         batch, scores, present = refuse_not_finite(batch, *self._scores(batch))
         mean = np.mean(scores, axis=0)
         columns = {name: batch[name] for name in batch.column_names} | self._provenance(batch.num_rows)
@@ -49,7 +49,11 @@ class ClassifyStage:
         return pa.table([columns.get(field.name, empty).cast(field.type) for field in self.schema], schema=self.schema)
 
     def _scores(self, batch: pa.Table) -> tuple[list[np.ndarray], np.ndarray]:
-        """Probabilities float32 [K, C] of each model for the K images that have pixels, and bool [N]: which have."""
+        """Predict with each model the K of N images that have pixels.
+
+        Returns:
+            The probabilities float32 [K, C] of each model, and bool [N], true for the images that have pixels.
+        """
         scores, present = [], np.zeros(batch.num_rows, bool)
         for model in self.models:
             pixels, present = pixels_of(
@@ -72,12 +76,15 @@ class ClassifyStage:
 def refuse_not_finite(
     batch: pa.Table, scores: list[np.ndarray], present: np.ndarray
 ) -> tuple[pa.Table, list[np.ndarray], np.ndarray]:
-    """Turn rows into errors where a model gave NaN or infinity, which would otherwise read as its first class.
+    """Make a row an error if a model's output for it is NaN or infinity, which would otherwise become a valid label.
 
     Args:
-        batch: N loaded rows.
-        scores: probabilities [K, C] of each model.
-        present: bool [N], true at the K rows that were scored.
+        batch: N rows of `LoadStage`.
+        scores: probabilities [K, C] of each model, C classes.
+        present: bool [N], true for the K rows that were scored.
+
+    Returns:
+        The three arguments without the scores of the new error rows.
     """
     finite = np.all([np.isfinite(probs).all(1) for probs in scores], axis=0)
     if finite.all():
@@ -91,7 +98,7 @@ def refuse_not_finite(
 
 
 def model_prefixes(backbones: list[str]) -> tuple[str, ...]:
-    """Column prefixes of several models: `resnet50_`, then `resnet50_2_` for another of its kind; none for one."""
+    """Column prefixes of two or more models, such as `resnet50_` and `resnet50_2_`; no prefix for a single model."""
     if len(backbones) == 1:
         return ()
     seen: dict[str, int] = {}
@@ -103,12 +110,12 @@ def model_prefixes(backbones: list[str]) -> tuple[str, ...]:
 
 
 def joint_model_id(model_ids: list[str]) -> str:
-    """Id of one model, or of several whose mean is taken."""
+    """Join the ids of the models whose mean is the prediction; the id of a single model does not change."""
     return "+".join(model_ids)
 
 
 def _score_columns(probs: np.ndarray, labels: tuple[str, ...], present: np.ndarray, prefix: str) -> dict[str, pa.Array]:
-    """Label, confidence, entropy and probabilities of N rows, null where `present` is false."""
+    """Columns of label, confidence, entropy and probabilities for N rows; values are null where `present` is false."""
     names, full = outcomes(labels, probs)
     columns = {
         "label": _spread(np.array(names)[full.argmax(1)], present),
@@ -119,7 +126,7 @@ def _score_columns(probs: np.ndarray, labels: tuple[str, ...], present: np.ndarr
 
 
 def _spread(values: np.ndarray, present: np.ndarray) -> pa.Array:
-    """`values` [K] at the K true places of `present` [N], null elsewhere."""
+    """Put `values` [K] at the K positions where `present` [N] is true; the other values are null."""
     if present.all():
         return pa.array(values)
     places = np.cumsum(present) - 1

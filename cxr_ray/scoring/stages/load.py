@@ -1,4 +1,4 @@
-"""First stage: rows of (image_id, uri, size_bytes) to decoded, resized uint8 pixels; one row each, always."""
+"""First stage of every pipeline: download, decode and resize images to uint8 pixels; each image gives one row."""
 
 import hashlib
 import hmac
@@ -17,16 +17,17 @@ from cxr_ray.imaging.resize import resize_image, resize_to, size_within
 from cxr_ray.schema import loaded_schema
 
 ROWS_AT_ONCE = 256
+"""Maximum number of rows of a table that the stage yields."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Geometry:
-    """The pixels that a model wants.
+    """Size and interpolation of the pixels that a model takes.
 
     Attributes:
-        image_size: pixels a side of the square; or at most, of the longest side.
+        image_size: side of the square in pixels; with fit `within`, the maximum length of the longer side.
         interpolation: one of `INTERPOLATIONS`.
-        fit: `square` squashes the full frame, `within` keeps its proportions and never enlarges.
+        fit: `square` stretches the image to a square, `within` keeps its proportions and never enlarges it.
     """
 
     image_size: int
@@ -35,16 +36,23 @@ class Geometry:
 
     @property
     def column(self) -> str:
-        """Column of these pixels, uint8 row by row, null for an error; a binary of fixed size if they are square."""
+        """Name of the column of these pixels.
+
+        A value holds the uint8 pixels of an image in row-major order; it is null if the image is an error.
+        """
         return f"pixels_{self.image_size}_{self.interpolation}" + ("" if self.fit == "square" else "_within")
 
     @property
     def type(self) -> pa.DataType:
-        """Of the column."""
+        """Arrow type of the column: a binary of fixed size if the pixels are square, a plain binary otherwise."""
         return pa.binary(self.image_size**2) if self.fit == "square" else pa.binary()
 
     def resized(self, image: DecodedImage) -> np.ndarray:
-        """Pixels of a decoded image, uint8."""
+        """Resize a decoded image; returns uint8 [H, W].
+
+        Raises:
+            ValueError: if the image has no pixels.
+        """
         if image.pixels is None or image.height is None or image.width is None:
             raise ValueError(f"an image without pixels ({image.error_kind}) cannot be resized")
         if self.fit == "square":
@@ -54,14 +62,28 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadStage:
-    """Download, decode and resize, for `map_batches(batch_format="pyarrow")`; usable without Ray."""
+    """Download, decode and resize images, for `map_batches(batch_format="pyarrow")`; usable without Ray.
+
+    Attributes:
+        geometries: the geometries in which each image is needed; each gives a column of pixels.
+        limits: maximum sizes of an image; a larger one becomes an error row.
+        patient_key_secret: secret that keys the hashes of patient ids.
+    """
 
     geometries: tuple[Geometry, ...]
     limits: DecodeLimits
     patient_key_secret: bytes
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Tables of up to 256 rows: the result columns that loading fills, one of pixels per geometry, other columns."""
+        """Load the images of a block in their order.
+
+        Args:
+            block: rows with the columns `image_id`, `uri` and `size_bytes`, and any others.
+
+        Yields:
+            Tables of at most `ROWS_AT_ONCE` rows with the columns of `schema.loaded_schema`, one column of pixels per
+            geometry, and the other columns of the block.
+        """
         ids, uris = block["image_id"].to_pylist(), block["uri"].to_pylist()
         carried, start = block.drop_columns(["image_id", "uri", "size_bytes"]), 0
         wanted = [geometry.image_size for geometry in self.geometries]
@@ -112,16 +134,27 @@ class LoadStage:
 
 
 def patient_key(patient_id: str | None, secret: bytes) -> str | None:
-    """Keyed hash (HMAC-SHA256, 16 hex digits) of a raw patient id; without the secret it cannot be guessed back."""
+    """Keyed hash (HMAC-SHA256, 16 hex digits) of a raw patient id; None if there is no patient id.
+
+    Without the secret, nobody can find the patient id of a hash by trying ids.
+    """
     if not patient_id:
         return None
     return hmac.new(secret, patient_id.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def pixels_of(table: pa.Table, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 [K, size, size] of the K rows that have any, without a copy where all have, and bool [N]: which."""
+    """Read the square pixels of a table of N rows; they are not copied if all rows have pixels.
+
+    Args:
+        table: rows of `LoadStage`.
+        geometry: a geometry of `LoadStage` whose fit is `square`.
+
+    Returns:
+        uint8 [K, S, S], the pixels of the K rows that have any, and bool [N], true for these rows.
+    """
     chunks = table[geometry.column].chunks or [pa.array([], table.schema.field(geometry.column).type)]
-    column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)  # combine_chunks would copy a single one
+    column = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)  # combine_chunks would copy a single chunk
     present = column.is_valid().to_numpy(zero_copy_only=False)
     size = geometry.image_size
     start = column.offset * size * size
@@ -131,7 +164,15 @@ def pixels_of(table: pa.Table, geometry: Geometry) -> tuple[np.ndarray, np.ndarr
 
 
 def images_of(table: pa.Table, geometry: Geometry) -> list[np.ndarray]:
-    """Pixels uint8 [H, W] of the rows that have any, of a geometry that keeps proportions; views of the table."""
+    """Read the pixels of a geometry whose fit is `within`, without copying them.
+
+    Args:
+        table: rows of `LoadStage`.
+        geometry: a geometry of `LoadStage` whose fit is `within`.
+
+    Returns:
+        A list of uint8 [H, W], one for each row that has pixels; the sizes differ.
+    """
     columns = (table[name].to_pylist() for name in ("height", "width"))
     return [
         np.frombuffer(pixels.as_buffer(), np.uint8).reshape(size_within(height, width, geometry.image_size))

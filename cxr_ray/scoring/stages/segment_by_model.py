@@ -1,4 +1,4 @@
-"""Second stage of segmentation by a segmenter: pixels to masks and how sure they are, in an actor with the ensemble."""
+"""Second stage of segmentation by a segmenter: loaded images to masks, in an actor that holds the ensemble."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -18,21 +18,21 @@ from cxr_ray.scoring.stages.mask_columns import mask_columns
 from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 
 FORWARD_BATCH = {"cpu": 8, "cuda": 64}
-"""Images that the networks see at once where no batch size is asked for: what suits the caches of a CPU, or fills a GPU."""
+"""Default number of images of a forward pass by device: 8 images fit the caches of a CPU, 64 fill a GPU."""
 
 
 class SegmenterStage:
     """One ensemble on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
 
     Args:
-        model_uri: of the bundle; absolute.
-        settings: threshold and clean-up.
-        outputs: writes the files beside the rows.
-        precision: of the forward pass.
-        batch_size: images a forward pass; what suits the device if None.
+        model_uri: absolute URI of the segmenter's bundle.
+        settings: threshold and clean-up of the masks.
+        outputs: writes the additional files of each image.
+        precision: floating-point precision of the forward pass.
+        batch_size: number of images of a forward pass; None takes the value of `FORWARD_BATCH`.
         device: `cuda` or `cpu`.
-        threads: torch threads on a CPU.
-        provenance: `model_id`, `preprocessing_id` and `run_id` of every row.
+        threads: number of torch threads on a CPU; a GPU ignores it.
+        provenance: `model_id`, `preprocessing_id` and `run_id`, which are written to every row.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SegmenterStage:
         self._forward_batch = batch_size or FORWARD_BATCH[self.segmenter.device.type]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Loaded rows to rows of `schema.MASKS`; rows with an error keep null masks."""
+        """Turn N rows of `LoadStage` into N rows of `schema.MASKS`; masks of error rows are null."""
         pixels, present = pixels_of(batch, self._geometry)
         loaded = batch.select([name for name in MASKS.names if name in batch.column_names]).to_pylist()
         with_pixels = [row for row, is_present in zip(loaded, present, strict=True) if is_present]
@@ -72,12 +72,12 @@ class SegmenterStage:
         return pa.Table.from_pylist([row | provenance for row in loaded], schema=MASKS)
 
     def _segment(self, rows: list[dict[str, Any]], pixels: np.ndarray, images: list[np.ndarray | None]) -> None:
-        """Fill the columns of masks and lungs into K rows.
+        """Segment K images, and add the columns of masks and lungs to their rows.
 
         Args:
-            rows: of loaded images.
+            rows: K rows of images that have pixels; they are changed in place.
             pixels: uint8 [K, S, S].
-            images: uint8 [h, w] each, for overlays.
+            images: K images uint8 [h, w] on which overlays are drawn, or K times None.
         """
         settings = self._settings
         found = segmentations_of(
@@ -98,7 +98,7 @@ class SegmenterStage:
 
 
 def lung_columns(segmentation: LungSegmentation) -> dict[str, Any]:
-    """Uncertainty of the whole, and the columns of `schema.LUNG_FIELDS`; those of a missing lung are left out."""
+    """Return the mask's uncertainty and the columns of `schema.LUNG_FIELDS`, except those of a missing lung."""
     columns: dict[str, Any] = {"uncertainty": segmentation.uncertainty, "symmetry": segmentation.symmetry}
     for side, lung in (("right", segmentation.right), ("left", segmentation.left)):
         if lung is not None:

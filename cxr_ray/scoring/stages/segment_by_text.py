@@ -1,4 +1,4 @@
-"""Second stage of segmentation: pixels to masks, in an actor that holds both models."""
+"""Second stage of segmentation by text: loaded images to masks, in an actor that holds BiomedCLIP and SAM."""
 
 import math
 from datetime import UTC, datetime
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from cxr_ray.models.zero_shot_segmenter import Segmentation
 
 CLIP_FRAME = Geometry(image_size=224, interpolation="bicubic")
-"""The whole frame, squashed to the square that BiomedCLIP's vision encoder takes."""
+"""Geometry for BiomedCLIP: the whole image, stretched to the square that its vision encoder takes."""
 SAM_IMAGE = OVERLAY_IMAGE
-"""The image with its proportions, no larger than SAM looks at it."""
+"""Geometry for SAM: the image in its proportions, with a longer side of at most 1024 pixels."""
 
 
 class TextStage:
     """BiomedCLIP and SAM on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
 
-    Both in one actor: what goes from one to the other never leaves the device, and neither waits for the other's
-    share of a GPU. Together they take 1.2 GB with SAM's vit_b, 3.4 GB with vit_h.
+    One actor holds both models, so intermediate results stay on the device and each model can use the whole GPU.
+    Together they take 1.2 GB of memory with SAM's vit_b and 3.4 GB with vit_h.
 
     Args:
-        models: where their weights lie; absolute URIs.
-        settings: prompts, bottleneck, thresholds and what SAM is shown.
-        outputs: writes the files beside the rows.
-        precision: of both models.
-        hashes: sha256 that the weights of `biomedclip` and `sam` must have; whatever they have, where one is missing.
+        models: absolute URIs of the weights of both models.
+        settings: prompts, bottleneck, thresholds and the kind of SAM's prompts.
+        outputs: writes the additional files of each image.
+        precision: floating-point precision of both models.
+        hashes: sha256 that the weights `biomedclip` and `sam` must have; weights without an entry are not checked.
         device: `cuda` or `cpu`.
-        threads: torch threads on a CPU.
-        provenance: `model_id`, `preprocessing_id` and `run_id` of every row.
+        threads: number of torch threads on a CPU; a GPU ignores it.
+        provenance: `model_id`, `preprocessing_id` and `run_id`, which are written to every row.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TextStage:
         self._outputs = outputs
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Loaded rows to rows of `schema.MASKS`; rows with an error keep null masks."""
+        """Turn N rows of `LoadStage` into N rows of `schema.MASKS`; masks of error rows are null."""
         frames, present = pixels_of(batch, CLIP_FRAME)
         loaded = batch.select([name for name in MASKS.names if name in batch.column_names]).to_pylist()
         with_pixels = [row for row, is_present in zip(loaded, present, strict=True) if is_present]
@@ -81,21 +81,21 @@ class TextStage:
         return pa.Table.from_pylist([row | provenance for row in loaded], schema=MASKS)
 
     def _labels(self, batch: pa.Table, present: np.ndarray) -> list[str | None]:
-        """Classes of the images that are there; none where no class has prompts of its own."""
+        """Return the class of each image that has pixels; all are None if no class has prompts of its own."""
         if not self._class_prompts:
             return [None] * int(present.sum())
-        return [label for label, is_there in zip(batch["label"].to_pylist(), present, strict=True) if is_there]
+        return [label for label, is_present in zip(batch["label"].to_pylist(), present, strict=True) if is_present]
 
     def _segment(
         self, rows: list[dict[str, Any]], labels: list[str | None], frames: np.ndarray, images: list[np.ndarray]
     ) -> None:
-        """Fill the columns of the masks into K rows.
+        """Segment K images, and add the columns of masks to their rows.
 
         Args:
-            rows: of loaded images.
-            labels: K classes, which may have prompts of their own.
-            frames: uint8 [K, S, S].
-            images: K of uint8 [h, w].
+            rows: K rows of images that have pixels; they are changed in place.
+            labels: K classes, which select the prompts; None selects the default prompts.
+            frames: uint8 [K, S, S] in the geometry `CLIP_FRAME`.
+            images: K images uint8 [h, w] in the geometry `SAM_IMAGE`.
         """
         sizes = [(row["height"], row["width"]) for row in rows]
         ids = [row["image_id"] for row in rows]
@@ -111,6 +111,9 @@ class TextStage:
 
 
 def is_finite(segmentation: "Segmentation") -> bool:
-    """Whether neither model gave anything but numbers; damaged weights would else leave an archive of empty masks."""
+    """Whether the outputs of both models are finite numbers.
+
+    Without this check, damaged weights would give an archive of empty masks.
+    """
     estimate = segmentation.iou_prediction
     return bool(np.isfinite(segmentation.saliency).all()) and (estimate is None or math.isfinite(estimate))

@@ -1,4 +1,4 @@
-"""Files that a segmentation may write beside its rows: overlays, saliency maps, DICOM segmentations."""
+"""Additional files that segmentation can write: overlays, maps of saliency or uncertainty, DICOM segmentations."""
 
 import io
 import math
@@ -14,15 +14,15 @@ from cxr_ray.imaging.overlay import overlay_png
 from cxr_ray.scoring.stages.load import Geometry
 
 OVERLAY_IMAGE = Geometry(image_size=1024, interpolation="bilinear", fit="within")
-"""The image with its proportions, no larger than SAM looks at it."""
+"""Geometry of overlays: the image in its proportions, with a longer side of at most 1024 pixels, as SAM takes it."""
 
 
 class SegmentOutputs:
-    """Writes what is asked for; a file stands before the row of its image does.
+    """Writes the additional files of each image, before its row is committed.
 
     Args:
-        output_uri: folder of the output.
-        files: which of them are asked for.
+        output_uri: URI of the output folder.
+        files: the kinds of files to write.
     """
 
     def __init__(self, output_uri: str, files: MaskFiles) -> None:
@@ -37,14 +37,20 @@ class SegmentOutputs:
         saliency: np.ndarray | None = None,
         uncertainty: np.ndarray | None = None,
     ) -> str | None:
-        """The files of one image; what went wrong with its DICOM segmentation, if anything did.
+        """Write the files of one image.
 
         Args:
-            row: of the loaded image.
-            image: uint8 [h, w], with the proportions of the original; needed for overlays.
+            row: the image's row, with `image_id`, `uri`, `format` and `patient_key`.
+            image: uint8 [h, w] in the proportions of the original; without it no overlay is written.
             mask: bool [H, W] at the original size.
-            saliency: float32 [S, S] in 0 to 1, of segmentation by text.
-            uncertainty: float32 [S, S] in 0 to log 2, of a segmenter.
+            saliency: float32 [S, S] in 0 to 1; only segmentation by text has it.
+            uncertainty: float32 [S, S], entropy in 0 to log 2; only a segmenter has it.
+
+        Returns:
+            The reason why the DICOM segmentation could not be made; None if it was made or not asked for.
+
+        Raises:
+            StorageError: if a file cannot be written.
         """
         image_id = row["image_id"]
         if self.files.save_overlays and image is not None:
@@ -62,7 +68,7 @@ class SegmentOutputs:
                 TypeError,
                 LookupError,
                 StorageError,
-            ) as error:  # of headers that lack or garble what it needs, or of a file that is gone by now
+            ) as error:  # the header lacks or garbles a value, or the file was deleted
                 return f"no DICOM segmentation could be made ({type(error).__name__})"  # messages may quote a patient's data
             self._put("dicom_seg", f"{image_id}.seg.dcm", data)
         return None
@@ -71,10 +77,10 @@ class SegmentOutputs:
         write_bytes(join_uri(self._output_uri, folder, name), data)
 
 
-def _png16(saliency: np.ndarray) -> bytes:
-    """A map in 0 to 1, but for rounding, as a grey PNG of 16 bits."""
+def _png16(values: np.ndarray) -> bytes:
+    """Encode a map as a grey PNG of 16 bits; values are clipped to 0 to 1, and 1 becomes 65535."""
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(np.rint(saliency.clip(0, 1) * 65535).astype(np.uint16)).save(file, "PNG")
+    Image.fromarray(np.rint(values.clip(0, 1) * 65535).astype(np.uint16)).save(file, "PNG")
     return file.getvalue()

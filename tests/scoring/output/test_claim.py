@@ -40,7 +40,7 @@ def write_block(state, *ids, is_committed=True, schema=ROWS, name="block_000000"
 
 def test_a_free_output_is_claimed_and_the_same_job_continues(state):
     check_claim(state, JOB)
-    assert not Path(state.uri).exists(), "to check is not to write"
+    assert not Path(state.uri).exists(), "check_claim writes nothing"
     claim_output(state, JOB, overwrite=False)
     write_block(state, "a")
     claim_output(state, JOB, overwrite=False)
@@ -79,7 +79,7 @@ def test_the_order_of_patterns_and_a_slash_at_the_end_are_no_other_job():
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaterConfig(ClassifyConfig):
-    """The options of a later version: one that changes rows, and one that does not."""
+    """Config of a later version with two new options: one that changes rows, and one that does not."""
 
     sharpen: float = 0.0
     prefetch: int = field(default=1, metadata=MAY_CHANGE)
@@ -107,7 +107,7 @@ def test_a_new_option_is_refused_where_it_changes_rows_and_not_where_it_does_not
     ],
 )
 def test_rows_in_other_columns_are_refused_though_the_job_is_the_same(state, held, words):
-    """Such files would never again be read as one table; `--overwrite` starts a table of one schema."""
+    """Files of two schemas cannot be read as one table; `--overwrite` starts a table of one schema."""
     claim_output(state, JOB, overwrite=False)
     write_block(state, "a")
     write_block(state, "b", schema=held, name="block_000001")
@@ -131,7 +131,7 @@ OF_THE_FIRST_VERSION = {
     "precision": "auto",
     "exclude": "",
 }
-"""The whole of job.json before every option was noted by itself."""
+"""The content of job.json in the first version, which did not store every option."""
 
 
 def leave_rows_of_the_first_version(state, **schema):
@@ -150,7 +150,7 @@ def test_predictions_of_the_first_version_are_continued_in_their_columns_only(st
     assert finished_ids(state).to_pylist() == []
 
 
-def test_masks_of_the_first_version_are_refused_for_it_did_not_note_how_they_were_made(state):
+def test_masks_of_the_first_version_are_refused_because_it_did_not_store_their_options(state):
     leave_rows_of_the_first_version(state)
     config = SegmentConfig(input_uri="s3://archive", output_uri="o", model_uri="m")
     with pytest.raises(ResumeError, match=r"another version of cxr_ray, which did not note components; .*--overwrite"):
@@ -159,7 +159,7 @@ def test_masks_of_the_first_version_are_refused_for_it_did_not_note_how_they_wer
 
 
 @pytest.mark.parametrize("has_uncommitted_rows", [False, True])
-def test_a_claim_under_which_no_row_was_committed_binds_nobody(state, has_uncommitted_rows):
+def test_the_identity_of_a_job_without_committed_rows_is_ignored(state, has_uncommitted_rows):
     claim_output(state, JOB, overwrite=False)
     if has_uncommitted_rows:
         write_block(state, "a", is_committed=False)
@@ -197,7 +197,7 @@ def test_a_signature_that_is_damaged_or_of_another_version_is_refused(state, con
     claim_output(state, JOB, overwrite=False)
 
 
-def test_overwrite_removes_what_the_job_wrote_and_nothing_else(state, tmp_path):
+def test_overwrite_deletes_only_what_the_job_wrote(state, tmp_path):
     claim_output(state, JOB, overwrite=False)
     write_block(state, "a")
     listing = "out/_state/predictions/manifest.parquet"

@@ -1,4 +1,4 @@
-"""The lock between real processes; heartbeats of other machines are files as such a machine would write them."""
+"""Tests of the lock between real processes; heartbeats of other machines are files as such machines write them."""
 
 import errno
 import json
@@ -55,7 +55,7 @@ def remote_state(bucket_uri):
 
 @contextmanager
 def process(state, run_id, gate):
-    """A process that waits for `gate` to exist, then takes the lock; killed at the end."""
+    """Start a process that takes the lock once the file `gate` exists, and kill it after the block."""
     line = [sys.executable, "-c", HOLD, state.uri, run_id, str(gate)]
     child = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     try:
@@ -97,7 +97,7 @@ def test_tables_that_share_an_output_are_held_apart(state):
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_run_that_fails_lets_go(state, failure):
+def test_a_run_that_fails_releases_the_output(state, failure):
     with pytest.raises(failure), output_lock(state, "first"):
         raise failure
     assert not exists(state.owner_uri)
@@ -110,10 +110,10 @@ def test_of_runs_that_start_at_the_same_moment_one_gets_the_output(state, tmp_pa
     with ExitStack() as stack:
         children = [stack.enter_context(process(state, f"run-{i}", gate)) for i in range(4)]
         gate.touch()
-        said = [child.stdout.readline() for child in children]
-    assert said.count("held\n") == 1
-    winner = said.index("held\n")
-    assert all(f"run run-{winner} on " in line for i, line in enumerate(said) if i != winner)
+        lines = [child.stdout.readline() for child in children]
+    assert lines.count("held\n") == 1
+    winner = lines.index("held\n")
+    assert all(f"run run-{winner} on " in line for i, line in enumerate(lines) if i != winner)
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_a_fresh_heartbeat_of_another_machine_is_refused_at_once(state):
 
 
 @pytest.mark.parametrize("seconds_ago", [3600, -3600])
-def test_a_silent_run_of_another_machine_is_followed(state, seconds_ago):
+def test_an_output_is_taken_over_from_a_silent_run_of_another_machine(state, seconds_ago):
     write_bytes(state.owner_uri, foreign(seconds_ago=seconds_ago).to_json())
     with output_lock(state, "next", beat_seconds=BEAT) as lock:
         assert owner_of(state).run_id == "next"
@@ -160,7 +160,7 @@ def test_a_silent_run_of_another_machine_is_followed(state, seconds_ago):
 
 
 @pytest.mark.parametrize("seconds_ago", [3600, -3600])
-def test_a_run_on_a_machine_whose_clock_is_wrong_is_seen_to_live(state, seconds_ago):
+def test_a_run_on_a_machine_whose_clock_is_wrong_is_seen_to_be_alive(state, seconds_ago):
     stop = threading.Event()
 
     def beat():
@@ -179,7 +179,7 @@ def test_a_run_on_a_machine_whose_clock_is_wrong_is_seen_to_live(state, seconds_
 
 
 @pytest.mark.parametrize("content", [b"", b'{"run_id": "newer"}'])
-def test_a_file_that_names_nobody_is_taken_over_when_nobody_writes_it(state, content):
+def test_an_owner_file_without_an_owner_is_taken_over_when_it_does_not_change(state, content):
     write_bytes(state.owner_uri, content)
     with output_lock(state, "next", beat_seconds=BEAT):
         assert owner_of(state).run_id == "next"
@@ -211,7 +211,7 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path):
 
 
 class UnconditionalStore(MemoryFileSystem):
-    """Storage whose server does not know conditional writes."""
+    """Storage that refuses conditional writes as not implemented."""
 
     protocol = "unconditional"
 
@@ -245,7 +245,7 @@ def test_an_output_in_s3_is_held_by_one_run(remote_state):
 
 
 @pytest.mark.s3
-def test_a_silent_run_in_s3_is_followed(remote_state):
+def test_an_output_in_s3_is_taken_over_from_a_silent_run(remote_state):
     gone = json.loads(foreign(seconds_ago=3600).to_json())
     write_bytes(remote_state.owner_uri, json.dumps(gone).encode())
     with output_lock(remote_state, "next", beat_seconds=BEAT):

@@ -33,7 +33,7 @@ def finish(state, *, scored, before=0, **options):
     return conclude(state, config, scored=scored, before=before, seconds=2.0, pool=POOL, run_id="r")
 
 
-def test_every_row_is_counted_and_the_plan_goes(state, capsys):
+def test_every_row_is_counted_and_the_plan_is_deleted(state, capsys):
     write_block(state, "x", "a", "b")
     write_block(state, "y", "c", error_kind="truncated")
     write_table(pa.table({"image_id": ["a"]}), state.plan_uri("r"))
@@ -53,7 +53,7 @@ def test_a_block_that_a_killed_run_committed_meanwhile_is_no_second_row(state):
 
 
 @pytest.mark.parametrize("expected", [1, 3])
-def test_rows_that_are_missing_or_of_other_images_are_told(state, expected):
+def test_an_output_without_one_row_per_image_is_refused(state, expected):
     write_block(state, "x", "a", "b")
     with pytest.raises(StorageError, match=rf"has 2 rows where {expected} were expected: .*the same command again"):
         finish(state, scored=expected)
@@ -75,7 +75,7 @@ def test_errors_up_to_the_rate_are_allowed(state):
         finish(state, scored=4, max_error_rate=0.24)
 
 
-def test_too_many_errors(state):
+def test_too_many_errors_fail_the_gate(state):
     write_block(state, "x", "a", error_kind="truncated")
     with pytest.raises(GateError, match=r"1 of 1 images are errors \(100.0%\), more than --max-error-rate 0.05"):
         finish(state, scored=1)

@@ -21,7 +21,7 @@ def test_this_process_is_running_here_and_is_read_back():
     assert 0 <= owner.seconds_silent() < 5
 
 
-def test_a_process_is_gone_once_it_was_killed_even_while_its_parent_has_not_looked():
+def test_a_killed_process_is_not_running_even_before_its_parent_waits_for_it():
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     owner = replace(this_process("run"), pid=child.pid, process_start=start_of(child.pid))
     assert owner.is_running()
@@ -37,7 +37,7 @@ def test_another_process_with_the_same_id_is_not_taken_for_the_run():
     assert not replace(owner, process_start=owner.process_start - 1).is_running()
 
 
-def test_a_process_of_another_user_can_be_told():
+def test_a_process_of_another_user_is_running():
     assert replace(this_process("run"), pid=1, process_start=start_of(1)).is_running()
 
 
@@ -62,7 +62,7 @@ def test_an_owner_of_another_version_is_none(change):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"{}", b"\xff"])
-def test_a_file_that_is_missing_or_half_written_names_nobody(content):
+def test_a_file_that_is_missing_or_incomplete_has_no_owner(content):
     assert parse_owner(content) is None
 
 

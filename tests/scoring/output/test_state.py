@@ -37,7 +37,7 @@ def rows(*ids, error_kind=None):
 
 
 def write_block(state, table_rows, *, mark="committed", files=1, name=None, second=None):
-    """Data files and a mark as Ray Data's checkpoint writer names them; names of the data files."""
+    """Write data files and a mark named as by Ray Data's checkpoint writer; return the data files' names."""
     block = f"{name or uuid.uuid4().hex}_000000"
     names = [f"{block}-{i}.parquet" for i in range(files)]
     table = pa.Table.from_pylist(table_rows, schema=SCHEMA)
@@ -61,7 +61,7 @@ def names_in(uri):
     return {path.name for path in Path(uri).iterdir()} if Path(uri).exists() else set()
 
 
-# --- what is committed
+# --- files that are committed
 
 
 def test_settle_keeps_committed_files_and_deletes_all_others(state):
@@ -105,10 +105,10 @@ def test_settle_deletes_the_plans_of_runs_that_are_over(state):
     assert names_in(state.file_uri("")) == {"manifest.parquet"}
 
 
-# --- images that stand twice
+# --- images that have several rows
 
 
-def test_of_an_image_that_stands_twice_the_row_that_was_committed_first_stays(state):
+def test_an_image_with_several_rows_keeps_the_row_that_was_committed_first(state):
     (late,) = write_block(state, rows("b", "c", "d"), name="0-sorts-first", second=2_000)
     (early,) = write_block(state, rows("a", "b"), name="1", second=1_000)
     (last,) = write_block(state, rows("a", "e", "c", error_kind="truncated"), name="2", second=3_000)
@@ -123,7 +123,7 @@ def test_of_an_image_that_stands_twice_the_row_that_was_committed_first_stays(st
     assert count_rows(state) == {"ok": 5, "error": 1, "error:truncated": 1}
 
 
-def test_an_image_that_stands_twice_in_one_file(state):
+def test_an_image_with_several_rows_in_one_file_keeps_the_first(state):
     write_block(state, rows("a", "b", "a", "a"))
     assert drop_repeated_rows(state, finished_ids(state)) == 2
     assert finished_ids(state).to_pylist() == ["a", "b"]
@@ -140,7 +140,7 @@ def test_repeated_rows_in_s3(bucket_uri):
     assert sorted(finished_ids(state).to_pylist()) == ["a", "b", "x"]
 
 
-def test_the_next_plan_counts_images_and_repairs_what_stands_twice(state, tmp_path):
+def test_the_next_plan_deletes_repeated_rows_and_counts_images(state, tmp_path):
     for name in ("one", "two"):
         write_block(state, rows("a", "b"), name=name)
     plan = state.plan_uri("run")
@@ -150,7 +150,7 @@ def test_the_next_plan_counts_images_and_repairs_what_stands_twice(state, tmp_pa
     assert pq.read_table(plan).num_rows == 0
 
 
-def test_a_plan_to_try_errors_again(state, tmp_path):
+def test_a_plan_that_retries_errors_deletes_their_rows(state, tmp_path):
     write_block(state, rows("a") + rows("b", error_kind="truncated"))
     plan, manifest = state.plan_uri("run"), make_manifest(tmp_path, ["a", "b", "c"])
     assert plan_blocks(state, manifest, plan, rows_per_block=8, retry_errors=False) == (1, 2)
@@ -158,10 +158,10 @@ def test_a_plan_to_try_errors_again(state, tmp_path):
     assert pq.read_table(plan)["image_id"].to_pylist() == ["b", "c"]
 
 
-# --- what is due again
+# --- error rows that are scored again
 
 
-def test_error_rows_are_dropped_and_all_else_stays(state):
+def test_error_rows_are_deleted_and_all_other_rows_are_kept(state):
     write_block(state, rows("a", "b") + rows("c", error_kind="truncated"))
     (sound,) = write_block(state, rows("d"))
     write_block(state, rows("e", error_kind="not_found"))
@@ -175,7 +175,7 @@ def test_error_rows_are_dropped_and_all_else_stays(state):
     assert count_rows(state) == {"ok": 3}
 
 
-def test_an_output_of_errors_alone_is_due_again_as_a_whole(state, tmp_path):
+def test_all_images_of_an_output_of_errors_are_scored_again(state, tmp_path):
     write_block(state, rows("a", "b", error_kind="forbidden"))
     assert drop_error_rows(state) == 2
     manifest = make_manifest(tmp_path, ["a", "b"])
@@ -193,7 +193,7 @@ def test_counting_rows_where_there_are_none(state):
         count_rows(state)
 
 
-# --- what is left to do
+# --- images that are left to score
 
 
 def make_manifest(folder, ids, **columns):
@@ -218,12 +218,12 @@ def make_manifest(folder, ids, **columns):
 def test_what_is_left_and_what_is_done_make_up_the_manifest(is_done, rows_per_block, manifest_group, gone, files):
     ids = [f"image {i}.png" for i in range(len(is_done))]
     done = [i for i, finished in zip(ids, is_done, strict=True) if finished]
-    standing = done + [f"gone {i}" for i in range(gone)]  # rows whose images left the archive
+    with_rows = done + [f"gone {i}" for i in range(gone)]  # rows whose images left the archive
     with tempfile.TemporaryDirectory() as folder:
         state = OutputState(f"{folder}/out", "predictions")
         for start in range(files):
-            if standing[start::files]:
-                write_block(state, rows(*standing[start::files]))
+            if with_rows[start::files]:
+                write_block(state, rows(*with_rows[start::files]))
         manifest = make_manifest(Path(folder), ids)
         pq.write_table(pq.read_table(manifest), manifest, row_group_size=manifest_group)
         target = f"{folder}/left.parquet"
@@ -266,7 +266,7 @@ def test_manifests_of_other_writers(state, tmp_path, string):
 
 
 def test_an_image_named_twice_is_refused(tmp_path):
-    with pytest.raises(StorageError, match=r"names image_id 'b' more than once; an image_id must be unique"):
+    with pytest.raises(StorageError, match=r"names image_id 'b' more than once; make every image_id unique"):
         check_unique(make_manifest(tmp_path, ["a", "b", "c", "b"]))
 
 
@@ -302,5 +302,5 @@ def test_columns_of_the_manifest_are_carried_to_what_is_left(state, tmp_path):
         {"image_id": "b", "label": None},
         {"image_id": "c", "label": "Normal"},
     ]
-    with pytest.raises(StorageError, match="no column view, which this job goes by"):
+    with pytest.raises(StorageError, match="no column view, which this job needs; use a manifest that has it"):
         write_remaining(finished_ids(state), manifest, target, 10, ["label", "view"])

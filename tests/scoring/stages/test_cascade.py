@@ -1,4 +1,4 @@
-"""The cascade's work without Ray: what its rows say where a segmenter fails."""
+"""Tests of the cascade's stage without Ray: which images it segments, and its rows where a segmenter fails."""
 
 import math
 
@@ -101,9 +101,7 @@ def test_rows_are_those_of_both_stages_and_skipped_where_the_rule_asks_for_no_ma
     assert seen.count(None) == 6
 
 
-def test_an_image_whose_mask_fails_is_an_error_that_is_counted_and_tried_again(
-    save_random, save_segmenter, loaded, tmp_path
-):
+def test_an_image_whose_mask_fails_is_an_error_row(save_random, save_segmenter, loaded, tmp_path):
     save_random(tmp_path / "classifier")
     segmenter_uri = save_segmenter(tmp_path / "segmenter", fill=math.nan)
     config = ScoreConfig(

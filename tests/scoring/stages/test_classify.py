@@ -27,7 +27,7 @@ def batch(archive):
 
 @pytest.fixture(scope="module")
 def uris(save_random, tmp_path_factory):
-    """Two bundles of different weights and geometry."""
+    """URIs of two bundles of different weights and geometry."""
     folder = tmp_path_factory.mktemp("bundles")
     save_random(folder / "one", seed=1)
     save_random(folder / "two", seed=2, image_size=48, interpolation="bicubic")
@@ -86,7 +86,7 @@ def test_scores_are_those_of_the_classifier(scored, batch, uris):
         assert row["entropy"] == pytest.approx(-(probs * np.log(probs.clip(1e-12))).sum(), abs=1e-5)
 
 
-def test_several_models_stand_side_by_side_and_their_mean_in_front(both, batch, uris):
+def test_each_of_several_models_has_its_columns_and_their_mean_has_no_prefix(both, batch, uris):
     rows = [row for row in both(batch).to_pylist() if row["status"] == "ok"]
     for prefix, uri, geometry in (("efficientnet_b0_", uris[0], SMALL), ("efficientnet_b0_2_", uris[1], LARGE)):
         expected = Classifier(uri, device="cpu", precision="fp32").predict(pixels_of(batch, geometry)[0])
@@ -98,7 +98,7 @@ def test_several_models_stand_side_by_side_and_their_mean_in_front(both, batch, 
         assert row["label"] == LABELS[int(np.argmax(mean))]
 
 
-def test_rows_say_who_scored_them_and_when(both, batch):
+def test_rows_name_their_models_their_run_and_their_time(both, batch):
     scored = both(batch)
     ids = [card.model_id for card in both.cards]
     (row, *_) = scored.to_pylist()

@@ -46,7 +46,7 @@ def loaded(archive):
     return table
 
 
-def test_one_row_for_every_input_in_its_order_whatever_befalls_it(loaded):
+def test_every_input_gives_one_row_in_its_order_even_if_it_is_broken(loaded):
     assert dict(zip(loaded["image_id"].to_pylist(), loaded["error_kind"].to_pylist(), strict=True)) == EXPECTED
     assert loaded["image_id"].to_pylist() == list(EXPECTED)
 
@@ -105,7 +105,7 @@ def test_dicom_tags_come_along_and_the_patient_only_as_a_keyed_hash(loaded):
         assert secret not in sink.getvalue()
 
 
-def test_tags_stay_where_the_pixels_of_a_dicom_file_are_refused(archive):
+def test_a_dicom_file_whose_pixels_are_refused_keeps_its_tags(archive):
     (table,) = load(archive.slice(8, 1), max_megapixels=0.001)
     (row,) = table.to_pylist()
     assert (row["error_kind"], row["modality"]) == ("too_large", "DX")
@@ -145,7 +145,7 @@ def test_patient_keys():
 
 
 def pixel_table(*values):
-    """A table of 2x2 images filled with `values`, null for None."""
+    """Make a table of 2x2 images, each filled with one of `values`; None gives a null."""
     tiny = Geometry(image_size=2, interpolation="bilinear")
     return pa.table({tiny.column: pa.array([None if v is None else bytes([v] * 4) for v in values], pa.binary(4))})
 
@@ -184,7 +184,7 @@ def test_whole_columns_are_not_copied():
     assert pixels.ctypes.data == table[0].chunk(0).buffers()[1].address
 
 
-def test_pixels_do_not_depend_on_what_else_is_wanted(tmp_path):
+def test_pixels_do_not_depend_on_other_geometries(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (900, 1000), np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.jpg")
     block = pa.table({"image_id": ["a.jpg"], "uri": [str(tmp_path / "a.jpg")], "size_bytes": pa.nulls(1, pa.int64())})

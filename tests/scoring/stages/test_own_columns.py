@@ -1,4 +1,4 @@
-"""A column belongs to the table it is for: one of predictions reaches neither the masks nor the cascade's scores."""
+"""Tests that a column of predictions occurs neither in masks nor in the scores of the cascade."""
 
 import pyarrow as pa
 import pytest
@@ -19,7 +19,7 @@ OWN = pa.field("mean_intensity", pa.float32())
 
 @pytest.fixture
 def loaded(archive, monkeypatch):
-    """Loaded images, of which each says how bright it is: its position."""
+    """Rows of loaded images with an additional column of predictions, whose values are the rows' positions."""
     monkeypatch.setattr(schema, "PREDICTION_FIELDS", [OWN])
     limits = DecodeLimits(max_megapixels=1.0)
     (table,) = LoadStage(geometries=(FRAME,), limits=limits, patient_key_secret=b"s")(archive)

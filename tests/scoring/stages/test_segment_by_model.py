@@ -1,4 +1,4 @@
-"""The actor's work without Ray: loaded rows of every kind to masks and lungs, with a tiny ensemble of random weights."""
+"""Tests of the segmenter's stage without Ray, on loaded rows of every kind, with a tiny ensemble of random weights."""
 
 import math
 from dataclasses import replace
@@ -53,13 +53,13 @@ def test_every_image_is_a_row_with_its_mask_at_its_own_size(segmenter_uri, loade
         kept = largest_components(probability[None] > 0.5, keep=2).masks[0].numpy()
         cleaned = np.where(kept | (probability <= 0.5).numpy(), probability, 0)
         upscaled = np.asarray(Image.fromarray(cleaned).resize((70, 90), Image.Resampling.BILINEAR))
-        assert (mask == (upscaled > 0.5)).mean() > 0.98, "but for 8 bits of probability"
+        assert (mask == (upscaled > 0.5)).mean() > 0.98, "masks differ only where a probability is rounded to 8 bits"
         rim = (
             kept.sum() - (kept[1:-1, 1:-1] & kept[:-2, 1:-1] & kept[2:, 1:-1] & kept[1:-1, :-2] & kept[1:-1, 2:]).sum()
         )
         assert row["uncertainty"] == pytest.approx(float(pixel_entropy(probability).sum()) / max(1, rim), rel=1e-4)
         assert row["prompt"] is row["iou_prediction"] is None
-    assert list(tmp_path.iterdir()) == [], "nothing was asked for beside the rows"
+    assert list(tmp_path.iterdir()) == [], "no additional file was asked for"
 
 
 def test_a_row_does_not_depend_on_its_batch(segmenter_uri, loaded, tmp_path, monkeypatch):
@@ -80,12 +80,12 @@ def test_a_segmenter_that_gives_no_number_makes_error_rows(save_segmenter, loade
     assert sum(row["error_kind"] == "not_finite" for row in rows) == 4
 
 
-def test_pieces_below_the_least_area_are_cleaned_away(segmenter_uri, loaded, tmp_path):
+def test_pieces_below_the_minimum_area_are_removed(segmenter_uri, loaded, tmp_path):
     rows = stage_of(segmenter_uri, tmp_path, min_area=0.999)(loaded).to_pylist()
     assert {row["status"] for row in rows} == {"empty", "error"}
 
 
-def test_files_beside_the_rows(segmenter_uri, loaded, tmp_path):
+def test_additional_files_are_written_for_every_mask(segmenter_uri, loaded, tmp_path):
     rows = stage_of(segmenter_uri, tmp_path, save_overlays=True, save_uncertainty=True)(loaded).to_pylist()
     names = {f"{row['image_id']}.png" for row in rows if row["status"] != "error"}
     for folder in ("overlays", "uncertainty"):
@@ -98,7 +98,7 @@ def test_files_beside_the_rows(segmenter_uri, loaded, tmp_path):
     np.testing.assert_allclose(shades, entropy[0] / math.log(2), atol=1e-4)
 
 
-def test_the_networks_see_as_many_images_at_once_as_is_asked_for(segmenter_uri, loaded, tmp_path, monkeypatch):
+def test_a_forward_pass_has_the_batch_size_of_the_config(segmenter_uri, loaded, tmp_path, monkeypatch):
     stage, seen = stage_of(segmenter_uri, tmp_path, batch_size=3), []
     predict = stage.segmenter.predict
     monkeypatch.setattr(stage.segmenter, "predict", lambda pixels: (seen.append(len(pixels)), predict(pixels))[1])
@@ -106,7 +106,7 @@ def test_the_networks_see_as_many_images_at_once_as_is_asked_for(segmenter_uri, 
     assert seen == [3, 1]
 
 
-def test_every_figure_of_both_lungs_has_its_column():
+def test_every_value_of_both_lungs_has_its_column():
     lungs = {
         side: Lung(area_fraction=i, centroid_xy=(i + 1, i + 2), uncertainty=i + 3)
         for i, side in enumerate(("right", "left"))

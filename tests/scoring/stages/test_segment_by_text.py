@@ -1,4 +1,4 @@
-"""The actor's work without Ray: loaded rows of every kind to masks, with tiny models of random weights."""
+"""Tests of the stage of segmentation by text without Ray, on loaded rows of every kind, with tiny random models."""
 
 import math
 
@@ -54,7 +54,7 @@ def test_every_image_is_a_row_with_its_mask_at_its_own_size(segmenting_weights, 
         for x0, y0, x1, y1 in row["boxes_xyxy"]:
             assert 0 <= x0 < x1 <= 70
             assert 0 <= y0 < y1 <= 90
-    assert list(tmp_path.iterdir()) == [], "nothing was asked for beside the rows"
+    assert list(tmp_path.iterdir()) == [], "no additional file was asked for"
 
 
 def test_a_row_does_not_depend_on_its_batch(segmenting_weights, loaded, tmp_path):
@@ -81,7 +81,7 @@ def test_other_prompts_give_other_masks(segmenting_weights, loaded, tmp_path, op
     assert by_boxes != others
 
 
-def test_images_of_a_class_are_looked_at_by_its_prompts(segmenting_weights, loaded, tmp_path):
+def test_images_of_a_class_are_segmented_by_its_prompts(segmenting_weights, loaded, tmp_path):
     mixed, by_class, by_default = (
         stage_of(segmenting_weights, tmp_path, prompts=prompts, class_prompts=class_prompts)
         for prompts, class_prompts in (
@@ -102,7 +102,7 @@ def test_images_of_a_class_are_looked_at_by_its_prompts(segmenting_weights, load
             assert row["prompt"] == ("left lung; field" if label else "lungs")
 
 
-def test_files_beside_the_rows(segmenting_weights, loaded, tmp_path):
+def test_additional_files_are_written_for_every_mask(segmenting_weights, loaded, tmp_path):
     files = MaskFiles(save_overlays=True, save_saliency=True, save_dicom_seg=True)
     rows = stage_of(segmenting_weights, tmp_path, files=files)(loaded).to_pylist()
     with_mask = {row["image_id"] for row in rows if row["status"] != "error"}
@@ -141,7 +141,7 @@ def test_a_dicom_image_gets_a_dicom_segmentation(tmp_path):
     assert np.array_equal(pydicom.dcmread(tmp_path / "dicom_seg/a/x.dcm.seg.dcm").pixel_array, mask)
 
 
-def test_a_file_that_is_gone_by_the_time_of_its_dicom_segmentation_costs_that_alone(loaded, tmp_path):
+def test_a_deleted_file_loses_only_its_dicom_segmentation(loaded, tmp_path):
     (row,) = [row for row in loaded.to_pylist() if row["format"] == "dicom"]
     outputs = SegmentOutputs(str(tmp_path), MaskFiles(save_dicom_seg=True))
     gone = row | {"uri": str(tmp_path / "gone.dcm")}

@@ -1,4 +1,4 @@
-"""One image at a time gives the numbers of the archive jobs' stages, for files of every kind."""
+"""Tests that a model applied to one image gives the values of the archive jobs' stages, for files of every kind."""
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
 
 @pytest.fixture(scope="module")
 def block(archive, tmp_path_factory):
-    """The archive, and a JPEG so large that scoring decodes it at half its size, lying on its side by its EXIF tag."""
+    """The archive and a JPEG with an EXIF rotation, so large that scoring decodes it at half its size."""
     path = tmp_path_factory.mktemp("large") / "large.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -80,7 +80,9 @@ def test_a_segmenter_draws_what_the_archive_job_writes(segmenter_uri, tmp_path, 
     )
     segmenter = Segmenter(segmenter_uri, device="cpu", precision="fp32")
     table, some_lung = loaded(block, 32), False
-    for position in range(table.num_rows):  # alone in its batch, as here: else the last bits of a sum differ
+    for position in range(
+        table.num_rows
+    ):  # a batch of one image, because the last bits of a sum depend on the size of the batch
         (row,) = stage(table.slice(position, 1)).to_pylist()
         if row["status"] == "error":
             continue
@@ -104,7 +106,7 @@ def test_a_broken_file_has_the_kind_of_its_row(rows_in_error):
     assert {row["error_kind"] for row in rows_in_error.values()} >= {"truncated", "empty", "not_found", "too_large"}
     for uri, row in rows_in_error.items():
         if row["image_id"] == "huge.png":
-            continue  # only a listing can tell its size
+            continue  # only a listing gives its size
         with pytest.raises(ImageError) as caught:
             load_image(uri, limits=LIMITS)
         assert (caught.value.kind, caught.value.reason) == (row["error_kind"], row["error"])
