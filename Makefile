@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Each sets everything up first.
+# `make demo` and `make test` are the two main commands; each first creates .venv and installs the dependencies.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 LOCK := cluster/requirements.lock
@@ -6,30 +6,30 @@ BIN := .venv/bin
 
 .PHONY: demo test test-fast lint format setup lock
 
-demo: setup  ## the whole product on a drawn archive (or ARCHIVE=/path/to/COVID-19_Radiography_Dataset)
+demo: setup  ## run the whole product on a drawn archive, or on ARCHIVE=/path/to/COVID-19_Radiography_Dataset
 	@$(BIN)/python jobs/demo.py $(if $(ARCHIVE),--archive "$(ARCHIVE)")
 
-test: setup  ## every test: those that start Ray share one process and one cluster, the others run beside them
+test: setup  ## run every test; tests that start Ray use one process and one cluster, the others run in parallel
 	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 
-test-fast: setup  ## the tests that take seconds
+test-fast: setup  ## run the tests that take seconds and need no Ray cluster
 	@$(BIN)/python -m pytest -m "not slow and not cluster" -n logical --maxprocesses 8
 
-lint: setup  ## ruff and mypy
+lint: setup  ## check with ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-format: setup
+format: setup  ## fix what ruff can fix
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-setup: .venv/.installed  ## .venv with the locked dependencies
+setup: .venv/.installed  ## create .venv with the locked dependencies
 
 .venv/.installed: $(LOCK) pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cxr_ray needs Python >= 3.11; name one: make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cxr_ray needs Python >= 3.11; choose one that is installed, for example: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r $(LOCK)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
 	@touch $@
 
-lock: setup  ## resolve pyproject.toml anew
+lock: setup  ## resolve the dependencies of pyproject.toml again
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade --all-extras pyproject.toml -o $(LOCK)

@@ -1,7 +1,7 @@
 """Inference and training for chest X-ray archives: from one radiograph in a notebook to millions on a Ray cluster.
 
-The names in `__all__` are the stable interface; whatever else the package holds may change from one version to the
-next. Importing the package loads nothing heavy: a name is loaded when it is first used, and Ray when a job starts.
+The names in `__all__` are the stable interface; everything else in the package may change with any version. Importing
+the package loads nothing heavy: a name is loaded when it is first used, and Ray is loaded when a job starts.
 
     from cxr_ray import Classifier, load_image
 
@@ -50,11 +50,11 @@ _HOMES = {
     "TrainClassifierConfig": "cxr_ray.config",
     "load_image": "cxr_ray.imaging.radiograph",
 }
-"""The module of each public name that is loaded at its first use."""
+"""Module of each public name that is loaded when it is first used."""
 
 
 def classify_archive(config: "ClassifyConfig") -> dict[str, int]:
-    """Score every image of an archive: one row of Parquet each, broken files included.
+    """Classify every image of an archive; each image gets one row in Parquet, broken files included.
 
     The job joins the Ray cluster that `RAY_ADDRESS` names, or starts one on this machine. The same config on the same
     output resumes: finished rows are neither downloaded nor scored again. This function is stable.
@@ -67,7 +67,8 @@ def classify_archive(config: "ClassifyConfig") -> dict[str, int]:
         The number of rows by status, such as `{"ok": 990, "error": 10}`.
 
     Raises:
-        CxrRayError: if a bundle is missing, the output holds other work, or too many images are errors.
+        CxrRayError: if a bundle is missing, the output holds other work, or too many images are errors (`GateError`; all
+            rows are kept).
     """
     from cxr_ray.scoring.classify_archive import classify_archive as job
 
@@ -75,7 +76,7 @@ def classify_archive(config: "ClassifyConfig") -> dict[str, int]:
 
 
 def segment_archive(config: "SegmentConfig") -> dict[str, int]:
-    """Give every image of an archive a mask: one row of Parquet each, broken files included.
+    """Segment every image of an archive; each image gets one row in Parquet, broken files included.
 
     The job joins the Ray cluster that `RAY_ADDRESS` names, or starts one on this machine. The same config on the same
     output resumes: finished rows are neither downloaded nor segmented again. This function is stable.
@@ -88,7 +89,8 @@ def segment_archive(config: "SegmentConfig") -> dict[str, int]:
         The number of rows by status, such as `{"ok": 980, "empty": 10, "error": 10}`.
 
     Raises:
-        CxrRayError: if weights are missing, the output holds other work, or too many images are errors.
+        CxrRayError: if weights are missing, the output holds other work, or too many images are errors (`GateError`; all
+            rows are kept).
     """
     from cxr_ray.scoring.segment_archive import segment_archive as job
 
@@ -96,10 +98,10 @@ def segment_archive(config: "SegmentConfig") -> dict[str, int]:
 
 
 def train_classifier(config: "TrainClassifierConfig") -> "ModelCard":
-    """Train a classifier on a dataset's train split, choose the epoch by its val split, and write a model bundle.
+    """Train a classifier on the train split of a dataset, choose the best epoch on its val split, and write a model bundle.
 
     The training joins the Ray cluster that `RAY_ADDRESS` names, or starts one on this machine. The same config on the
-    same output resumes from the last epoch that was finished there. This function is stable.
+    same output resumes after the last epoch that was finished there. This function is stable.
 
     Args:
         config: `TrainClassifierConfig(dataset_uri="dataset.parquet", output_uri="models/mine", backbone="resnet50")`;
@@ -117,7 +119,11 @@ def train_classifier(config: "TrainClassifierConfig") -> "ModelCard":
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name at its first use."""
+    """Load a public name when it is first used.
+
+    Raises:
+        AttributeError: if `name` is not public; the message lists the public names.
+    """
     from importlib import import_module
 
     if name not in _HOMES:
@@ -128,5 +134,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """The public names, loaded or not, beside what every module has."""
+    """All names of this module, including public names that are not loaded yet."""
     return sorted({*globals(), *__all__})

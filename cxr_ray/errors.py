@@ -1,20 +1,20 @@
-"""Exception types whose message is one line that names the bad value and the fix."""
+"""Exceptions for errors that a user can fix; each message is one line that names the bad value and the fix."""
 
 
 class CxrRayError(Exception):
-    """The base of every error that the user can fix; a job shows its message without a traceback and ends with code 1."""
+    """Base of every error that a user can fix; a job shows its message without a traceback and ends with exit code 1."""
 
     exit_code = 1
 
 
 class ConfigError(CxrRayError):
-    """An argument, a flag or a recipe is wrong; a job ends with code 2."""
+    """An argument, a flag or a recipe is wrong; the job ends with exit code 2."""
 
     exit_code = 2
 
 
 class StorageError(CxrRayError):
-    """A URI cannot be read or written, or holds something other than what was expected."""
+    """A URI cannot be read or written, or its content is not what the job expects."""
 
 
 class DatasetError(CxrRayError):
@@ -22,7 +22,7 @@ class DatasetError(CxrRayError):
 
 
 class BundleError(CxrRayError):
-    """A model bundle is missing, incomplete, altered or of the wrong kind."""
+    """A model bundle is missing, incomplete, changed or of the wrong kind."""
 
 
 class ClusterError(CxrRayError):
@@ -30,30 +30,30 @@ class ClusterError(CxrRayError):
 
 
 class ResumeError(CxrRayError):
-    """The output holds work that this command cannot continue, or another run is writing to it."""
+    """The output holds work that this command cannot continue, or another run is writing to the output."""
 
 
 class TrainingError(CxrRayError):
-    """A training diverged, or lost its workers too often."""
+    """A training failed, because it diverged or lost its workers too often."""
 
 
 class GateError(CxrRayError):
-    """The job finished and wrote all of its rows, but too many of them are errors; a job ends with code 3."""
+    """The job finished and wrote all of its rows, but too many rows are errors; the job ends with exit code 3."""
 
     exit_code = 3
 
 
 class ImageError(CxrRayError):
-    """One image cannot be read, or a model gives no finite number for it; its text is `name: kind: reason`.
+    """One image cannot be read, or a model gives no finite number for it; the message is `name: kind: reason`.
 
     Attributes:
-        name: path or URI of the image.
+        name: path, URI or other name of the image.
         kind: the word that archive jobs write to the column `error_kind`, such as `truncated` or `not_found`.
-        reason: one line that quotes no patient's data.
+        reason: one line without patients' data.
     """
 
     def __init__(self, name: str, kind: str, reason: str) -> None:
-        super().__init__(name, kind, reason)  # all of them, so that a copy can be made in another process
+        super().__init__(name, kind, reason)  # pickle needs all arguments to copy the exception to another process
         self.name, self.kind, self.reason = name, kind, reason
 
     def __str__(self) -> str:

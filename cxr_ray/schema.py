@@ -1,4 +1,4 @@
-"""Names of columns and labels, and the Arrow schemas of every table the jobs write."""
+"""Names of columns and labels, and the Arrow schemas of the tables that jobs write."""
 
 import pyarrow as pa
 
@@ -43,7 +43,7 @@ IMAGE_FIELDS = [
 ]
 
 PREDICTION_FIELDS: list[pa.Field] = []
-"""Columns of `OUTPUT/predictions/` alone, filled where the image is loaded or classified; masks and scores lack them."""
+"""Columns that exist only in `OUTPUT/predictions/`; loading or classifying an image fills them."""
 
 MASK_FIELDS = [
     pa.field("mask_height", pa.int32()),
@@ -55,7 +55,7 @@ MASK_FIELDS = [
     pa.field("uncertainty", pa.float32()),
     pa.field("prompt", pa.string()),
 ]
-"""COCO RLE at the size of the image as displayed; boxes in its pixels; null where the image failed."""
+"""Columns of a mask: COCO run lengths at the size of the displayed image, boxes in its pixels; null if the image failed."""
 
 LUNG_FIELDS = [
     *(
@@ -65,7 +65,10 @@ LUNG_FIELDS = [
     ),
     pa.field("symmetry", pa.float32()),
 ]
-"""Of each lung, the patient's right one on the image's left; centroids in pixels of the image; filled by segmenters."""
+"""Columns of each lung, which segmenters fill; `right` is the patient's right, the left side of the image.
+
+Areas are fractions of the image, centroids are in pixels of the image.
+"""
 
 PROVENANCE_FIELDS = [
     pa.field("model_id", pa.string(), nullable=False),
@@ -85,7 +88,7 @@ DICOM_FIELDS = [
 
 
 MASKS = pa.schema([*IMAGE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS, *PROVENANCE_FIELDS, *DICOM_FIELDS])
-"""Of `OUTPUT/masks/`; `status` is `ok`, `empty` where nothing was found, or `error`."""
+"""Schema of `OUTPUT/masks/`; `status` is `ok`, `empty` if nothing was found, or `error`."""
 
 
 CASCADE_FIELDS = [
@@ -93,16 +96,24 @@ CASCADE_FIELDS = [
     pa.field("mask_model_id", pa.string()),
     pa.field("mask_preprocessing_id", pa.string()),
 ]
-"""Beside a prediction: `ok`, `empty`, `error`, or `skipped` by the rule, and what the mask was made with."""
+"""Columns that the cascade adds to a prediction: how the mask ended, and the model and preprocessing that made it.
+
+`mask_status` is `ok`, `empty`, `error`, or `skipped` if the rule of the cascade asks for no mask.
+"""
 
 
 def probability_column(label: str) -> str:
-    """Column that holds the probability of `label`: `Viral Pneumonia` -> `prob_viral_pneumonia`."""
+    """Name of the column that holds the probability of `label`; `prob_viral_pneumonia` for `Viral Pneumonia`."""
     return "prob_" + label.strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def score_fields(labels: tuple[str, ...], prefix: str = "") -> list[pa.Field]:
-    """Columns that one classifier fills, `prefix` before each name; null where the image failed."""
+    """Columns that one classifier fills, each with `prefix` before its name; null if the image failed.
+
+    Args:
+        labels: class names, in the order of the model's outputs.
+        prefix: such as `resnet50_`, where several models score together.
+    """
     names = ["confidence", "entropy", *map(probability_column, labels)]
     return [pa.field(f"{prefix}label", pa.string())] + [pa.field(prefix + n, pa.float32()) for n in names]
 
@@ -112,18 +123,18 @@ def predictions_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] 
 
     Args:
         labels: class names, in the order of the model's outputs.
-        model_prefixes: one per model (`resnet50_`, ...) where several score together; their mean then
-            fills the columns without a prefix.
+        model_prefixes: one prefix per model, such as `resnet50_`, if several models score together; the columns without
+            a prefix then hold the mean of their probabilities.
     """
     return pa.schema([*_classified_fields(labels, model_prefixes), *PREDICTION_FIELDS])
 
 
 def scores_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] = ()) -> pa.Schema:
-    """Schema of `OUTPUT/scores/`, which the cascade writes: a row's prediction, and then its mask.
+    """Schema of `OUTPUT/scores/`, which the cascade writes; each row holds a prediction and then a mask.
 
     Args:
         labels: class names, in the order of the model's outputs.
-        model_prefixes: one per model, as in `predictions_schema`.
+        model_prefixes: one prefix per model, as in `predictions_schema`; empty for a single model.
     """
     return pa.schema([*_classified_fields(labels, model_prefixes), *CASCADE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS])
 
@@ -139,9 +150,9 @@ def _classified_fields(labels: tuple[str, ...], model_prefixes: tuple[str, ...])
 
 
 def loaded_schema() -> pa.Schema:
-    """Columns that loading an image fills for any table, null where it does not; a stage keeps those of its own table."""
+    """Schema of a loaded image: the columns that loading fills for any table; the stages keep those of their own table."""
     return pa.schema([*IMAGE_FIELDS, *DICOM_FIELDS, *PREDICTION_FIELDS])
 
 
 NOT_FINITE = {"status": "error", "error_kind": "not_finite", "error": "a model's output is not a finite number"}
-"""Columns of a row that would otherwise pass NaN off as the first class, or as an empty mask."""
+"""Values of a row whose model gave NaN or infinity, which would otherwise look like the first class or an empty mask."""

@@ -4,7 +4,7 @@ from cxr_ray.config import BenchmarkCascadeConfig, run_job
 
 
 def main(config: BenchmarkCascadeConfig) -> None:
-    """Import late: Ray and torch take seconds, `--help` should not."""
+    """Run the job; Ray and torch are imported only here, so that `--help` answers at once."""
     from cxr_ray.benchmarks.benchmark_cascade import benchmark_cascade
 
     benchmark_cascade(config)

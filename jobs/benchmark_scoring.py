@@ -1,10 +1,10 @@
-"""Measure how fast an archive is scored, compared with the forward pass alone and with a plain loop."""
+"""Measure how fast an archive is scored, compared with the forward pass alone and with a plain PyTorch loop."""
 
 from cxr_ray.config import BenchmarkConfig, run_job
 
 
 def main(config: BenchmarkConfig) -> None:
-    """Import late: Ray and torch take seconds, `--help` should not."""
+    """Run the job; Ray and torch are imported only here, so that `--help` answers at once."""
     from cxr_ray.benchmarks.benchmark_scoring import benchmark_scoring
 
     benchmark_scoring(config)

@@ -4,7 +4,7 @@ from cxr_ray.config import BenchmarkSegmentationConfig, run_job
 
 
 def main(config: BenchmarkSegmentationConfig) -> None:
-    """Import late: torch takes seconds, `--help` should not."""
+    """Run the job; torch is imported only here, so that `--help` answers at once."""
     from cxr_ray.benchmarks.benchmark_segmentation import benchmark_segmentation
 
     benchmark_segmentation(config)

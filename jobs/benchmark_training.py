@@ -1,10 +1,10 @@
-"""Measure how fast Ray Train trains a classifier, compared with a plain loop."""
+"""Measure how fast Ray Train trains a classifier, compared with a plain PyTorch loop."""
 
 from cxr_ray.config import BenchmarkTrainingConfig, run_job
 
 
 def main(config: BenchmarkTrainingConfig) -> None:
-    """Import late: Ray and torch take seconds, `--help` should not."""
+    """Run the job; Ray and torch are imported only here, so that `--help` answers at once."""
     from cxr_ray.benchmarks.benchmark_training import benchmark_training
 
     benchmark_training(config)

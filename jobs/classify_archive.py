@@ -4,7 +4,7 @@ from cxr_ray.config import ClassifyConfig, run_job
 
 
 def main(config: ClassifyConfig) -> None:
-    """Import late: Ray and torch take seconds, `--help` should not."""
+    """Run the job; Ray and torch are imported only here, so that `--help` answers at once."""
     from cxr_ray.scoring.classify_archive import classify_archive
 
     classify_archive(config)

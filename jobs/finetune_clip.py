@@ -4,7 +4,7 @@ from cxr_ray.config import FinetuneClipConfig, run_job
 
 
 def main(config: FinetuneClipConfig) -> None:
-    """Import late: Ray and torch take seconds, `--help` should not."""
+    """Run the job; Ray and torch are imported only here, so that `--help` answers at once."""
     from cxr_ray.training.clip.finetune_clip import finetune_clip
 
     finetune_clip(config)

@@ -4,7 +4,7 @@ from cxr_ray.config import PhantomModelsConfig, run_job
 
 
 def main(config: PhantomModelsConfig) -> None:
-    """Import late: torch takes seconds, `--help` should not."""
+    """Run the job; torch is imported only here, so that `--help` answers at once."""
     from cxr_ray.phantoms.make_phantom_models import make_phantom_models
 
     make_phantom_models(config)

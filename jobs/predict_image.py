@@ -1,10 +1,10 @@
-"""Classify pictures named on the command line and draw what the models saw; no Ray is started."""
+"""Classify a few images, segment their lungs and draw the results, in this process and without Ray."""
 
 from cxr_ray.config import PredictConfig, run_job
 
 
 def main(config: PredictConfig) -> None:
-    """Import late: torch takes seconds, `--help` should not."""
+    """Run the job; torch is imported only here, so that `--help` answers at once."""
     from cxr_ray.evaluation.predict_images import predict_images
 
     predict_images(config)

@@ -4,7 +4,7 @@ from cxr_ray.config import PrepareConfig, run_job
 
 
 def main(config: PrepareConfig) -> None:
-    """Import late: Ray takes a second, `--help` should not."""
+    """Run the job; Ray is imported only here, so that `--help` answers at once."""
     from cxr_ray.preparation.prepare_dataset import prepare_dataset
 
     prepare_dataset(config)

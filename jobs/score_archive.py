@@ -4,7 +4,7 @@ from cxr_ray.config import ScoreConfig, run_job
 
 
 def main(config: ScoreConfig) -> None:
-    """Import late: Ray takes seconds, `--help` should not."""
+    """Run the job; Ray is imported only here, so that `--help` answers at once."""
     from cxr_ray.scoring.score_archive import score_archive
 
     score_archive(config)

@@ -4,7 +4,7 @@ from cxr_ray.config import SegmentConfig, run_job
 
 
 def main(config: SegmentConfig) -> None:
-    """Import late: Ray and torch take seconds, `--help` should not."""
+    """Run the job; Ray and torch are imported only here, so that `--help` answers at once."""
     from cxr_ray.scoring.segment_archive import segment_archive
 
     segment_archive(config)

@@ -6,7 +6,7 @@ from cxr_ray.config import TrainClassifierConfig, run_job
 
 
 def main(config: TrainClassifierConfig) -> None:
-    """Import late: Ray and torch take seconds, `--help` should not."""
+    """Run the job; Ray and torch are imported only here, so that `--help` answers at once."""
     from cxr_ray.training.classifier.sweep import sweep_classifiers
     from cxr_ray.training.classifier.train_classifier import train_classifier
 

@@ -4,7 +4,7 @@ from cxr_ray.config import TrainSegmenterConfig, run_job
 
 
 def main(config: TrainSegmenterConfig) -> None:
-    """Import late: Ray takes seconds, `--help` should not."""
+    """Run the job; Ray is imported only here, so that `--help` answers at once."""
     from cxr_ray.training.segmenter.train_segmenter import train_segmenter
 
     train_segmenter(config)

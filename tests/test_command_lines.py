@@ -1,4 +1,4 @@
-"""What every job owes its user at the command line."""
+"""Behaviour that every job has at the command line: help, exit codes and one-line errors."""
 
 import logging
 import os
@@ -61,32 +61,32 @@ def test_help_answers_at_once_and_names_what_every_job_has(job):
 
 @pytest.mark.parametrize("job", [job for job in JOBS if job.stem != "demo"], ids=lambda job: job.stem)
 def test_missing_arguments_end_with_code_2(run, job):
-    code, told = run(job)
+    code, message = run(job)
     assert code == 2
-    assert "-uri" in told
-    assert "Traceback" not in told
+    assert "-uri" in message
+    assert "Traceback" not in message
 
 
 @every_job
 def test_an_unknown_flag_ends_with_code_2(run, job):
-    code, told = run(job, "--no-such-flag", "1")
+    code, message = run(job, "--no-such-flag", "1")
     assert code == 2
-    assert "--no-such-flag" in told
+    assert "--no-such-flag" in message
 
 
 @every_job
 def test_an_unknown_recipe_key_ends_with_code_2_and_one_line(run, job, tmp_path):
     (tmp_path / "recipe.toml").write_text("debgu = true\n")
-    code, told = run(job, "--config", tmp_path / "recipe.toml")
+    code, message = run(job, "--config", tmp_path / "recipe.toml")
     assert code == 2
-    assert told == f"error: unknown key 'debgu' in recipe {tmp_path}/recipe.toml; did you mean 'debug'?\n"
+    assert message == f"error: unknown key 'debgu' in recipe {tmp_path}/recipe.toml; did you mean 'debug'?\n"
 
 
 def test_a_missing_archive_ends_with_code_1_and_one_line(run, tmp_path):
     job = JOBS[0].with_name("index_archive.py")
-    code, told = run(job, "--input-uri", tmp_path / "none", "--output-uri", tmp_path / "m")
+    code, message = run(job, "--input-uri", tmp_path / "none", "--output-uri", tmp_path / "m")
     assert code == 1
-    assert told.splitlines()[-1].startswith("error: ")
-    assert f"{tmp_path}/none" in told.splitlines()[-1]
-    assert "Traceback" not in told
+    assert message.splitlines()[-1].startswith("error: ")
+    assert f"{tmp_path}/none" in message.splitlines()[-1]
+    assert "Traceback" not in message
     assert list(tmp_path.rglob("*.parquet")) == []

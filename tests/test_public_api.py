@@ -18,8 +18,8 @@ SOURCE = Path(cxr_ray.__file__)
 def loaded_after(code: str) -> set[str]:
     """Top-level modules that a fresh interpreter holds after `code`."""
     code += "\nimport sys\nprint(*sys.modules)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    return {name.partition(".")[0] for name in told.stdout.split()}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    return {name.partition(".")[0] for name in ended.stdout.split()}
 
 
 def test_the_package_loads_nothing_of_others():

@@ -1,1 +1,1 @@
-"""Images per second of the product, beside its own limits and other loops."""
+"""Benchmarks that compare the product's images per second with its limits and with baselines."""

@@ -1,4 +1,4 @@
-"""What segmenting by a segmenter reaches beside its forward pass alone, and the cascade beside both of its jobs, in one run."""
+"""Benchmark that compares a segmenter with its forward pass alone, and the cascade with its two single jobs, in one run."""
 
 import json
 import os
@@ -26,14 +26,19 @@ from cxr_ray.scoring.segment_archive import segment_archive
 from cxr_ray.scoring.stages.segment_by_model import FORWARD_BATCH
 
 SEGMENTED = "segmented_share"
-"""Of the images, by the cascade."""
+"""Key of the fraction (0 to 1) of the images that the cascade segments, in `benchmark.json`."""
 
 
 def benchmark_cascade(config: BenchmarkCascadeConfig) -> dict[str, Any]:
-    """Measure the three jobs and the segmenter's forward pass in turn, `config.repeats` times; print and return medians.
+    """Measure the three jobs and the segmenter's forward pass in turn, `config.repeats` times, and print the medians.
+
+    The result is also written to `benchmark.json`, if `config.output_uri` is given.
+
+    Returns:
+        The medians and the spread in images per second, as `summary` gives them, the number of CPUs and the labels.
 
     Raises:
-        DatasetError: if no image of the input can be decoded, or a single batch holds them all.
+        DatasetError: if no image of the input can be decoded, or all images fit in one batch.
         ClusterError: if the cluster is more than one machine with one GPU, where the limit cannot be measured.
     """
     check_single_machine()
@@ -48,7 +53,7 @@ def benchmark_cascade(config: BenchmarkCascadeConfig) -> dict[str, Any]:
 
 
 def _round(config: BenchmarkCascadeConfig, output_uri: str) -> dict[str, float]:
-    """Images a second of each, in the steady state of the jobs."""
+    """Measure one round: images per second by name, and the fraction of the images that the cascade segmented."""
     cascade = ScoreConfig(
         input_uri=config.input_uri,
         classifier_uri=(config.classifier_uri,),
@@ -69,20 +74,28 @@ def _round(config: BenchmarkCascadeConfig, output_uri: str) -> dict[str, float]:
 
 
 def _measure(rates: dict[str, float], name: str, config: Any, job: Callable[[Any], object], table: str) -> pa.Table:
-    """Run a job and note its rate, steady and whole; the rows that it wrote."""
-    began = time.monotonic()
+    """Run `job`, add its images per second (in the steady state, and over the whole job) to `rates`, return its rows."""
+    started = time.monotonic()
     job(config)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - started
     rows = read_table(join_uri(config.output_uri, table))
     rates[name], rates[f"{name}_whole"] = steady_rate(rows["scored_at"]), rows.num_rows / seconds
     return rows
 
 
 def _forward_only(config: BenchmarkCascadeConfig, rows: pa.Table) -> float:
-    """Of the segmenter on pixels in memory, in batches as the job makes them."""
+    """Images per second of the segmenter on pixels in memory, in batches of the size that the job uses.
+
+    Args:
+        config: names the segmenter, the device and the maximum number of images.
+        rows: rows of `OUTPUT/masks/`; images with errors are left out.
+
+    Raises:
+        DatasetError: if every row is an error.
+    """
     readable = rows.filter(pc.not_equal(rows["status"], "error")).slice(0, config.forward_images)
     if not readable.num_rows:
-        raise DatasetError(f"no image of {config.input_uri} can be decoded; there is nothing to measure")
+        raise DatasetError(f"no image of {config.input_uri} can be decoded; choose an archive with readable images")
     torch.set_num_threads(os.cpu_count() or 1)
     keep_freed_memory()
     segmenter = Segmenter(config.segmenter_uri, device=None if config.device == "auto" else config.device)
@@ -91,22 +104,26 @@ def _forward_only(config: BenchmarkCascadeConfig, rows: pa.Table) -> float:
 
 
 def summary(rounds: list[dict[str, float]]) -> dict[str, Any]:
-    """Medians, spread, and medians of the ratios within each round."""
-    shares = [r["segment"] / r["segment_forward_only"] for r in rounds]
-    costs = [min(r["segment"], r["classify"]) / r["cascade"] for r in rounds]
+    """Summarise rounds by medians of images per second, their minimum and maximum, and medians of the ratios within rounds.
+
+    Args:
+        rounds: for each round, images per second by name, and the fraction of images that the cascade segmented.
+    """
+    ratios = [r["segment"] / r["segment_forward_only"] for r in rounds]
+    times = [min(r["segment"], r["classify"]) / r["cascade"] for r in rounds]
     names = rounds[0].keys() - {SEGMENTED}
     return {
         "images_per_second": {name: statistics.median(r[name] for r in rounds) for name in sorted(names)},
         "spread": {name: [min(r[name] for r in rounds), max(r[name] for r in rounds)] for name in sorted(names)},
         SEGMENTED: rounds[0][SEGMENTED],
-        "segment_to_forward_only": statistics.median(shares),
-        "cascade_time_to_slower_job": statistics.median(costs),
+        "segment_to_forward_only": statistics.median(ratios),
+        "cascade_time_to_slower_job": statistics.median(times),
     }
 
 
 def report(result: dict[str, Any]) -> str:
-    """The result as a table."""
-    lines = [f"{result['cpus']} CPUs: median images/s (least - most)", *rate_lines(result)]
+    """The result of `benchmark_cascade` as lines of text for the terminal."""
+    lines = [f"{result['cpus']} CPUs: median images/s (minimum - maximum)", *rate_lines(result)]
     lines.append(f"  segment / segment_forward_only      {result['segment_to_forward_only']:.2f}")
     lines.append(
         f"  cascade's time / the slower job's   {result['cascade_time_to_slower_job']:.2f}, {result[SEGMENTED]:.0%} segmented"

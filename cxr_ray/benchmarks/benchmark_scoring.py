@@ -1,4 +1,4 @@
-"""What scoring reaches, beside its limit (the forward pass alone) and its peer (a DataLoader loop), in one run."""
+"""Benchmark that compares scoring with its limit (the forward pass alone) and a baseline (a DataLoader loop), in one run."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import torch
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
-from cxr_ray.benchmarks.plain_scoring import plain_loop_rate
+from cxr_ray.benchmarks.plain_scoring import plain_scoring_rate
 from cxr_ray.benchmarks.rates import check_single_machine, forward_rate, load_pixels, rate_lines, steady_rate
 from cxr_ray.config import BenchmarkConfig, ClassifyConfig
 from cxr_ray.errors import DatasetError
@@ -25,10 +25,16 @@ from cxr_ray.scoring.classify_archive import classify_archive
 
 
 def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
-    """Measure each stage, the job and its peer in turn, `config.repeats` times; print and return the medians.
+    """Measure loading, the forward pass, the job and the baseline in turn, `config.repeats` times, and print the medians.
+
+    The result is also written to `benchmark.json`, if `config.output_uri` is given.
+
+    Returns:
+        The medians and the spread in images per second, the ratios of the job to its limit and to the baseline, and the
+        cost in dollars per million images if `config.dollars_per_hour` is given.
 
     Raises:
-        DatasetError: if no PNG or JPEG of the input can be decoded, or a single batch holds them all.
+        DatasetError: if no PNG or JPEG of the input can be decoded, or all images fit in one batch.
         ClusterError: if the cluster is more than one machine with one GPU, where the limit cannot be measured.
     """
     card = read_card(config.model_uri)
@@ -45,9 +51,9 @@ def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
 
 
 def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[str, float]:
-    """Images a second: the job first, so that what it read tells which images are whole."""
+    """Measure one round in images per second by name; the job runs first, because its rows say which images can be read."""
     device = None if config.device == "auto" else config.device
-    began = time.monotonic()
+    started = time.monotonic()
     classify_archive(
         ClassifyConfig(
             input_uri=config.input_uri,
@@ -59,13 +65,15 @@ def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[st
             device=config.device,
         )
     )
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - started
     rows = read_table(join_uri(output_uri, "predictions"), ["image_id", "uri", "format", "status", "scored_at"])
-    is_plain = pc.is_in(rows["format"], pa.array(["png", "jpeg"]))  # the peer cannot read DICOM
-    whole = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), is_plain)).slice(0, config.peer_images)
-    if not whole.num_rows:
-        raise DatasetError(f"no PNG or JPEG of {config.input_uri} can be decoded; there is nothing to measure")
-    pixels, load_rate = load_pixels(whole, card)
+    is_plain = pc.is_in(rows["format"], pa.array(["png", "jpeg"]))  # the baseline cannot read DICOM
+    readable = rows.filter(pc.and_(pc.equal(rows["status"], "ok"), is_plain)).slice(0, config.baseline_images)
+    if not readable.num_rows:
+        raise DatasetError(
+            f"no PNG or JPEG of {config.input_uri} can be decoded; choose an archive with readable images"
+        )
+    pixels, load_rate = load_pixels(readable, card)
     torch.set_num_threads(os.cpu_count() or 1)
     classifier = Classifier(config.model_uri, device=device, many_images=True)
     batch_size = config.batch_size or (256 if classifier.device.type == "cuda" else 32)
@@ -74,8 +82,8 @@ def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[st
         "forward_only": forward_rate(classifier.predict, pixels, batch_size),
         "job_steady": steady_rate(rows["scored_at"]),
         "job_whole": rows.num_rows / seconds,
-        "dataloader_fp32": plain_loop_rate(
-            whole["uri"].to_pylist(), config.model_uri, device=device, batch_size=batch_size
+        "dataloader_fp32": plain_scoring_rate(
+            readable["uri"].to_pylist(), config.model_uri, device=device, batch_size=batch_size
         ),
     }
 
@@ -100,8 +108,8 @@ def _ratios(rates: dict[str, list[float]], above: str, below: str) -> Iterator[f
 
 
 def report(result: dict[str, Any]) -> str:
-    """The result as a table."""
-    lines = [f"{result['model_id']} on {result['cpus']} CPUs: median images/s (least - most)", *rate_lines(result)]
+    """The result of `benchmark_scoring` as lines of text for the terminal."""
+    lines = [f"{result['model_id']} on {result['cpus']} CPUs: median images/s (minimum - maximum)", *rate_lines(result)]
     lines.append(f"  job_steady / forward_only     {result['job_steady_to_forward_only']:.2f}")
     lines.append(f"  job_steady / dataloader_fp32  {result['job_steady_to_dataloader_fp32']:.2f}")
     if "dollars_per_million_images" in result:

@@ -1,4 +1,4 @@
-"""What each stage of segmentation by text takes, and saliency beside its peer, the published loop, in one run."""
+"""Benchmark of each stage of segmentation by text; it compares saliency with the published loop (the baseline), in one run."""
 
 import json
 import os
@@ -38,15 +38,20 @@ from cxr_ray.scoring.stages.load import LoadStage, images_of, pixels_of
 from cxr_ray.scoring.stages.segment_by_text import CLIP_FRAME, SAM_IMAGE
 
 SAM_BATCH = {"cpu": 2, "cuda": 16}
-"""Images that SAM encodes at once, as in the job."""
+"""Number of images that SAM encodes at once on each kind of device, as in `segment_archive.py`."""
 
 
 def benchmark_segmentation(config: BenchmarkSegmentationConfig) -> dict[str, Any]:
-    """Measure all stages and the peer in turn, `config.repeats` times; print and return medians and spread.
+    """Measure all stages and the baseline in turn, `config.repeats` times; print the medians and the spread.
+
+    The result is also written to `benchmark.json`, if `config.output_uri` is given.
+
+    Returns:
+        The figures of `summary`, and the device, the number of images, the block and the SAM that were measured.
 
     Raises:
         BundleError: if weights are named and cannot be read.
-        DatasetError: if fewer images than wanted can be read.
+        DatasetError: if the input has fewer images than `config.images`, or one of them cannot be read.
     """
     device = torch.device(_device_name(config))
     if device.type == "cpu":
@@ -70,21 +75,21 @@ def _device_name(config: BenchmarkSegmentationConfig) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the number of CPUs."""
+    """The name of the GPU `device`, or the number of CPUs of this machine, for a report."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPUs"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """Of one stage in one round."""
+    """Speed and maximum memory of one stage in one round."""
 
     images_per_second: float
     peak_mebibytes: float | None
-    """None where the system does not tell."""
+    """Maximum memory in MiB while the stage ran; None where the operating system does not report it."""
 
 
 class _Bench:
-    """The models, the images, and what is measured with them."""
+    """The models and the images of the benchmark, and the measurement of one round."""
 
     def __init__(self, config: BenchmarkSegmentationConfig, device: torch.device) -> None:
         self._config, self._device = config, device
@@ -102,25 +107,29 @@ class _Bench:
         self._clip = self._segmenter.clip
 
     def round(self) -> dict[str, Measured]:
-        """Every stage by name, and the peer, if it is wanted."""
+        """Measure every stage once, by name; and the baseline as `published_loop`, if `baseline_images` is above 0.
+
+        Raises:
+            DatasetError: if an image cannot be read.
+        """
         figures: dict[str, Measured] = {}
         ids, config = self._block["image_id"].to_pylist(), self._config
 
         @contextmanager
         def measured(name: str, images: int = config.images) -> Iterator[None]:
             with peak_memory(self._device) as peak:
-                began = time.perf_counter()
+                started = time.perf_counter()
                 yield
                 if self._device.type == "cuda":
                     torch.cuda.synchronize(self._device)
-                seconds = time.perf_counter() - began
+                seconds = time.perf_counter() - started
             figures[name] = Measured(images_per_second=images / seconds, peak_mebibytes=peak.mebibytes)
 
         with measured("load"):
             loaded = pa.concat_tables(self._load(self._block))
         frames, present = pixels_of(loaded, CLIP_FRAME)
         if not present.all():
-            raise DatasetError(f"{ids[int(np.argmin(present))]} cannot be read; measure with images that can")
+            raise DatasetError(f"{ids[int(np.argmin(present))]} cannot be read; remove it from the input")
         images = images_of(loaded, SAM_IMAGE)
         sizes = list(zip(loaded["height"].to_pylist(), loaded["width"].to_pylist(), strict=True))
         with measured("saliency"):
@@ -142,12 +151,12 @@ class _Bench:
             ]
         with measured("encode_masks"):
             list(map(encode_mask, masks))
-        if config.peer_images:
-            with measured("published_loop", config.peer_images):
-                self._run_peer(frames[: config.peer_images], ids)
+        if config.baseline_images:
+            with measured("published_loop", config.baseline_images):
+                self._run_baseline(frames[: config.baseline_images], ids)
         return figures
 
-    def _run_peer(self, frames: np.ndarray, ids: list[str]) -> None:
+    def _run_baseline(self, frames: np.ndarray, ids: list[str]) -> None:
         size = self._segmenter.clip_size
         pixels = clip_input(self._device)(np.stack([resize_image(frame, size, "bicubic") for frame in frames]))
         token_ids = self._tokenizer.tokenise(LUNG_PROMPTS[:1])[0].to(self._device)
@@ -174,7 +183,11 @@ def _sam(config: BenchmarkSegmentationConfig, device: torch.device) -> Sam:
 
 
 def summary(rounds: list[dict[str, Measured]]) -> dict[str, Any]:
-    """Medians and spread by stage, and the median of the ratios of saliency to the published loop within each round."""
+    """Medians and spread by stage, and the median of the ratios of saliency to the published loop within each round.
+
+    Args:
+        rounds: for each round, what was measured by name of the stage; `published_loop` may be missing.
+    """
     result: dict[str, Any] = {"stages": {name: _stage([r[name] for r in rounds]) for name in rounds[0]}}
     if "published_loop" in rounds[0]:
         ratios = [r["saliency"].images_per_second / r["published_loop"].images_per_second for r in rounds]
@@ -194,11 +207,11 @@ def _stage(rounds: list[Measured]) -> dict[str, Any]:
 
 
 def report(result: dict[str, Any]) -> str:
-    """The result as a table."""
+    """The result of `benchmark_segmentation` as lines of text for the terminal."""
     lines = [
-        f"{result['images']} images on {result['device']}, bottleneck behind block {result['layer']}, {result['sam']}"
+        f"{result['images']} images on {result['device']}, bottleneck after block {result['layer']}, {result['sam']}"
     ]
-    lines.append(f"  {'stage':<16}{'s/image':>10}{'images/s':>10}   (least - most)   peak MiB")
+    lines.append(f"  {'stage':<16}{'s/image':>10}{'images/s':>10}   (minimum - maximum)   maximum MiB")
     for name, stage in result["stages"].items():
         rate, (low, high) = stage["images_per_second"], stage["spread"]
         peak = "" if stage["peak_mebibytes"] is None else f"{stage['peak_mebibytes']:,.0f}"

@@ -1,4 +1,4 @@
-"""What one worker reaches through Ray Train, beside its peer, a plain loop in one process, in one run."""
+"""Benchmark that compares one worker of Ray Train with a baseline (a plain PyTorch loop in one process), in one run."""
 
 import json
 import os
@@ -21,7 +21,12 @@ from cxr_ray.training.classifier.train_classifier import class_labels, targets_o
 
 
 def benchmark_training(config: BenchmarkTrainingConfig) -> dict[str, Any]:
-    """Measure both in turn, `config.repeats` times for each backbone; print and return medians and spread.
+    """Measure Ray Train and the baseline in turn, `config.repeats` times for each backbone, and print the medians.
+
+    The result is also written to `benchmark.json`, if `config.output_uri` is given.
+
+    Returns:
+        The number of CPUs, the batch size and, by backbone, the figures of `summary`.
 
     Raises:
         DatasetError: if the dataset cannot be trained on.
@@ -49,7 +54,7 @@ def benchmark_training(config: BenchmarkTrainingConfig) -> dict[str, Any]:
 
 
 def ray_train_rate(config: BenchmarkTrainingConfig, backbone: str) -> float:
-    """Images a second of a real training, median of the epochs after the first; validation is not counted."""
+    """Images per second of a training through Ray Train, the median of the epochs after the first; validation is not counted."""
     with tempfile.TemporaryDirectory(prefix="cxr_ray_benchmark_") as folder:
         train_classifier(
             TrainClassifierConfig(
@@ -69,7 +74,11 @@ def ray_train_rate(config: BenchmarkTrainingConfig, backbone: str) -> float:
 
 
 def summary(rounds: list[dict[str, float]]) -> dict[str, Any]:
-    """Medians, spread, and the median of the ratios within each round."""
+    """Summarise rounds by medians of images per second, their minimum and maximum, and the median of the ratios within rounds.
+
+    Args:
+        rounds: for each round, images per second of `ray_train` and of `plain_loop` (the baseline).
+    """
     ratios = [r["ray_train"] / r["plain_loop"] for r in rounds]
     return {
         "images_per_second": {name: statistics.median(r[name] for r in rounds) for name in rounds[0]},
@@ -80,9 +89,10 @@ def summary(rounds: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def line(backbone: str, figures: dict[str, Any]) -> str:
-    """One backbone's result."""
+    """The figures of `summary` for one backbone as a line of text for the terminal."""
     rates, (low, high) = figures["images_per_second"], figures["ratio_spread"]
     return (
-        f"{backbone}: {rates['ray_train']:,.1f} images/s through Ray Train, {rates['plain_loop']:,.1f} in a plain loop, "
+        f"{backbone}: {rates['ray_train']:,.1f} images/s through Ray Train, "
+        f"{rates['plain_loop']:,.1f} in the baseline (a plain PyTorch loop), "
         f"ratio {figures['ray_train_to_plain_loop']:.2f} ({low:.2f} - {high:.2f})"
     )

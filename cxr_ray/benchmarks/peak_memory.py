@@ -1,4 +1,4 @@
-"""The most memory that a piece of work took."""
+"""Measurement of the maximum memory that a block of code needs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,18 +12,18 @@ PROCESS = Path("/proc/self")
 
 @dataclass(slots=True)
 class PeakMemory:
-    """Filled in when the block ends."""
+    """Maximum memory of a block of code; `peak_memory` sets it when the block ends."""
 
     mebibytes: float | None = None
-    """None where the system does not tell."""
+    """Maximum in MiB; None until the block ends, and where the operating system does not report it."""
 
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
-    """Measure the block: what tensors held of a GPU at most, or else what this process held of the machine.
+    """Measure the maximum memory of a `with` block: that of tensors on a GPU, or on a CPU that of this whole process.
 
     Args:
-        device: where the work is done.
+        device: device on which the block computes.
     """
     peak = PeakMemory()
     if device.type == "cuda":
@@ -31,8 +31,8 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
         yield peak
         peak.mebibytes = torch.cuda.max_memory_allocated(device) / 2**20
         return
-    with suppress(OSError):  # only Linux has it
-        (PROCESS / "clear_refs").write_text("5")  # the high-water mark starts again from what is held now
+    with suppress(OSError):  # only Linux has this file
+        (PROCESS / "clear_refs").write_text("5")  # resets the recorded maximum to the memory in use now
     yield peak
     with suppress(OSError):
         status = (PROCESS / "status").read_text().splitlines()

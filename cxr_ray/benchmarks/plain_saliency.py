@@ -1,4 +1,4 @@
-"""The peer of `m2ib`: the method as it was published, an image at a time, both encoders anew in every step."""
+"""Baseline of `m2ib`: the published loop, which takes one image at a time and runs both encoders in every step."""
 
 import math
 
@@ -21,21 +21,21 @@ def plain_saliency(
     draws: int = 10,
     size: int = 224,
 ) -> torch.Tensor:
-    """The map float32 [size, size] of one image, in the caller's precision.
+    """Saliency map float32 [size, size], 0 to 1, of one image by M2IB as published (Wang et al., arXiv 2312.17174).
 
     Every step passes `draws` copies of the image and of the sentence through the whole encoders, with the bottleneck
-    hooked in behind block `layer`, and goes back through all of it, for no weight is frozen. `M2ib` makes the same map.
+    after block `layer`, and computes the gradients of all weights, because none is frozen. `M2ib` gives the same map.
 
     Args:
-        model: in eval mode; gradients of its weights are left behind.
-        pixels: float [3, S, S], normalised, on the model's device.
-        token_ids: int64 [L] of the sentence.
-        image_id: seeds the noise.
-        layer: zero-based.
-        beta: weight of the compression.
-        steps: updates of the bottleneck.
-        draws: of noise a step.
-        size: pixels a side of the map.
+        model: BiomedCLIP in eval mode; the gradients of its weights are not cleared afterwards.
+        pixels: float [3, S, S], normalised, on the model's device and in its precision.
+        token_ids: int64 [L], the tokens of the sentence, on the model's device.
+        image_id: seed of the noise.
+        layer: number of the transformer block, from 0, after which the bottleneck is inserted.
+        beta: weight of the compression term of the loss.
+        steps: number of optimisation steps of the bottleneck.
+        draws: number of noise samples in each step.
+        size: pixels per side of the map.
     """
     generator = noise_generator(image_id, 0)
     with torch.no_grad():

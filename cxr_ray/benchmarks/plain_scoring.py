@@ -1,4 +1,4 @@
-"""The peer: what one would write by hand, a DataLoader that decodes and a model in fp32."""
+"""Baseline of scoring: a plain PyTorch loop, with a DataLoader that decodes and a model in fp32."""
 
 import io
 import os
@@ -28,8 +28,15 @@ class _Radiographs(Dataset[torch.Tensor]):
         return (torch.from_numpy(resized).permute(2, 0, 1) / 255 - self.mean) / self.std
 
 
-def plain_loop_rate(uris: list[str], model_uri: str, *, device: str | None, batch_size: int) -> float:
-    """Images a second of a DataLoader loop in fp32 over PNG or JPEG files, starting its workers not counted."""
+def plain_scoring_rate(uris: list[str], model_uri: str, *, device: str | None, batch_size: int) -> float:
+    """Images per second of a DataLoader loop in fp32 over PNG or JPEG files; the start of its workers is not counted.
+
+    Args:
+        uris: files to score.
+        model_uri: classifier bundle.
+        device: name of a torch device; None takes a GPU if there is one, and the CPU otherwise.
+        batch_size: images per forward pass.
+    """
     card = read_card(model_uri)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = build_backbone(card.backbone, num_classes=len(card.labels), image_size=card.image_size)
@@ -43,9 +50,9 @@ def plain_loop_rate(uris: list[str], model_uri: str, *, device: str | None, batc
         pin_memory=target.type == "cuda",
         persistent_workers=True,
     )
-    for _ in range(2):  # the first pass pays for the workers' start
-        began = time.perf_counter()
+    for _ in range(2):  # the first pass includes the start of the workers, so only the second is timed
+        started = time.perf_counter()
         with torch.inference_mode():
             for batch in loader:
                 model(batch.to(target)).softmax(1).cpu()
-    return len(uris) / (time.perf_counter() - began)
+    return len(uris) / (time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""The peer: a training loop as one would write it by hand, in one process."""
+"""Baseline of training: a plain PyTorch loop in one process."""
 
 import os
 import statistics
@@ -16,13 +16,15 @@ from cxr_ray.models.precision import autocast
 def plain_training_rate(
     config: BenchmarkTrainingConfig, backbone: str, pixels: np.ndarray, targets: np.ndarray
 ) -> float:
-    """Images a second, median of the epochs after the first: flip, normalise, forward, backward, clip, AdamW.
+    """Images per second of a plain training loop, the median of the epochs after the first.
+
+    A step flips and normalises a batch, goes forward and backward, clips the gradient and updates with AdamW.
 
     Args:
-        config: batch, epochs, precision, device.
-        backbone: its name in the table.
-        pixels: uint8 [N, S, S], in memory as they would be after a first epoch.
-        targets: class indices int64 [N].
+        config: gives the batch size, the number of epochs, the precision and the device.
+        backbone: a key of `BACKBONES`.
+        pixels: uint8 [N, S, S], grey images in memory.
+        targets: int64 [N], class indices.
     """
     device = torch.device("cuda" if config.use_gpu else "cpu")
     torch.set_num_threads(os.cpu_count() or 1)
@@ -36,7 +38,7 @@ def plain_training_rate(
     images, truth = torch.from_numpy(pixels), torch.from_numpy(targets)
     rates = []
     for _ in range(config.epochs):
-        began, order = time.perf_counter(), torch.randperm(len(images))
+        started, order = time.perf_counter(), torch.randperm(len(images))
         steps = len(images) // config.batch_size
         for step in range(steps):
             chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
@@ -49,6 +51,6 @@ def plain_training_rate(
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        float(loss)  # waits for a GPU
-        rates.append(steps * config.batch_size / (time.perf_counter() - began))
+        float(loss)  # waits until a GPU has finished the epoch
+        rates.append(steps * config.batch_size / (time.perf_counter() - started))
     return statistics.median(rates[1:])

@@ -1,4 +1,4 @@
-"""Frozen, self-checking configs of the jobs, and how recipes and flags become one."""
+"""Frozen, self-checking configs of the jobs, and functions that build a config from recipes and flags."""
 
 from cxr_ray.config.archive import IndexConfig, PrepareConfig
 from cxr_ray.config.benchmark import (

@@ -47,9 +47,9 @@ class PrepareConfig:
     """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
-        """Check shares and limits."""
-        require(all(s >= 0 for s in self.split), "split", self.split, "three shares >= 0")
-        require(abs(sum(self.split) - 1) < 1e-6, "split", self.split, "three shares that sum to 1")
+        """Check that the fractions of the split sum to 1, and that the limits are in range."""
+        require(all(s >= 0 for s in self.split), "split", self.split, "three fractions >= 0")
+        require(abs(sum(self.split) - 1) < 1e-6, "split", self.split, "three fractions that sum to 1")
         require(
             0 <= self.near_duplicate_distance <= 64,
             "near_duplicate_distance",

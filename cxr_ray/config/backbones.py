@@ -1,4 +1,4 @@
-"""The backbones, by one table; a new one is one line of it. Free of torch, so that `--help` can show the choice."""
+"""Table of the backbones, one line for each; it loads without torch, so that `--help` can list the backbones at once."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,15 +10,15 @@ from cxr_ray.config.checks import require
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """How timm knows a backbone, and what it likes."""
+    """Name of a backbone in timm, and settings that suit the backbone."""
 
     timm_name: str
     channels_last: bool
-    """Convolutions run faster with channels last; measured, a ViT does not."""
+    """Whether the channels-last memory format makes the backbone faster; measured, it does for convolutions, not for a ViT."""
     scratch_rate: float
-    """Peak learning rate of AdamW that suits random weights, batches of 32, one cycle and clipped gradients."""
+    """Peak learning rate of AdamW that suits random weights, batches of 32 images, one cycle and clipped gradients."""
     patch_size: int | None = None
-    """Pixels a side of a ViT's patches, for whose grid at one image size position embeddings are learned."""
+    """Pixels per side of a patch of a ViT, whose position embeddings depend on the image size; None for other backbones."""
 
 
 BACKBONES = {
@@ -27,7 +27,7 @@ BACKBONES = {
     "efficientnet_b0": Backbone("efficientnet_b0", channels_last=True, scratch_rate=3e-3),
     "densenet121": Backbone("densenet121", channels_last=True, scratch_rate=1e-3),
 }
-"""Every backbone by the name that `--backbone`, recipes and model cards give it; all else follows from this table."""
+"""Every backbone, by its name in `--backbone`, in recipes and in model cards."""
 
 _CHOICE = f"{{{','.join(BACKBONES)}}}"
 BackboneName = Annotated[str, tyro.conf.arg(metavar=_CHOICE)]
@@ -37,5 +37,9 @@ BackboneNames = Annotated[tuple[str, ...], tyro.conf.arg(metavar=f"[{_CHOICE} [.
 
 
 def require_backbone(name: str) -> None:
-    """Raise a `ConfigError` that names the choice unless `name` is a key of `BACKBONES`."""
+    """Check that `name` is a key of `BACKBONES`.
+
+    Raises:
+        ConfigError: if `name` is no key; the message lists all keys.
+    """
     require(name in BACKBONES, "backbone", name, f"one of {', '.join(BACKBONES)}")

@@ -1,4 +1,4 @@
-"""Configs of the benchmarks."""
+"""Configs of the jobs that measure speed and memory."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +19,7 @@ class BenchmarkConfig:
     """Folder that receives benchmark.json and the rows; if not given, the result is only printed."""
     repeats: int = 3
     """Number of rounds; each round measures everything once, and medians over the rounds are reported."""
-    peer_images: int = 320
+    baseline_images: int = 320
     """Number of images on which the baseline and the limit are measured; the job itself scores all images."""
     batch_size: int | None = None
     """Images per forward pass; if not given, a number that suits the device."""
@@ -33,7 +33,7 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
-        require(self.peer_images >= 1, "peer_images", self.peer_images, ">= 1")
+        require(self.baseline_images >= 1, "baseline_images", self.baseline_images, ">= 1")
         require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, ">= 1")
 
 
@@ -97,7 +97,7 @@ class BenchmarkTrainingConfig:
         """Check ranges."""
         for name in self.backbone:
             require_backbone(name)
-        require(self.epochs >= 2, "epochs", self.epochs, ">= 2, for the first is not counted")
+        require(self.epochs >= 2, "epochs", self.epochs, ">= 2, because the first epoch is not counted")
         require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, ">= 1")
         require(self.image_size >= 32, "image_size", self.image_size, ">= 32")
@@ -112,16 +112,16 @@ class BenchmarkSegmentationConfig:
     output_uri: str | None = None
     """Folder that receives benchmark.json; if not given, the result is only printed."""
     clip_uri: str | None = None
-    """BiomedCLIP, as for segment_archive.py; if not given, a model of the published size with random weights, which
+    """BiomedCLIP, as for segment_archive.py; if not given, a model of the published size with random weights runs, which
     takes as long."""
     sam_uri: str | None = None
-    """SAM, as for segment_archive.py; if not given, a model of the published size with random weights, which takes as
-    long."""
+    """SAM, as for segment_archive.py; if not given, a model of the published size with random weights runs, which takes
+    as long."""
     sam_type: Literal["vit_b", "vit_l", "vit_h"] = "vit_b"
     """Size of the SAM with random weights; ignored if --sam-uri is given."""
     images: int = 16
     """Number of images that are segmented, in one batch."""
-    peer_images: int = 2
+    baseline_images: int = 2
     """Number of images on which the baseline is run, which takes minutes per image on a CPU; 0 leaves the baseline out."""
     repeats: int = 3
     """Number of rounds; each round measures everything once, and medians over the rounds are reported."""
@@ -139,6 +139,11 @@ class BenchmarkSegmentationConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         require(self.images >= 1, "images", self.images, ">= 1")
-        require(0 <= self.peer_images <= self.images, "peer_images", self.peer_images, "0 to --images")
+        require(
+            0 <= self.baseline_images <= self.images,
+            "baseline_images",
+            self.baseline_images,
+            f"0 to --images {self.images}",
+        )
         require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
         require(self.layer >= 0, "layer", self.layer, ">= 0")

@@ -1,4 +1,4 @@
-"""From a recipe and the command line to one checked config, and from a job's outcome to an exit code."""
+"""Reading of recipes and the command line into one checked config, and of a job's outcome into an exit code."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,7 @@ from cxr_ray.errors import ConfigError, CxrRayError
 Config = TypeVar("Config")
 log = logging.getLogger("cxr_ray")
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+INTERRUPTED = 130  # 128 + the number of SIGINT, which is the exit code that shells report
 
 
 def run_job(config_class: type[Config], job: Callable[[Config], object], argv: Sequence[str] | None = None) -> None:
@@ -33,12 +33,12 @@ def run_job(config_class: type[Config], job: Callable[[Config], object], argv: S
     set_up_terminal(debug=debug)
     try:
         config = load_config(config_class, arguments)
-        debug = getattr(config, "debug", debug)  # a recipe may set it
+        debug = getattr(config, "debug", debug)  # a recipe may set debug
         set_up_terminal(debug=debug)
         log.info("%s", start_line(Path(sys.argv[0]).stem, config))
         job(config)
     except KeyboardInterrupt:
-        print("interrupted; the same command resumes where a job can resume", file=sys.stderr)
+        print("interrupted; the same command resumes if this job can resume", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except CxrRayError as error:
         if debug:
@@ -48,13 +48,13 @@ def run_job(config_class: type[Config], job: Callable[[Config], object], argv: S
 
 
 def load_config(config_class: type[Config], argv: Sequence[str]) -> Config:
-    """Defaults, overridden by the recipe named after `--config`, overridden by the other flags.
+    """Build a config from the defaults, which the recipes after `--config` override, which the other flags override.
 
-    Of several recipes each overrides those before it.
+    A recipe overrides the recipes that are named before it.
 
     Raises:
-        ConfigError: if the recipe is unreadable, has an unknown key or a value of the wrong type.
-        SystemExit: code 2 on a bad flag, 0 after `--help`.
+        ConfigError: if a recipe is unreadable, has an unknown key or a value of the wrong type, or a value is out of range.
+        SystemExit: with code 2 if a flag is wrong or missing, with code 0 after `--help`.
     """
     paths, flags = _take_recipe_flags(argv)
     recipe = {key: value for path in paths for key, value in read_recipe(path, config_class).items()}
@@ -63,7 +63,7 @@ def load_config(config_class: type[Config], argv: Sequence[str]) -> Config:
         config_class,
         args=flags,
         default=_partial_config(config_class, recipe),
-        description=f"{purpose}\n\n--config RECIPE.toml sets any of these; flags override it.",
+        description=f"{purpose}\n\n--config RECIPE.toml reads any of these options from a file; flags override it.",
     )
 
 
@@ -71,12 +71,13 @@ def read_recipe(path: str, config_class: type) -> dict[str, Any]:
     """Values of the TOML recipe at `path`, each checked against its field's type in `config_class`.
 
     Raises:
-        ConfigError: naming the key and, for a misspelt one, the nearest that exists.
+        ConfigError: if the file is unreadable, or a key is unknown or has a value of the wrong type; the message names
+            the key and, for an unknown key, the most similar key that exists.
     """
     try:
         recipe = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read recipe {path}: {error}") from error
+        raise ConfigError(f"cannot read recipe {path}: {error}; check the path and the TOML syntax") from error
     types = get_type_hints(config_class)
     names = [field.name for field in dataclasses.fields(config_class)]
     return {key: _checked(key, value, types, names, path) for key, value in recipe.items()}
@@ -88,7 +89,7 @@ def _checked(key: str, value: Any, types: dict[str, Any], names: list[str], path
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(names)}"
         raise ConfigError(f"unknown key {key!r} in recipe {path}; {hint}")
     try:
-        # Strict: "3" is no number and true is not 1. TOML has arrays where configs have tuples.
+        # The check is strict: "3" is not a number, and true is not 1. Arrays of TOML become tuples.
         value = tuple(value) if isinstance(value, list) else value
         return TypeAdapter(types[key]).validate_python(value, strict=True)
     except ValidationError as error:
@@ -96,7 +97,7 @@ def _checked(key: str, value: Any, types: dict[str, Any], names: list[str], path
 
 
 def _take_recipe_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Paths of recipes, and the flags that are left."""
+    """Split the arguments into the paths of recipes and the other flags."""
     paths, flags = [], []
     arguments = iter(argv)
     for argument in arguments:
@@ -106,15 +107,17 @@ def _take_recipe_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         path = value if equals else next(arguments, None)
         if path is None:
-            raise ConfigError("--config needs the path of a recipe; for example --config jobs/recipes/seed.toml")
+            raise ConfigError(
+                "--config needs the path of a recipe; for example --config jobs/recipes/seed_resnet50.toml"
+            )
         paths.append(path)
     return paths, flags
 
 
 def _partial_config(config_class: type[Config], recipe: dict[str, Any]) -> Config:
-    """An instance that holds the recipe's values and marks required fields it lacks for tyro.
+    """An instance with the recipe's values; required fields that the recipe lacks are marked as missing for tyro.
 
-    It skips `__post_init__`: only the final config, flags included, can be judged.
+    `__post_init__` is not called, because only the final config, flags included, can be checked.
     """
     partial = object.__new__(config_class)
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]

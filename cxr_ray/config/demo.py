@@ -1,4 +1,4 @@
-"""Config of the demo."""
+"""Configs of the jobs that draw phantoms: the demo, and the training of small models for segmentation by text."""
 
 from dataclasses import dataclass
 
@@ -31,14 +31,14 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name, least in (
+        for name, minimum in (
             ("images_per_class", 10),
             ("image_size", 32),
             ("epochs", 1),
             ("segmenter_epochs", 2),
             ("batch_size", 1),
         ):
-            require(getattr(self, name) >= least, name, getattr(self, name), f">= {least}")
+            require(getattr(self, name) >= minimum, name, getattr(self, name), f">= {minimum}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

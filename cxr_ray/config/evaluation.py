@@ -1,4 +1,4 @@
-"""Configs of the jobs that evaluate predictions against a dataset."""
+"""Config of the job that evaluates predictions against a dataset, and the choice of splits of both evaluations."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -6,7 +6,8 @@ from typing import Literal, get_args
 from cxr_ray.config.checks import require
 
 SplitChoice = Literal["train", "val", "test", "all"]
-MOST_STRIP_IMAGES = 64  # fetched together, and inlined in a page that should open at once
+MAX_STRIP_IMAGES = 64
+"""Maximum of --strip-images; these images are downloaded together and embedded in a page that should open at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +28,8 @@ class EvaluateClassifierConfig:
     """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
-        """Check the choice of split and the length of the strip."""
+        """Check the choice of split and the number of example images."""
         splits = get_args(SplitChoice)
         require(self.split in splits, "split", self.split, f"one of {', '.join(splits)}")
-        in_range = 0 <= self.strip_images <= MOST_STRIP_IMAGES
-        require(in_range, "strip_images", self.strip_images, f"0 to {MOST_STRIP_IMAGES}")
+        in_range = 0 <= self.strip_images <= MAX_STRIP_IMAGES
+        require(in_range, "strip_images", self.strip_images, f"0 to {MAX_STRIP_IMAGES}")

@@ -12,7 +12,7 @@ from cxr_ray.config.training import TrainingJobConfig
 class FinetuneClipConfig(TrainingJobConfig):
     """Fine-tune BiomedCLIP on images and captions with the DHN-NCE loss and Ray Train; the weights of the best epoch are saved."""
 
-    dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content counts
+    dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content is part of the identity
     """Table of pairs, Parquet or CSV, with the columns `image` (a URI, or a path relative to the table) and `caption`;
     the column names `filename` and `Caption` are accepted too."""
     output_uri: str = field(metadata=MAY_CHANGE)
@@ -35,7 +35,7 @@ class FinetuneClipConfig(TrainingJobConfig):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Floating-point precision; auto uses bf16 where the device supports it natively, and fp32 elsewhere."""
 
-    # The paper's. Its script says 1e-3, by which AdamW would move every weight in every step: pretrained ones are lost.
+    # This is the rate of the paper. The rate of its script, 1e-3, makes AdamW overwrite the pretrained weights.
     learning_rate: float = 1e-6
     """Peak learning rate of AdamW; it is not scaled by the batch size."""
     warmup: float = 0.1
@@ -59,9 +59,14 @@ class FinetuneClipConfig(TrainingJobConfig):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        TrainingJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
+        TrainingJobConfig.__post_init__(self)  # super() without arguments fails in a dataclass with slots
         require(self.epochs >= 1, "epochs", self.epochs, ">= 1")
-        require(self.batch_size >= 2, "batch_size", self.batch_size, ">= 2, for a pair's negatives are the others")
+        require(
+            self.batch_size >= 2,
+            "batch_size",
+            self.batch_size,
+            ">= 2, because the negatives of a pair are the other pairs",
+        )
         for name in ("learning_rate", "tau"):
             require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
         for name in ("weight_decay", "gradient_clip", "beta1", "beta2"):
@@ -69,14 +74,14 @@ class FinetuneClipConfig(TrainingJobConfig):
         require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "above 0 and below 1")
         require(0 <= self.warmup < 1, "warmup", self.warmup, "in [0, 1)")
         require(all(0 <= beta < 1 for beta in self.adam_betas), "adam_betas", self.adam_betas, "two numbers in [0, 1)")
-        least, most = self.crop_scale
-        require(0 < least <= most <= 1, "crop_scale", self.crop_scale, "MIN MAX with 0 < MIN <= MAX <= 1")
+        minimum, maximum = self.crop_scale
+        require(0 < minimum <= maximum <= 1, "crop_scale", self.crop_scale, "MIN MAX with 0 < MIN <= MAX <= 1")
         self._check_prompts()
 
     def _check_prompts(self) -> None:
         if self.class_prompts:
             labels = list(self.class_prompts)
-            require(len(labels) >= 2, "class_prompts", labels, "of two labels or more")
+            require(len(labels) >= 2, "class_prompts", labels, "given for two labels or more, or for none")
         for label, prompts in self.class_prompts.items():
-            told = bool(prompts) and all(prompt.strip() for prompt in prompts)
-            require(told, f"class_prompts of {label}", prompts, "one sentence or more, none of them empty")
+            is_filled = bool(prompts) and all(prompt.strip() for prompt in prompts)
+            require(is_filled, f"class_prompts of {label}", prompts, "one or more sentences, none of them empty")

@@ -1,4 +1,4 @@
-"""Config of the job that scores pictures named on the command line."""
+"""Config of the job that predicts images named on the command line."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -36,7 +36,7 @@ class PredictConfig:
     """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
-        """Check that there are images, and the limits."""
+        """Check that at least one image is named, and that the limits are in range."""
         require(bool(self.images), "images", self.images, "at least one path or URI of a radiograph")
         require(self.max_megapixels > 0, "max_megapixels", self.max_megapixels, "> 0")
         require(self.max_megabytes > 0, "max_megabytes", self.max_megabytes, "> 0")

@@ -1,24 +1,24 @@
-"""Secrets that a URI can carry, taken out of what is printed and recorded."""
+"""Removal of secrets from URIs in text that is printed or recorded."""
 
 import re
 from typing import Any
 
 HIDDEN = "***"
 CONTAINER_BEFORE_HOST = ("abfs", "abfss", "wasb", "wasbs")
-"""Schemes whose `name@host` names a container and no user."""
+"""Schemes in whose URIs `name@host` names a container, and not a user."""
 
 _USER_INFO = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:(?P<name>[^/@:\s]+)@|[^/@:\s]*:(?!\d+(?:[/\s]|$))[^@\s]*@)", re.IGNORECASE
 )
-# The punctuation of a sentence that follows a URI is no part of its query.
+# Punctuation directly after a URI belongs to the sentence, and not to the query of the URI.
 _QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?]*)\?\S*?=\S*?(?=[;:,.)'\"]*(?:\s|$))", re.IGNORECASE)
 
 
 def redacted(text: str) -> str:
-    """`text` with the user name and password (`s3://key:secret@...`) and the query (`?X-Amz-Signature=...`) of every URI in it replaced by `***`.
+    """Replace the user name and password (`s3://key:secret@...`) and the query (`?X-Amz-Signature=...`) of every URI in `text` by `***`.
 
-    Text without such a URI comes back unchanged. `#`, `%` and a `?` without a `=` after it stand for themselves in a
-    URI, and stay.
+    Text without such a URI is returned unchanged. A `?` without a `=` after it does not start a query, so that names of
+    objects that contain `?`, `#` or `%` are kept.
     """
     return _QUERY.sub(rf"\1?{HIDDEN}", _USER_INFO.sub(_without_user, text))
 
@@ -29,7 +29,7 @@ def _without_user(found: re.Match[str]) -> str:
 
 
 def redacted_values(value: Any) -> Any:
-    """`value` with every text in it redacted, to any depth of dicts, lists and tuples; other objects stay as they are."""
+    """Redact every string in `value`, at any depth of dicts, lists and tuples; other objects are returned unchanged."""
     match value:
         case str():
             return redacted(value)

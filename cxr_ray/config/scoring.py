@@ -64,17 +64,22 @@ class ArchiveJobConfig:
 class ClassifyConfig(ArchiveJobConfig):
     """Classify every image of an archive: one Parquet row per image, and for a broken file a row that says why."""
 
-    model_uri: tuple[str, ...] = field(metadata=MAY_CHANGE)  # the ids of the models count
+    model_uri: tuple[str, ...] = field(metadata=MAY_CHANGE)  # the ids of the models are part of the identity
     """One or more classifier bundles; several share download and decoding, and the mean of their probabilities is the
     prediction."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        ArchiveJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
-        is_tuple = not isinstance(self.model_uri, str)  # whose letters would each be taken for a bundle
+        ArchiveJobConfig.__post_init__(self)  # super() without arguments fails in a dataclass with slots
+        is_tuple = not isinstance(self.model_uri, str)  # each letter of a string would be taken for a bundle
         require(is_tuple, "model_uri", self.model_uri, 'a tuple of bundles such as ("models/classifier",)')
         require(bool(self.model_uri), "model_uri", self.model_uri, "at least one model bundle")
-        require(len(set(self.model_uri)) == len(self.model_uri), "model_uri", self.model_uri, "bundles that differ")
+        require(
+            len(set(self.model_uri)) == len(self.model_uri),
+            "model_uri",
+            self.model_uri,
+            "different bundles; remove the repeated one",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +87,21 @@ class SegmentConfig(MaskFiles, SegmenterSettings, TextSettings, SegmenterUris, A
     """Segment every image of an archive, by text or with a trained segmenter: one Parquet row per image, its mask as COCO run lengths at the original size."""
 
     def __post_init__(self) -> None:
-        """Check ranges, and that nothing is asked for in vain."""
+        """Check ranges, and that no option is set that the chosen way to segment would ignore."""
         for part in (ArchiveJobConfig, SegmenterUris, TextSettings, SegmenterSettings):
             part.__post_init__(self)
         fits = bool(self.model_uri) or self.precision != "fp16"
-        require(fits, "precision", self.precision, "auto, bf16 or fp32: fp16 loses M2IB's gradients")
+        require(
+            fits,
+            "precision",
+            self.precision,
+            "auto, bf16 or fp32 to segment by text, because M2IB loses its gradients in fp16",
+        )
         self._check_that_nothing_is_ignored()
 
     @property
     def idle_options(self) -> frozenset[str]:
-        """Options that change nothing for the chosen one of the two ways to segment."""
+        """Names of the options that change nothing for the chosen way to segment (by text, or with a segmenter)."""
         chosen, other = (SegmenterSettings, TextSettings) if self.model_uri else (TextSettings, SegmenterSettings)
         settings = {option.name for option in fields(other)} - {option.name for option in fields(chosen)}
         files = {option.name for option in fields(MaskFiles) if option.metadata.get(ONLY_FOR) is other}
@@ -110,9 +120,9 @@ class SegmentConfig(MaskFiles, SegmenterSettings, TextSettings, SegmenterUris, A
 class ScoreConfig(SegmenterSettings, ArchiveJobConfig):
     """Classify every image of an archive and, in the same pass, segment the images that a rule on the class asks for."""
 
-    classifier_uri: tuple[str, ...] = field(metadata=MAY_CHANGE)  # the ids of the models count
+    classifier_uri: tuple[str, ...] = field(metadata=MAY_CHANGE)  # the ids of the models are part of the identity
     """One or more classifier bundles; the mean of their probabilities is the prediction."""
-    segmenter_uri: str = field(metadata=MAY_CHANGE)  # its model's id counts
+    segmenter_uri: str = field(metadata=MAY_CHANGE)  # the id of the model is part of the identity
     """Segmenter bundle of train_segmenter.py."""
     segment_labels: tuple[str, ...] = ()
     """Classes whose images are segmented; if none is given, every image is segmented."""
@@ -120,7 +130,7 @@ class ScoreConfig(SegmenterSettings, ArchiveJobConfig):
     """Minimum probability (0 to 1) of the predicted class at which an image is segmented."""
 
     def __post_init__(self) -> None:
-        """Check ranges; those of both jobs are theirs to check."""
+        """Check ranges, and make the configs of both jobs, which check their own ranges."""
         ArchiveJobConfig.__post_init__(self)
         SegmenterSettings.__post_init__(self)
         confidence = self.segment_min_confidence
@@ -129,11 +139,11 @@ class ScoreConfig(SegmenterSettings, ArchiveJobConfig):
         self.segmenting()
 
     def classifying(self) -> ClassifyConfig:
-        """What classify_archive.py would be told."""
+        """Config of classify_archive.py for the classifying part of this cascade."""
         return ClassifyConfig(**self._shared(), model_uri=self.classifier_uri)
 
     def segmenting(self) -> SegmentConfig:
-        """What segment_archive.py would be told."""
+        """Config of segment_archive.py for the segmenting part of this cascade, over all images."""
         chosen = {option.name: getattr(self, option.name) for option in fields(SegmenterSettings)}
         return SegmentConfig(**self._shared(), model_uri=self.segmenter_uri, **chosen)
 

@@ -1,4 +1,4 @@
-"""Settings of the two ways to segment, by text and with a trained segmenter: what the models take, whatever job runs them."""
+"""Settings of the two ways to segment, by text and with a trained segmenter; models take them in every job."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
@@ -20,16 +20,17 @@ Part = TypeVar("Part")
 
 
 def part_of(config: Any, kind: type[Part]) -> Part:
-    """The part of a job's config that `kind`, one of the bases of its class, describes."""
+    """Copy the options of `kind`, one of the base classes of a job's config, into an instance of `kind`."""
     return kind(**{option.name: getattr(config, option.name) for option in fields(kind)})  # type: ignore[arg-type]
 
 
-# The classes below are bases of configs, whose flags their fields become; only one base of a class may have slots.
+# The classes below are bases of job configs, and their fields become flags. They have no slots, because only one base
+# of a class may have slots.
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSettings:
-    """Which pieces of the foreground a mask keeps, by text and with a segmenter."""
+    """Settings that say which pieces of the foreground a mask keeps, for both ways to segment."""
 
     components: int = 2
     """Maximum number of connected pieces of a mask that are kept, the largest first (1 to 255); lungs need 2."""
@@ -45,7 +46,7 @@ class MaskSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSettings(MaskSettings):
-    """How a radiograph is segmented by text."""
+    """Settings of segmentation by text, with BiomedCLIP, M2IB and SAM."""
 
     prompts: tuple[str, ...] = LUNG_PROMPTS
     """Sentences that say what to segment by text; the mean of their text features is searched for in the image."""
@@ -82,8 +83,10 @@ class TextSettings(MaskSettings):
     def __post_init__(self) -> None:
         """Check ranges."""
         MaskSettings.__post_init__(self)
-        for name, prompts in {"prompts": self.prompts, **self.class_prompts}.items():
-            require(bool(prompts) and all(map(str.strip, prompts)), name, prompts, "sentences, and at least one")
+        by_class = [(f"class_prompts of {label}", prompts) for label, prompts in self.class_prompts.items()]
+        for name, prompts in [("prompts", self.prompts), *by_class]:
+            is_filled = bool(prompts) and all(map(str.strip, prompts))
+            require(is_filled, name, prompts, "one or more sentences, none of them empty")
         for name in ("steps", "draws", "points"):
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         for name in ("layer", "background_points", "beta"):
@@ -93,7 +96,7 @@ class TextSettings(MaskSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterSettings(MaskSettings):
-    """How the probabilities of a trained segmenter become a mask."""
+    """Settings that turn the probabilities of a trained segmenter into a mask."""
 
     foreground: float = 0.5
     """Probability (above 0, below 1) above which a pixel belongs to the mask; only for a trained segmenter."""
@@ -105,12 +108,12 @@ class SegmenterSettings(MaskSettings):
 
 
 ONLY_FOR = "only_for"
-"""Key in the metadata of an option that changes nothing but for the way whose settings are the value."""
+"""Key in the metadata of an option that only one way to segment uses; the value is the settings class of that way."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFiles:
-    """Files that a segmentation also writes beside its rows."""
+    """Options for files that a segmentation writes in addition to its rows."""
 
     save_overlays: bool = field(default=False, metadata=MAY_CHANGE)
     """Also write OUTPUT/overlays/IMAGE_ID.png: the radiograph with the outline of its mask."""
@@ -126,7 +129,7 @@ class MaskFiles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextModels:
-    """Where the two models of segmentation by text lie."""
+    """URIs of the two models of segmentation by text."""
 
     clip_uri: str
     sam_uri: str
@@ -134,7 +137,7 @@ class TextModels:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterUris:
-    """Where the models of one of the two ways lie; their content counts, and not their place."""
+    """URIs of the models of one way to segment; the identity of the work depends on their content, and not on the URIs."""
 
     model_uri: str | None = field(default=None, metadata=MAY_CHANGE)
     """Segmenter bundle of train_segmenter.py; give either this, or --clip-uri and --sam-uri to segment by text."""
@@ -145,19 +148,19 @@ class SegmenterUris:
     """SAM: a file of weights of segment_anything; its size (vit_b, vit_l or vit_h) is recognised."""
 
     def __post_init__(self) -> None:
-        """Check that the models of one way are named."""
+        """Check that the models of exactly one way to segment are named."""
         if not self.model_uri or self.clip_uri or self.sam_uri:
             self.text_models()
 
     def text_models(self) -> TextModels:
-        """The models of segmentation by text.
+        """URIs of the models of segmentation by text.
 
         Raises:
-            ConfigError: if a segmenter bundle is named as well, or one of the two is missing.
+            ConfigError: if `model_uri` is given, or `clip_uri` or `sam_uri` is missing.
         """
         if self.model_uri or not (self.clip_uri and self.sam_uri):
             raise ConfigError(
-                f"name a segmenter by --model-uri, or both --clip-uri and --sam-uri; got {self.model_uri}, "
-                f"{self.clip_uri} and {self.sam_uri}"
+                "give either --model-uri (a segmenter), or both --clip-uri and --sam-uri (segmentation by text); got "
+                f"model_uri {self.model_uri}, clip_uri {self.clip_uri} and sam_uri {self.sam_uri}"
             )
         return TextModels(clip_uri=self.clip_uri, sam_uri=self.sam_uri)

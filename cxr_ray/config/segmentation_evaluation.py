@@ -8,7 +8,8 @@ from cxr_ray.config.checks import require
 from cxr_ray.config.evaluation import SplitChoice
 
 ToleranceUnit = Literal["px", "mm"]
-MOST_DRAWS = 100_000
+MAX_DRAWS = 100_000
+"""Maximum of --bootstrap-draws."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +41,7 @@ class EvaluateSegmenterConfig:
     """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
-        """Check every choice, and that a spacing is there where mm are asked for and nowhere else."""
+        """Check choices and ranges, and that a pixel spacing is given if distances are in mm, and only then."""
         for name, kind in (("split", SplitChoice), ("tolerance_unit", ToleranceUnit)):
             choices = get_args(kind)
             require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
@@ -52,6 +53,6 @@ class EvaluateSegmenterConfig:
         else:
             known = spacing is not None and math.isfinite(spacing) and spacing > 0
             require(known, "pixel_spacing_mm", spacing, "a finite number > 0 where tolerance_unit is mm")
-        in_range = 1 <= self.bootstrap_draws <= MOST_DRAWS
-        require(in_range, "bootstrap_draws", self.bootstrap_draws, f"1 to {MOST_DRAWS:,}")
+        in_range = 1 <= self.bootstrap_draws <= MAX_DRAWS
+        require(in_range, "bootstrap_draws", self.bootstrap_draws, f"1 to {MAX_DRAWS:,}")
         require(self.seed >= 0, "seed", self.seed, ">= 0")

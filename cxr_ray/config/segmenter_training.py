@@ -8,15 +8,15 @@ from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import ConfigError
 
-MOST_BEND = 0.1
+MAX_BEND = 0.1
 """Maximum of --bend, as a fraction of the image's side; at twice this value the deformation would fold the image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSegmenterConfig(TrainingJobConfig):
-    """Train a segmenter that runs at the speed of a classifier (MONAI's DynUNet), on true masks or on masks of segment_archive.py."""
+    """Train a segmenter that runs at the speed of a classifier (nnU-Net's plain U-Net), on true masks or on masks of segment_archive.py."""
 
-    dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content counts
+    dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content is part of the identity
     """Dataset of prepare_dataset.py; the masks it names are learned, or only its splits are used if --masks-uri is
     given."""
     output_uri: str = field(metadata=MAY_CHANGE)
@@ -95,23 +95,37 @@ class TrainSegmenterConfig(TrainingJobConfig):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        TrainingJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
+        TrainingJobConfig.__post_init__(self)  # super() without arguments fails in a dataclass with slots
         for name in ("epochs", "cycles", "keep", "batch_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         require(self.epochs % self.cycles == 0, "epochs", self.epochs, f"a multiple of --cycles {self.cycles}")
-        require(self.keep <= self.epochs // self.cycles, "keep", self.keep, "<= the epochs of a cycle")
-        require(len(self.filters) >= 3 and min(self.filters) >= 1, "filters", self.filters, "three levels or more")
+        per_cycle = self.epochs // self.cycles
+        require(self.keep <= per_cycle, "keep", self.keep, f"<= {per_cycle}, the number of epochs of a cycle")
+        require(
+            len(self.filters) >= 3 and min(self.filters) >= 1, "filters", self.filters, "three or more numbers >= 1"
+        )
         multiple = 2 ** (len(self.filters) - 1)
-        require(self.image_size >= 2 * multiple, "image_size", self.image_size, f">= {2 * multiple} for these levels")
-        require(self.image_size % multiple == 0, "image_size", self.image_size, f"a multiple of {multiple}")
-        most = len(self.filters) - 2
-        require(0 <= self.deep_supervision <= most, "deep_supervision", self.deep_supervision, f"0 to {most}")
+        require(
+            self.image_size >= 2 * multiple,
+            "image_size",
+            self.image_size,
+            f">= {2 * multiple} for {len(self.filters)} levels",
+        )
+        require(
+            self.image_size % multiple == 0,
+            "image_size",
+            self.image_size,
+            f"a multiple of {multiple} for {len(self.filters)} levels",
+        )
+        maximum = len(self.filters) - 2
+        require(0 <= self.deep_supervision <= maximum, "deep_supervision", self.deep_supervision, f"0 to {maximum}")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         require(0 < self.momentum < 1, "momentum", self.momentum, "above 0 and below 1")
         require(0 <= self.warmup < 1, "warmup", self.warmup, "in [0, 1)")
         if not self.masks_uri and (self.uncertainty_quantile < 1 or self.uncertain != "drop"):
             raise ConfigError(
-                "uncertainty_quantile and uncertain choose among a teacher's masks; name them by --masks-uri"
+                f"uncertainty_quantile {self.uncertainty_quantile} and uncertain {self.uncertain} choose among the masks of a "
+                "teacher; give its output by --masks-uri"
             )
         require(0 < self.uncertainty_quantile <= 1, "uncertainty_quantile", self.uncertainty_quantile, "in (0, 1]")
         if self.uncertain != "drop" and self.uncertainty_quantile == 1:
@@ -122,6 +136,6 @@ class TrainSegmenterConfig(TrainingJobConfig):
         for name in ("flip", "erase"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
         require(self.mirrored == 0 or 0.5 <= self.mirrored <= 1, "mirrored", self.mirrored, "0, or in [0.5, 1]")
-        require(0 <= self.bend <= MOST_BEND, "bend", self.bend, f"in [0, {MOST_BEND}], so that nothing folds")
+        require(0 <= self.bend <= MAX_BEND, "bend", self.bend, f"in [0, {MAX_BEND}], so that the image does not fold")
         for name in ("translate", "scale"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")

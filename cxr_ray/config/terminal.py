@@ -1,4 +1,4 @@
-"""What a job shows on the terminal: its own lines, and nothing that a user cannot act on."""
+"""Terminal output of a job: its own lines, and no lines of other libraries that a user cannot act on."""
 
 import dataclasses
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 from cxr_ray.config.redaction import redacted
 
 LONGEST_VALUE = 120
-"""Characters of an option's value that the first line of a job shows; `run.json` holds all of it."""
+"""Maximum number of characters of an option's value in the first line of a job; `run.json` holds the whole value."""
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
 
@@ -21,15 +21,18 @@ class RedactedFormatter(logging.Formatter):
     """Formats log records without the secrets that URIs carry."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, or the lines where a traceback belongs to the record."""
+        """Format a record as one line, or as several if it has a traceback, and hide secrets."""
         return redacted(super().format(record))
 
 
 def set_up_terminal(*, debug: bool) -> None:
-    """Send our log lines to standard error, and of other libraries only errors; safe to call again.
+    """Send log lines of this project and errors of other libraries to standard error; the function may be called again.
 
-    Python warnings speak of code, which the user of a job cannot change: they are shown with `debug`, or where Python
-    itself was asked for them (`python -W`, `PYTHONWARNINGS`). A warning that a user can act on is a log line of ours.
+    Python warnings concern code, which the user of a job cannot change. They are shown only with `debug`, or if Python
+    was started with `python -W` or `PYTHONWARNINGS`. A warning that a user can act on is a log line of this project.
+
+    Args:
+        debug: whether to show Python warnings, warnings of other libraries, and tracebacks of unforeseen exceptions.
     """
     formatter = RedactedFormatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S")
     ours, others = logging.getLogger("cxr_ray"), logging.getLogger()
@@ -49,7 +52,7 @@ def set_up_terminal(*, debug: bool) -> None:
 
 
 def start_line(job: str, config: Any) -> str:
-    """One line that says what a job will do: its URIs, required options, and options that differ from their defaults.
+    """One line that says what a job will do: its URIs, required options and options that differ from their defaults.
 
     Args:
         job: name of the job.
@@ -77,7 +80,7 @@ def _shown(value: Any) -> str:
 
 
 def _excepthook(*, debug: bool) -> ExceptHook:
-    """Shows an unforeseen exception as one line, and with `debug` as a traceback; both without secrets."""
+    """Make a hook that shows an unforeseen exception as one line, or with `debug` as a traceback, and hides secrets."""
 
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if debug:

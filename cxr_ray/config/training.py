@@ -1,4 +1,4 @@
-"""Configs of the jobs that train."""
+"""Options of every job that trains through Ray Train, and the config of the job that trains classifiers."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,14 +9,14 @@ from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.errors import ConfigError
 
 REFERENCE_BATCH = 32
-"""Images per step for which learning rates are given; see `scale_learning_rate`."""
+"""Number of images per step that learning rates refer to; `scale_learning_rate` adapts them to other numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingJobConfig:
     """Options of every job that trains through Ray Train."""
 
-    dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content counts
+    dataset_uri: str = field(metadata=MAY_CHANGE)  # the fingerprint of its content is part of the identity
     """Dataset of prepare_dataset.py: a Parquet file or a folder of Parquet files."""
     output_uri: str = field(metadata=MAY_CHANGE)
     """Folder that becomes the model bundle; it also receives TensorBoard files and history.parquet."""
@@ -38,8 +38,8 @@ class TrainingJobConfig:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        least, most = self.worker_range
-        require(1 <= least <= most, "num_workers", self.num_workers, "N or MIN..MAX with 1 <= MIN <= MAX")
+        minimum, maximum = self.worker_range
+        require(1 <= minimum <= maximum, "num_workers", self.num_workers, "N or MIN..MAX with 1 <= MIN <= MAX")
         require(self.max_failures >= 0, "max_failures", self.max_failures, ">= 0")
         require(self.seed >= 0, "seed", self.seed, ">= 0")
 
@@ -142,7 +142,7 @@ class TrainClassifierConfig(TrainingJobConfig):
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        TrainingJobConfig.__post_init__(self)  # super() has no class to go by in a class with slots
+        TrainingJobConfig.__post_init__(self)  # super() without arguments fails in a dataclass with slots
         require_backbone(self.backbone)
         for name in ("epochs", "batch_size", "accumulate", "early_stopping_patience"):
             require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
@@ -158,14 +158,14 @@ class TrainClassifierConfig(TrainingJobConfig):
         require(self.learning_rate is None or self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         if self.weights_uri and self.pretrained:
             raise ConfigError(
-                f"weights_uri {self.weights_uri} and pretrained both name weights to start from; drop one"
+                f"weights_uri {self.weights_uri} and pretrained both name weights to start from; remove one of them"
             )
         if self.feed == "stream" and self.class_balance == "sampling":
             raise ConfigError(
-                "class_balance sampling draws from images in memory; use class_balance loss with feed stream"
+                "class_balance sampling needs images in memory, and feed stream keeps none; use class_balance loss, or feed cache"
             )
 
     @property
     def chosen_schedule(self) -> Literal["cosine", "plateau"]:
-        """The schedule, with the default that suits the weights training starts from."""
+        """The learning-rate schedule; if none is given, the one that suits the weights that the training starts from."""
         return self.schedule or ("plateau" if self.pretrained or self.weights_uri else "cosine")

@@ -1,1 +1,1 @@
-"""Metrics, figures and reports from predictions and labels."""
+"""Evaluation of predictions and masks against a dataset: figures, tables and HTML reports, without Ray."""

@@ -1,4 +1,4 @@
-"""Judge the predictions of a classifier by a dataset: metrics, figures, rows and one page to read."""
+"""Evaluate the predictions of a classifier against a dataset: metrics, figures, a table of rows and an HTML report."""
 
 import json
 from typing import Any
@@ -28,14 +28,16 @@ from cxr_ray.schema import PROVENANCE_FIELDS
 
 
 def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
-    """Write metrics.json, report.txt, report.html, confusion_matrix.png and rows.parquet to `output_uri`.
+    """Evaluate predictions, and write metrics.json, report.txt, report.html, confusion_matrix.png and rows.parquet.
+
+    The files go to the folder `config.output_uri`; the text of report.txt and the URI of report.html are printed.
 
     Returns:
-        The content of metrics.json. The report's text and the URI of the page are printed.
+        The content of metrics.json.
 
     Raises:
-        DatasetError: if an image stands twice, or no image of the split was scored.
-        StorageError: if a table cannot be read, or the output not be written.
+        DatasetError: if a table contains an image twice, or no image of the split was scored.
+        StorageError: if a table cannot be read or the output cannot be written.
     """
     dataset = read_dataset(config.dataset_uri)
     images = labelled_images(dataset, config.split, config.dataset_uri)
@@ -64,11 +66,14 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
 
 
 def read_predictions(uri: str) -> pa.Table:
-    """Predictions in the folder at `uri`, or in the folder `predictions` of a job's output.
+    """Read the predictions in the folder at `uri`, or in its subfolder `predictions` if that exists.
+
+    Returns:
+        `PREDICTION_COLUMNS` and every `prob_*` column; columns of provenance that the files lack are null.
 
     Raises:
         DatasetError: if an image has more than one prediction.
-        StorageError: if there is no table, or it lacks a column.
+        StorageError: if no table exists, or the table lacks a column.
     """
     inner = join_uri(uri, "predictions")
     folder = inner if exists(inner) else uri
@@ -76,30 +81,37 @@ def read_predictions(uri: str) -> pa.Table:
     provenance = [field for field in PROVENANCE_FIELDS if field.name not in present]
     columns = [name for name in PREDICTION_COLUMNS if name not in {field.name for field in provenance}]
     predictions = read_table(folder, [*columns, *(name for name in present if name.startswith("prob_"))])
-    for field in provenance:  # predictions of other tools may not say where they come from
+    for field in provenance:  # predictions of other tools may lack columns of provenance
         predictions = predictions.append_column(field.name, pa.nulls(predictions.num_rows, field.type))
-    refuse_duplicates(predictions, folder, "score into an empty output, or with --overwrite")
+    refuse_duplicates(predictions, folder, "score again into an empty output or with --overwrite")
     return predictions
 
 
 def require_scored(rows: pa.Table, config: EvaluateClassifierConfig) -> None:
-    """Raise a DatasetError that names both tables unless at least one image was scored."""
+    """Raise a DatasetError that names the predictions and the dataset unless at least one image was scored."""
     if pc.any(pc.equal(rows["status"], "ok")).as_py():
         return
     images = f"the {rows.num_rows:,} images of split {config.split!r} of {config.dataset_uri}"
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in count_errors(rows).items())
     if kinds:
-        raise DatasetError(f"{config.predictions_uri} scored none of {images}; mend the errors: {kinds}")
+        raise DatasetError(f"{config.predictions_uri} scored none of {images}; fix the errors: {kinds}")
     raise DatasetError(
-        f"{config.predictions_uri} holds no prediction for {images}; classify the archive behind the dataset"
+        f"{config.predictions_uri} holds no prediction for {images}; run classify_archive.py on the archive of the dataset"
     )
 
 
 def measure(rows: pa.Table, names: dict[str, str]) -> tuple[dict[str, Any], str]:
-    """Metrics, and scikit-learn's report as text, of the rows from `join_truth`, at least one of them `ok`.
+    """Compute the metrics of the rows from `join_truth`, and scikit-learn's report as text.
 
-    Failed and missing images are left out of every figure but `accuracy_failures_as_wrong`, which takes the
-    failed ones for wrong.
+    Every metric excludes failed and missing images, except `accuracy_failures_as_wrong`, which counts failed images as
+    wrong.
+
+    Args:
+        rows: rows from `join_truth`, at least one of them with status `ok`.
+        names: label of each probability column, from `class_names`.
+
+    Returns:
+        The metrics, ready for strict JSON, and the text of report.txt.
     """
     scored = rows.filter(pc.equal(rows["status"], "ok"))
     labels = list(names.values())
@@ -126,7 +138,7 @@ def measure(rows: pa.Table, names: dict[str, str]) -> tuple[dict[str, Any], str]
 
 
 def count_errors(rows: pa.Table) -> dict[str, int]:
-    """Failed images by kind of error, the most frequent first."""
+    """Count the rows with status `error` by kind of error, the most frequent kind first."""
     kinds = rows.filter(pc.equal(rows["status"], "error"))["error_kind"].value_counts().to_pylist()
     ordered = sorted(kinds, key=lambda kind: (-kind["counts"], kind["values"] or ""))
     return {kind["values"] or "unknown": kind["counts"] for kind in ordered}

@@ -1,4 +1,4 @@
-"""Judge the masks of a segmenter by those of a dataset: metrics, a figure sheet, rows and one page to read."""
+"""Evaluate the masks of a segmenter against true masks: metrics, a sheet of contours, a table of rows and an HTML report."""
 
 import json
 import logging
@@ -25,8 +25,8 @@ from cxr_ray.metrics.risk_coverage import uncertainty_metrics
 from cxr_ray.metrics.segmentation import METRICS, mask_agreement, report_text, summarise
 from cxr_ray.schema import PROVENANCE_FIELDS
 
-SEGMENTED = ("ok", "empty")  # the statuses of an image that has a mask, be it one of no pixel
-TRUTH_UNREADABLE = "truth_unreadable"  # status of an image whose true mask cannot be read, beside those of its row
+SEGMENTED = ("ok", "empty")  # statuses of an image that has a mask, with pixels or without
+TRUTH_UNREADABLE = "truth_unreadable"  # status of an image whose true mask cannot be read
 JUDGEMENT = pa.schema(
     [
         ("status", pa.string()),
@@ -37,35 +37,37 @@ JUDGEMENT = pa.schema(
         ("true_area_fraction", pa.float64()),
     ]
 )
-ROWS_AT_ONCE = 1024  # taken from Arrow together, and between two lines of the log
-NAMED = 5  # images without a row that the report names
+ROWS_AT_ONCE = 1024  # converted from Arrow together; the log has one line for each such chunk
+MAX_NAMED = 5  # images without a row that the report names
 log = logging.getLogger("cxr_ray")
 
 
 def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
-    """Write metrics.json, report.txt, report.html, segmentations.png and rows.parquet to `output_uri`.
+    """Evaluate masks, and write metrics.json, report.txt, report.html, segmentations.png and rows.parquet.
+
+    The files go to the folder `config.output_uri`; the text of report.txt and the URI of report.html are printed.
 
     Returns:
-        The content of metrics.json. The report's text and the URI of the page are printed.
+        The content of metrics.json.
 
     Raises:
-        DatasetError: if an image stands twice, a row of masks is not what it says, or no image of the split has
-            both masks.
-        StorageError: if a table cannot be read, or the output not be written.
+        DatasetError: if a table contains an image twice, a row with status `ok` has no mask, or no image of the split
+            has both a true and a predicted mask.
+        StorageError: if a table cannot be read, a predicted mask cannot be decoded, or the output cannot be written.
     """
     dataset = read_dataset(config.dataset_uri)
     refuse_duplicates(dataset, config.dataset_uri, "prepare the dataset again")
     of_split = dataset if config.split == "all" else dataset.filter(pc.equal(dataset["split"], config.split))
     with_truth = of_split.filter(pc.is_valid(of_split["mask_uri"]))
     masks = read_masks(config.predictions_uri, with_truth)
-    images = asked_for(with_truth, masks)
+    images = without_skipped(with_truth, masks)
     joined = join_masks(images, masks)
     require_segmented(joined, config)
     rows = judge(joined, config)
 
     metrics = measure(rows, config) | {"n_without_truth": of_split.num_rows - with_truth.num_rows}
     metrics["n_skipped"] = with_truth.num_rows - images.num_rows
-    metrics["provenance"] = describe(rows, dataset, config)  # has all that it reads
+    metrics["provenance"] = describe(rows, dataset, config)
     metrics["comparison"] = compare(images, rows, config)
     report, panels = report_text(metrics), draw_panels(joined, rows)
     files = {
@@ -82,17 +84,28 @@ def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
     return metrics
 
 
-def asked_for(images: pa.Table, masks: pa.Table) -> pa.Table:
-    """The images but those that the rule of a cascade skipped, which are no failures; a DatasetError if it skipped all."""
+def without_skipped(images: pa.Table, masks: pa.Table) -> pa.Table:
+    """Remove the images that the rule of a cascade skipped, because a skipped image is not a failure.
+
+    Args:
+        images: rows of `schema.DATASET` with a `mask_uri`.
+        masks: rows of `read_masks`.
+
+    Raises:
+        DatasetError: if the rule skipped all images.
+    """
     skipped = masks["image_id"].filter(pc.equal(masks["status"], SKIPPED))
-    asked = images.filter(pc.invert(pc.is_in(images["image_id"], value_set=pc.unique(skipped))))
-    if images.num_rows and not asked.num_rows:
-        raise DatasetError(f"the rule of the cascade skipped all {images.num_rows:,} images with a mask_uri; widen it")
-    return asked
+    kept = images.filter(pc.invert(pc.is_in(images["image_id"], value_set=pc.unique(skipped))))
+    if images.num_rows and not kept.num_rows:
+        raise DatasetError(
+            f"the rule of the cascade skipped all {images.num_rows:,} images with a mask_uri;"
+            " score them with more --segment-labels or a lower --segment-min-confidence"
+        )
+    return kept
 
 
 def join_masks(images: pa.Table, masks: pa.Table) -> pa.Table:
-    """One row per image, sorted by `image_id`; `status` is `missing` where it has no row of masks.
+    """Join images with masks: one row per image, sorted by `image_id`, with status `missing` if `masks` has no row of it.
 
     Args:
         images: rows of `schema.DATASET` with a `mask_uri`, each `image_id` once.
@@ -105,21 +118,33 @@ def join_masks(images: pa.Table, masks: pa.Table) -> pa.Table:
 
 
 def require_segmented(joined: pa.Table, config: EvaluateSegmenterConfig) -> None:
-    """Raise a DatasetError that names both tables unless an image has a true mask and a row that is no error."""
+    """Raise a DatasetError that names the dataset unless at least one image with a `mask_uri` was segmented."""
     split = f"split {config.split!r} of {config.dataset_uri}"
     if not joined.num_rows:
-        raise DatasetError(f"{split} has no image with a mask_uri; choose another split, or prepare masks as well")
+        raise DatasetError(
+            f"{split} has no image with a mask_uri; choose another split, or prepare a dataset that has masks"
+        )
     if pc.any(pc.is_in(joined["status"], value_set=pa.array(SEGMENTED))).as_py():
         return
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in count_errors(joined).items())
     images = f"the {joined.num_rows:,} images with a mask_uri in {split}"
     if kinds:
-        raise DatasetError(f"{config.predictions_uri} segmented none of {images}; mend the errors: {kinds}")
-    raise DatasetError(f"{config.predictions_uri} holds no row for {images}; segment the archive behind the dataset")
+        raise DatasetError(f"{config.predictions_uri} segmented none of {images}; fix the errors: {kinds}")
+    raise DatasetError(
+        f"{config.predictions_uri} holds no row for {images}; run segment_archive.py on the archive of the dataset"
+    )
 
 
 def judge(joined: pa.Table, config: EvaluateSegmenterConfig) -> pa.Table:
-    """Rows of `join_masks` with `JUDGEMENT` in place of the masks; figures are null where there was no comparison.
+    """Compare every predicted mask with its true mask.
+
+    Args:
+        joined: rows from `join_masks`, at least one of them segmented.
+        config: tolerance and pixel spacing of the comparison; its dataset is named in errors.
+
+    Returns:
+        `image_id, uri, label`, the columns of `JUDGEMENT` and the provenance of the mask, one row for each row of
+        `joined`. Metrics are null where no masks were compared.
 
     Raises:
         DatasetError: if the true mask of no image can be read.
@@ -143,7 +168,7 @@ def judge(joined: pa.Table, config: EvaluateSegmenterConfig) -> pa.Table:
 
 
 def _judgement(row: dict[str, Any], truth: DecodedImage | None, config: EvaluateSegmenterConfig) -> dict[str, Any]:
-    """Values of `JUDGEMENT` for one image; there is no `truth` where there is nothing to compare it with."""
+    """Compute the values of `JUDGEMENT` for one image; `truth` is None if the image has no predicted mask."""
     if truth is None:
         return {"status": row["status"], "error_kind": row["error_kind"]}
     if truth.pixels is None:
@@ -161,9 +186,10 @@ def _judgement(row: dict[str, Any], truth: DecodedImage | None, config: Evaluate
 
 
 def measure(rows: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
-    """Metrics, ready for strict JSON, of the rows from `judge`.
+    """Compute the metrics, ready for strict JSON, of the rows from `judge`.
 
-    Failures (errors and images without a row) are left out of every figure but `dsc_failures_as_zero`.
+    Every metric excludes failures (errors and images without a row), except `dsc_failures_as_zero`, which counts the
+    DSC of a failure as 0.
     """
     judged = _judged(rows)
     missing = rows.filter(pc.equal(rows["status"], MISSING))["image_id"].to_pylist()
@@ -177,7 +203,7 @@ def measure(rows: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
         "n_failures": failures,
         "n_errors": failures - len(missing),
         "n_missing": len(missing),
-        "missing_first": missing[:NAMED],
+        "missing_first": missing[:MAX_NAMED],
         "errors_by_kind": errors,
         "n_truth_unreadable": rows.num_rows - judged.num_rows - failures,
         "n_both_empty": int((~areas[0] & ~areas[1]).sum()),
@@ -192,12 +218,19 @@ def measure(rows: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
 
 
 def compare(images: pa.Table, rows: pa.Table, config: EvaluateSegmenterConfig) -> list[dict[str, Any]]:
-    """A summary of each segmenter, this one first, over the images that all of them have a mask of; [] if it is alone.
+    """Summarise this segmenter and each one in `config.compare_uris` over the images for which all of them have a mask.
 
     Args:
-        images: rows of the dataset with true masks.
-        rows: of `judge` for this segmenter.
-        config: names the others.
+        images: rows of `schema.DATASET` with a `mask_uri`.
+        rows: rows from `judge` for this segmenter.
+        config: config of this evaluation.
+
+    Returns:
+        One summary for each segmenter, this one first; [] if `config.compare_uris` is empty.
+
+    Raises:
+        DatasetError: if a segmenter has no mask of these images, or no image has a mask of every segmenter.
+        StorageError: if a table of masks cannot be read, or a mask cannot be decoded.
     """
     if not config.compare_uris:
         return []
@@ -208,14 +241,15 @@ def compare(images: pa.Table, rows: pa.Table, config: EvaluateSegmenterConfig) -
         require_segmented(joined, one)
         others.append(judge(joined, one))
     tables = [rows, *others]
-    shared = set.intersection(*(set(_judged(table)["image_id"].to_pylist()) for table in tables))
-    if not shared:
-        raise DatasetError(f"no image has a mask of each of {config.predictions_uri}, {', '.join(config.compare_uris)}")
+    common = set.intersection(*(set(_judged(table)["image_id"].to_pylist()) for table in tables))
+    if not common:
+        uris = ", ".join((config.predictions_uri, *config.compare_uris))
+        raise DatasetError(f"no image has a mask in each of {uris}; segment the same images with every segmenter")
     found = []
     for uri, table in zip((config.predictions_uri, *config.compare_uris), tables, strict=True):
-        both = table.filter(pc.is_in(table["image_id"], value_set=pa.array(sorted(shared))))
-        told = {"predictions_uri": uri, "model_id": ", ".join(filter(None, pc.unique(both["model_id"]).to_pylist()))}
-        found.append(told | {"n_images": both.num_rows} | _summary(both, config))
+        both = table.filter(pc.is_in(table["image_id"], value_set=pa.array(sorted(common))))
+        names = {"predictions_uri": uri, "model_id": ", ".join(filter(None, pc.unique(both["model_id"]).to_pylist()))}
+        found.append(names | {"n_images": both.num_rows} | _summary(both, config))
     return found
 
 

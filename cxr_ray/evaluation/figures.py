@@ -1,4 +1,4 @@
-"""Figures as PNG, each in the colours of a light or a dark page."""
+"""Figures as PNG: confusion matrix, risk-coverage curve and mistakes, in the colours of a light or a dark page."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,23 +12,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DOTS_PER_INCH = 192  # two per CSS pixel
+DOTS_PER_INCH = 192  # two dots for each CSS pixel
 GRID_COLUMNS = 4
-MOST_ANNOTATED_CLASSES = 16  # beyond, cells are too small for figures and colour alone speaks
+MAX_ANNOTATED_CLASSES = 16  # the cells of more classes are too small for numbers and show only colour
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Palette:
-    """Colours of a figure; one hue from faint to strong reads the same to colour-blind eyes."""
+    """Colours of a figure; values differ in lightness of one hue, so that colour-blind readers can tell them apart."""
 
     surface: str
-    """Background, that of the report's cards."""
+    """Colour of the background, the same as that of the report's cards."""
     ink: str
+    """Colour of text and lines."""
     faint: str
-    """Of a cell with share 0."""
+    """Colour of a cell whose fraction is 0."""
     strong: str
-    """Of a cell with share 1."""
+    """Colour of a cell whose fraction is 1."""
     ink_on_strong: str
+    """Colour of text on a cell whose fraction exceeds 0.5."""
 
 
 LIGHT = Palette(surface="#ffffff", ink="#1c2128", faint="#f1f5f9", strong="#0b4f8a", ink_on_strong="#ffffff")
@@ -37,26 +39,26 @@ THEMES = {"light": LIGHT, "dark": DARK}
 
 
 def confusion_matrix_png(confusion: NDArray[np.int64], labels: Sequence[str], palette: Palette = LIGHT) -> bytes:
-    """Confusion matrix with counts; the colour is the share of the true class (of the row).
+    """Draw a confusion matrix with counts as PNG; the colour of a cell shows its fraction of the true class (the row).
 
     Args:
-        confusion: int [K, K], rows truth, columns predicted.
-        labels: K names.
-        palette: colours of the page on which the figure stands.
+        confusion: int64 [K, K], counts of images, rows true classes, columns predicted classes.
+        labels: names of the K classes.
+        palette: colours of the page that shows the figure.
     """
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
 
     classes = len(labels)
-    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    fraction = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     side = 1.2 + min(0.75 * classes, 12.0)
     figure = Figure(figsize=(side, side), layout="constrained", facecolor=palette.surface)
     axes = figure.add_subplot()
-    colours = LinearSegmentedColormap.from_list("share", [palette.faint, palette.strong])
-    axes.imshow(share, cmap=colours, vmin=0, vmax=1)
+    colours = LinearSegmentedColormap.from_list("fraction", [palette.faint, palette.strong])
+    axes.imshow(fraction, cmap=colours, vmin=0, vmax=1)
     _name_axes(axes, labels, palette)
-    if classes <= MOST_ANNOTATED_CLASSES:
-        _write_cells(axes, confusion, share, palette)
+    if classes <= MAX_ANNOTATED_CLASSES:
+        _write_cells(axes, confusion, fraction, palette)
     return _png(figure)
 
 
@@ -78,30 +80,30 @@ def _name_axes(axes: "Axes", labels: Sequence[str], palette: Palette) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def _write_cells(axes: "Axes", confusion: NDArray[np.int64], share: NDArray[np.float64], palette: Palette) -> None:
+def _write_cells(axes: "Axes", confusion: NDArray[np.int64], fraction: NDArray[np.float64], palette: Palette) -> None:
     for (row, column), count in np.ndenumerate(confusion):
-        part = share[row, column]
+        part = fraction[row, column]
         ink = palette.ink_on_strong if part > 0.5 else palette.ink
         axes.text(column, row + 0.02, f"{count:,}", ha="center", va="bottom", color=ink, fontsize=12)
         axes.text(column, row + 0.12, f"{part:.0%}", ha="center", va="top", color=ink, fontsize=9)
 
 
 def risk_coverage_png(uncertainty: Mapping[str, Any], palette: Palette = LIGHT) -> bytes:
-    """Mean error of the images that are left when the most uncertain go, beside that of a random and an ideal ranking.
+    """Draw the risk-coverage curve as PNG: the mean error of the images that are kept, least uncertain first.
 
     Args:
-        uncertainty: of `uncertainty_metrics`.
-        palette: colours of the page on which the figure stands.
+        uncertainty: metrics that `uncertainty_metrics` returned.
+        palette: colours of the page that shows the figure.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2, 3.2), layout="constrained", facecolor=palette.surface)
     axes = figure.add_subplot(facecolor=palette.surface)
     coverage, risk = zip(*uncertainty["risk_at_coverage"], strict=True)
-    axes.plot(coverage, risk, color=palette.strong, marker="o", markersize=3, label="surest first")
-    axes.axhline(uncertainty["aurc_random"], color=palette.ink, linestyle=":", linewidth=1, label="any order")
-    axes.set_xlabel("share of the images kept", color=palette.ink)
-    axes.set_ylabel("mean 1 - DSC", color=palette.ink)
+    axes.plot(coverage, risk, color=palette.strong, marker="o", markersize=3, label="least uncertain first")
+    axes.axhline(uncertainty["aurc_random"], color=palette.ink, linestyle=":", linewidth=1, label="random order")
+    axes.set_xlabel("coverage: fraction of images kept", color=palette.ink)
+    axes.set_ylabel("risk: mean of 1 - DSC", color=palette.ink)
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
     axes.tick_params(colors=palette.ink)
@@ -112,12 +114,12 @@ def risk_coverage_png(uncertainty: Mapping[str, Any], palette: Palette = LIGHT) 
 
 
 def mistakes_png(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], palette: Palette = LIGHT) -> bytes:
-    """Radiographs in a grid of four columns, a caption below each.
+    """Draw radiographs in a grid of four columns, with a caption below each, as PNG.
 
     Args:
-        images: uint8 [S, S] each.
-        captions: as many.
-        palette: colours of the page on which the figure stands.
+        images: radiographs, each uint8 [S, S], at least one.
+        captions: one caption for each image.
+        palette: colours of the page that shows the figure.
     """
     from matplotlib.figure import Figure
 
@@ -125,9 +127,8 @@ def mistakes_png(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], p
     figure = Figure(figsize=(2 * GRID_COLUMNS, 2.5 * rows), facecolor=palette.surface)
     for position, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(position, GRID_COLUMNS)
-        bottom = (
-            1 - (row + 0.8) / rows
-        )  # a fifth of each row is the caption's; to lay it out would take most of the time
+        # A fifth of each row is reserved for the caption; an automatic layout would take most of the time.
+        bottom = 1 - (row + 0.8) / rows
         axes = figure.add_axes((column / GRID_COLUMNS, bottom, 0.96 / GRID_COLUMNS, 0.78 / rows))
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()

@@ -1,11 +1,11 @@
-"""Text that is as wide as its place allows, measured in the font that figures are written in."""
+"""Fit a line of text into a given width, measured in the font of the figures."""
 
 ELLIPSIS = "…"
 POINTS_PER_INCH = 72
 
 
 def text_width(text: str, *, size: float, weight: str = "normal") -> float:
-    """Width in inches of one line of a size in points."""
+    """Measure the width, in inches, of one line of text whose font size is given in points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -15,7 +15,7 @@ def text_width(text: str, *, size: float, weight: str = "normal") -> float:
 
 
 def fitted(text: str, width: float, *, size: float, weight: str = "normal") -> str:
-    """The beginning of a text, and an ellipsis where it was cut, so that it is at most `width` inches wide."""
+    """Cut a text to a maximum width in inches, ending it with an ellipsis if it was cut; `size` is in points."""
     if text_width(text, size=size, weight=weight) <= width:
         return text
     for end in range(len(text) - 1, 0, -1):
@@ -26,6 +26,9 @@ def fitted(text: str, width: float, *, size: float, weight: str = "normal") -> s
 
 
 def fitting_size(text: str, width: float, *, largest: float, smallest: float, weight: str = "normal") -> float:
-    """The size in points, `largest` if possible and never below `smallest`, at which a line is `width` inches wide."""
+    """Find the font size in points, from `smallest` to `largest`, at which a line is at most `width` inches wide.
+
+    A text that is too wide at `smallest` still gets `smallest`.
+    """
     wanted = largest * width / max(text_width(text, size=largest, weight=weight), 1e-9)
     return min(largest, max(smallest, wanted))

@@ -1,4 +1,4 @@
-"""Names of the files that are written for images of anywhere: inside one folder, and each its own."""
+"""File names for pictures of images from any folder or URI: safe, and unique within one output folder."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,15 +7,18 @@ LONGEST_STEM = 80
 
 
 def picture_names(sources: Sequence[str], *, suffix: str, taken: Iterable[str] = ()) -> list[str]:
-    """A file name for each source: the last part of its path without its ending, and `suffix`.
+    """Build a unique file name for each source from its last path component without its extension, and `suffix`.
 
-    A name has no separators, does not begin with a dot, and differs from every other also where a file system takes
-    upper and lower case for the same; a second one of a name gets `_2` before the suffix.
+    A name contains no separator and does not start with a dot. Names are unique even on a file system that ignores
+    case; a second image of the same name gets `_2` before the suffix.
 
     Args:
-        sources: paths or URIs.
-        suffix: such as `_prediction.png`.
-        taken: names that no result may have.
+        sources: paths or URIs of the images.
+        suffix: end of every name, such as `_prediction.png`.
+        taken: names that must not be used.
+
+    Returns:
+        One name for each source, in their order.
     """
     used = {name.casefold() for name in taken}
     names = []
@@ -31,12 +34,16 @@ def picture_names(sources: Sequence[str], *, suffix: str, taken: Iterable[str] =
 
 
 def safe_stem(source: str) -> str:
-    """Last part of a path or URI without its ending, of letters, digits, spaces, `_`, `-` and `.`; `image` if none is left."""
+    """Reduce a path or URI to its last component without extension, at most 80 characters, safe as a file name.
+
+    Characters other than letters, digits, spaces, `_`, `-` and `.` become `_`. The result is `image` if no character
+    remains.
+    """
     last = last_part(source)
     stem = last.rpartition(".")[0] or last
     return re.sub(r"[^\w .-]", "_", stem).strip(" .")[:LONGEST_STEM] or "image"
 
 
 def last_part(source: str) -> str:
-    """What follows the last slash or backslash of a path or URI."""
+    """Return the last component of a path or URI: the text after its last slash or backslash, ignoring trailing ones."""
     return re.split(r"[/\\]", source.rstrip("/\\"))[-1]

@@ -1,4 +1,4 @@
-"""Pictures named on the command line to predictions: a line for each, and a picture if a folder is named."""
+"""Predict images named on the command line: print one line for each and, if asked, save an annotated picture of each."""
 
 import sys
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ SUFFIX = "_prediction.png"
 
 
 def predict_images(config: PredictConfig) -> None:
-    """Print one line for each image, in order, and save its picture in `config.output_uri` if that is named.
+    """Print one line for each image, in order, and save an annotated picture of it in `config.output_uri` if that is set.
 
-    An image that cannot be read has a line with the kind of its error, and the others are still done.
+    The line of an image that cannot be scored shows the kind and reason of the error; the other images are still scored.
 
     Raises:
-        CxrRayError: after the last image, if any could not be read.
+        CxrRayError: after the last image, if any image could not be scored.
         BundleError: if a bundle is missing, altered or of another kind.
-        ConfigError: if a GPU is asked for where there is none.
+        ConfigError: if the config requires a GPU and PyTorch sees none.
         StorageError: if a picture cannot be written.
     """
     models = load_models(config)
@@ -43,15 +43,15 @@ def predict_images(config: PredictConfig) -> None:
             failures += 1
             print(lines.failure(image, error), flush=True)
     if config.output_uri and failures < len(config.images):
-        print(f"pictures are in {config.output_uri}", file=sys.stderr)
+        print(f"The pictures are saved in {config.output_uri}.", file=sys.stderr)
     if failures:
         noun = "image" if len(config.images) == 1 else "images"
-        raise CxrRayError(f"{failures} of {len(config.images)} {noun} could not be scored; the table says why")
+        raise CxrRayError(f"{failures} of {len(config.images)} {noun} could not be scored; the table gives the reason")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One radiograph and what the models say of it."""
+    """One radiograph and the outputs of the models for it."""
 
     radiograph: Radiograph
     prediction: Prediction
@@ -60,17 +60,17 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Models:
-    """The models of a job, and the limits that images are held to."""
+    """The models of a job, and the maximum size of the images that they accept."""
 
     classifier: Classifier
     segmenter: Segmenter | None
     limits: DecodeLimits
 
     def finding(self, image: str) -> Finding:
-        """Read and score one image, a path or URI.
+        """Read, classify and, with a segmenter, segment one image at a path or URI.
 
         Raises:
-            ImageError: if it cannot be read, or a model gives no finite number.
+            ImageError: if the image cannot be read, or a model returns a number that is not finite.
         """
         radiograph = load_image(image, limits=self.limits)
         return Finding(
@@ -81,11 +81,11 @@ class Models:
 
 
 def load_models(config: PredictConfig) -> Models:
-    """Both models on the device that the config names.
+    """Load the classifier and, if the config names one, the segmenter onto the device of the config.
 
     Raises:
         BundleError: if a bundle is missing, altered or of another kind.
-        ConfigError: if a GPU is asked for where there is none.
+        ConfigError: if the config requires a GPU and PyTorch sees none.
     """
     device = device_of(config)
     classifier = Classifier(config.model_uri, device=device, precision=config.precision)
@@ -97,7 +97,9 @@ def load_models(config: PredictConfig) -> Models:
 
 
 def save_picture(uri: str, classifier: Classifier, finding: Finding) -> None:
-    """Write the picture of a finding as PNG; its heat is of the predicted class, or of the only label there is.
+    """Save the picture of a finding as PNG, with the heat map of its predicted class.
+
+    The heat map explains the first label of the classifier if the prediction is the absence of its only label.
 
     Raises:
         StorageError: if `uri` cannot be written.
@@ -118,10 +120,10 @@ def save_picture(uri: str, classifier: Classifier, finding: Finding) -> None:
 
 
 def device_of(config: PredictConfig) -> str | None:
-    """The device that the config names; None for the best there is.
+    """Return the device that the config names, or None if the models should choose the best available device.
 
     Raises:
-        ConfigError: if that is a GPU and PyTorch sees none.
+        ConfigError: if the config requires a GPU and PyTorch sees none.
     """
     import torch
 
@@ -131,7 +133,7 @@ def device_of(config: PredictConfig) -> str | None:
 
 
 def picture_uris(config: PredictConfig) -> list[str] | list[None]:
-    """Where the picture of each image goes: into the output folder, and never onto an image that is read."""
+    """Choose the URI of each picture in the output folder, never that of an input image; None if no output folder is set."""
     if config.output_uri is None:
         return [None] * len(config.images)
     output_uri = absolute_uri(config.output_uri)

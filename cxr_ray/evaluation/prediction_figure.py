@@ -1,4 +1,4 @@
-"""The picture of one prediction: the radiograph with its outlines, a heat map, and the figures beside them."""
+"""The picture of one prediction: the radiograph with the outlines of the lungs, a heat map, and the probabilities."""
 
 import io
 import warnings
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 DOTS_PER_INCH = 150
 WIDTH, HEIGHT = 14.2, 6.0  # inches
-PANEL = 5.0  # inches a side of the square in which a radiograph stands
+PANEL = 5.0  # side in inches of the square that contains a radiograph
 PANEL_PIXELS = round(PANEL * DOTS_PER_INCH)
-MARGIN, TOP = 0.3, 5.4  # inches: left of the first panel, and bottom to the upper edge of both
+MARGIN, TOP = 0.3, 5.4  # inches: left margin of the first panel, and upper edge of both panels above the bottom
 FIGURES_LEFT = 2 * PANEL + 3 * MARGIN + 0.15
 BEHIND = "#0b0e12"  # darker than the page, so that the frame of a narrow radiograph shows
 FAINT_INK = "#8b97a5"
 STRONGEST_HEAT = 0.62
-"""Opacity of the hottest place, through which the anatomy must still be seen."""
+"""Opacity where the heat is 1, below 1 so that the anatomy stays visible."""
 TITLE_SIZE = 12  # points
-SCALE = 1.0  # inches of the heat's scale
-COMPRESSION = 3  # of 9; a third of the time of the usual 6, for files that are a tenth larger
+SCALE = 1.0  # width in inches of the colour scale of the heat map
+COMPRESSION = 3  # PNG level, 0 to 9; it takes a third of the time of the default 6, and files are a tenth larger
 
 
 def prediction_png(
@@ -45,11 +45,11 @@ def prediction_png(
     heat_title: str,
     model_id: str,
 ) -> bytes:
-    """A PNG of 2130 x 900 pixels on a dark page; see `prediction_figure` for the arguments."""
+    """Draw the picture of one prediction as a PNG of 2130 x 900 pixels; see `prediction_figure` for the arguments."""
     figure = prediction_figure(image, prediction, segmentation, heat, heat_title=heat_title, model_id=model_id)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # of a file name in a script that the font does not have
+        warnings.filterwarnings("ignore", message="Glyph")  # a file name may have characters that the font lacks
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, pil_kwargs={"compress_level": COMPRESSION})
     return buffer.getvalue()
 
@@ -63,15 +63,15 @@ def prediction_figure(
     heat_title: str,
     model_id: str,
 ) -> "Figure":
-    """The figure of one prediction.
+    """Draw the figure of one prediction.
 
     Args:
         image: the radiograph.
-        prediction: what the classifier says of it.
-        segmentation: its lungs, outlined in both panels; None where there is no segmenter.
-        heat: float32 [height, width] in 0 to 1, at the size of the radiograph.
-        heat_title: name of the method, and of the class that the heat speaks for.
-        model_id: of the classifier.
+        prediction: the output of the classifier for the radiograph.
+        segmentation: the lungs, which are outlined in both panels; None without a segmenter.
+        heat: float32 [H, W] in [0, 1], of the size of the radiograph.
+        heat_title: title of the heat map: the method and the explained class.
+        model_id: id of the classifier.
     """
     from matplotlib.figure import Figure
 
@@ -82,7 +82,7 @@ def prediction_figure(
     title = fitted(heat_title, PANEL - SCALE - 1.0, size=TITLE_SIZE)
     _show_panel(figure, PANEL + 2 * MARGIN, with_outline(heated, mask, thickness=3), title)
     _draw_heat_scale(figure)
-    draw_probabilities(figure, prediction, _place(FIGURES_LEFT, 2.55, WIDTH - FIGURES_LEFT - MARGIN, TOP - 2.55))
+    draw_probabilities(figure, prediction, _rectangle(FIGURES_LEFT, 2.55, WIDTH - FIGURES_LEFT - MARGIN, TOP - 2.55))
     if segmentation is not None:
         _write_lungs(figure, segmentation)
     _write_provenance(figure, image, model_id)
@@ -90,30 +90,41 @@ def prediction_figure(
 
 
 def with_outline(pixels: NDArray[np.uint8], mask: NDArray[np.bool_] | None, *, thickness: int) -> NDArray[np.uint8]:
-    """A picture at the size of a panel, uint8 [h, w, 3], with the outline of a mask.
+    """Resize a picture to the size of a panel and draw the outline of a mask on it.
 
     Args:
-        pixels: uint8 [H, W], or [H, W, 3] in colour.
-        mask: bool of the same proportions; None for no outline.
-        thickness: of the outline in thirds of a pixel, odd.
+        pixels: uint8 [H, W] in grey, or uint8 [H, W, 3] in colour.
+        mask: bool, of the same proportions as `pixels` but of any size; None for no outline.
+        thickness: thickness of the outline in thirds of a pixel, an odd number.
+
+    Returns:
+        uint8 [h, w, 3], the longer side `PANEL_PIXELS`.
     """
     shown = np.zeros(pixels.shape[:2], bool) if mask is None else mask
     return draw_contours(pixels, [(shown, OUTLINE_COLOUR, thickness)], longest_side=PANEL_PIXELS)
 
 
 def with_heat(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A picture uint8 [h, w, 3] under heat float32 of any size in 0 to 1; where the heat is 0 the picture is as it was."""
+    """Blend a heat map over a picture; the picture is unchanged where the heat is 0.
+
+    Args:
+        picture: uint8 [h, w, 3].
+        heat: float32 [H, W] of any size, in [0, 1].
+
+    Returns:
+        uint8 [h, w, 3].
+    """
     from matplotlib import colormaps
 
     height, width, _ = picture.shape
     fine = np.asarray(Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR)).clip(0, 1)
-    opacity = STRONGEST_HEAT * fine[..., None] ** 1.5  # what is lukewarm hides nothing
+    opacity = STRONGEST_HEAT * fine[..., None] ** 1.5  # the power keeps weak heat almost transparent
     glow = 255 * colormaps["inferno"](0.25 + 0.65 * fine)[..., :3]
     return np.rint((1 - opacity) * picture + opacity * glow).astype(np.uint8)
 
 
 def _show_panel(figure: "Figure", left: float, picture: NDArray[np.uint8], title: str) -> None:
-    axes = figure.add_axes(_place(left, TOP - PANEL, PANEL, PANEL), facecolor=BEHIND)
+    axes = figure.add_axes(_rectangle(left, TOP - PANEL, PANEL, PANEL), facecolor=BEHIND)
     height, width, _ = picture.shape
     x, y = (PANEL_PIXELS - width) / 2, (PANEL_PIXELS - height) / 2
     axes.imshow(picture, extent=(x, x + width, y + height, y), interpolation="nearest")
@@ -131,7 +142,7 @@ def _title(segmentation: LungSegmentation | None) -> str:
 def _draw_heat_scale(figure: "Figure") -> None:
     right = 2 * PANEL + 2 * MARGIN
     left = right - SCALE - 0.4
-    axes = figure.add_axes(_place(left, TOP + 0.15, SCALE, 0.1))
+    axes = figure.add_axes(_rectangle(left, TOP + 0.15, SCALE, 0.1))
     ramp = np.linspace(0, 1, 256, dtype=np.float32)[None]
     axes.imshow(with_heat(np.full((1, 256, 3), 90, np.uint8), ramp), aspect="auto")
     axes.set_axis_off()
@@ -140,9 +151,9 @@ def _draw_heat_scale(figure: "Figure") -> None:
 
 
 def _write_lungs(figure: "Figure", segmentation: LungSegmentation) -> None:
-    """A small table of both lungs, the patient's right one first as it stands on the picture's left."""
+    """Write a table of both lungs; the patient's right lung comes first because it is on the left of the picture."""
     columns = [FIGURES_LEFT, FIGURES_LEFT + 1.95, WIDTH - MARGIN]
-    rows = [("Lungs", "of the image", "uncertainty")]
+    rows = [("Lungs", "area fraction", "uncertainty")]
     rows += [("right", *_lung_cells(segmentation.right)), ("left", *_lung_cells(segmentation.left))]
     rows.append(("both", f"{segmentation.area_fraction:.1%}", f"{segmentation.uncertainty:.2f}"))
     for number, row in enumerate(rows):
@@ -168,12 +179,15 @@ def _write_provenance(figure: "Figure", image: Radiograph, model_id: str) -> Non
 def _write(
     figure: "Figure", x: float, y: float, text: str, *, size: float, colour: str = DARK.ink, side: str = "left"
 ) -> None:
-    """Text whose baseline begins, or ends, at a place in inches from the lower left corner; `$` is no mathematics."""
+    """Write a text whose baseline starts, or ends for side `right`, at (x, y) inches from the lower left corner.
+
+    The text is written as it is; `$` does not start a formula.
+    """
     figure.text(
         x / WIDTH, y / HEIGHT, text, fontsize=size, color=colour, ha=side, va="baseline", parse_math=False
     )  # fmt: skip
 
 
-def _place(left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
-    """A rectangle in inches as parts of the figure."""
+def _rectangle(left: float, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
+    """Convert a rectangle from inches to fractions of the size of the figure."""
     return left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT

@@ -1,4 +1,4 @@
-"""Predictions as an aligned table for a terminal."""
+"""An aligned table of predictions for a terminal."""
 
 from collections.abc import Sequence
 
@@ -7,17 +7,17 @@ from cxr_ray.models.classifier import Prediction
 from cxr_ray.models.lung_segmentation import LungSegmentation
 
 LONGEST_NAME = 48
-NARROWEST = 6
-"""Characters of a column of figures, such as `0.1234`."""
+MIN_COLUMN_WIDTH = 6
+"""Minimum width, in characters, of a column of numbers such as `0.1234`."""
 
 
 class PredictionLines:
-    """One line for each image under one heading; every column has its width before the first image is read.
+    """Formats a heading and one line for each image; all column widths are known before the first image is read.
 
     Args:
-        images: paths or URIs as the user named them.
-        labels: labels of the classifier, in their order.
-        lungs: whether a segmenter gives figures of lungs.
+        images: paths or URIs of all images, as the user typed them.
+        labels: labels of the classifier, in the order of its outputs.
+        lungs: whether the table has columns for the lung area and its uncertainty.
     """
 
     def __init__(self, images: Sequence[str], labels: Sequence[str], *, lungs: bool) -> None:
@@ -28,27 +28,27 @@ class PredictionLines:
         self._label_width = max(len(name) for name in ("label", *outcomes))
 
     def heading(self) -> str:
-        """The names of the columns."""
+        """Format the heading: the names of the columns."""
         return self._line("image", "label", [*self._labels, *self._lungs])
 
     def line(self, image: str, prediction: Prediction, segmentation: LungSegmentation | None = None) -> str:
-        """The label, every label's probability, the part of the image that is lung, and the mask's uncertainty."""
+        """Format the line of one image: its label, the probability of each label and, with lungs, their area and uncertainty."""
         figures = [f"{prediction.probabilities[label]:.4f}" for label in self._labels]
         if segmentation is not None:
             figures += [f"{segmentation.area_fraction:.1%}", f"{segmentation.uncertainty:.2f}"]
         return self._line(shortened(image), prediction.label, figures)
 
     def failure(self, image: str, error: ImageError) -> str:
-        """The kind of the error and its reason."""
+        """Format the line of an image that could not be scored: the kind of the error and its reason."""
         return f"{shortened(image):<{self._name_width}}  error: {error.kind}: {error.reason}"
 
     def _line(self, name: str, label: str, figures: Sequence[str]) -> str:
-        widths = [max(NARROWEST, len(column)) for column in (*self._labels, *self._lungs)]
+        widths = [max(MIN_COLUMN_WIDTH, len(column)) for column in (*self._labels, *self._lungs)]
         cells = [f"{figure:>{width}}" for figure, width in zip(figures, widths, strict=True)]
         return "  ".join([f"{name:<{self._name_width}}", f"{label:<{self._label_width}}", *cells])
 
 
 def shortened(name: str) -> str:
-    """A name of at most `LONGEST_NAME` characters, of which the last are kept; what no terminal prints is a `?`."""
+    """Shorten a name to its last `LONGEST_NAME` characters, and replace each unprintable character by `?`."""
     name = "".join(character if character.isprintable() else "?" for character in name)
     return name if len(name) <= LONGEST_NAME else "…" + name[1 - LONGEST_NAME :]

@@ -1,4 +1,4 @@
-"""The panel of a prediction: its label, how sure it is, and a bar for each class."""
+"""The panel of one prediction: its label, its confidence, and a bar for the probability of each class."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,27 +10,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_BARS = 6
-"""Classes that have a bar; of more, the most probable ones."""
-LARGEST, SMALLEST, NAME_SIZE = 22.0, 13.0, 9.5  # points: of the label above the bars, and of each bar's name
+MAX_BARS = 6
+"""Maximum number of bars; a model with more classes shows the most probable ones."""
+LARGEST, SMALLEST, NAME_SIZE = (
+    22.0,
+    13.0,
+    9.5,
+)  # font sizes in points: maximum and minimum of the label, and of the name of a bar
 FIGURE_WIDTH = 0.6
-"""Inches that a bar's name leaves to its probability."""
+"""Width in inches that is reserved for the probability beside the name of a bar."""
 BAR = "#3d6f9c"
 TRACK = "#262e37"
 
 
 def shown_probabilities(prediction: Prediction) -> dict[str, float]:
-    """Probabilities in the order of the bundle; of more than `MOST_BARS` classes the most probable, in falling order."""
+    """Select the probabilities to show: all of them in the order of the bundle or, of more than `MAX_BARS`, the highest first."""
     ranked = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    return dict(ranked[:MOST_BARS]) if len(ranked) > MOST_BARS else dict(prediction.probabilities)
+    return dict(ranked[:MAX_BARS]) if len(ranked) > MAX_BARS else dict(prediction.probabilities)
 
 
-def draw_probabilities(figure: "Figure", prediction: Prediction, place: tuple[float, float, float, float]) -> None:
-    """Draw the panel in `place`: left, bottom, width and height as parts of the figure."""
-    axes = figure.add_axes(place)
+def draw_probabilities(figure: "Figure", prediction: Prediction, rectangle: tuple[float, float, float, float]) -> None:
+    """Draw the panel into a rectangle: left, bottom, width and height as fractions of the size of the figure."""
+    axes = figure.add_axes(rectangle)
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    width = place[2] * figure.get_figwidth()
+    width = rectangle[2] * figure.get_figwidth()
     label = _readable(prediction.label)
     size = fitting_size(label, width, largest=LARGEST, smallest=SMALLEST, weight="bold")
     label = fitted(label, width, size=size, weight="bold")
@@ -46,7 +50,7 @@ def draw_probabilities(figure: "Figure", prediction: Prediction, place: tuple[fl
 
 
 def _draw_bar(axes: "Axes", width: float, top: float, outcome: tuple[str, float], *, is_predicted: bool) -> None:
-    """One class: its name and probability in a line, the bar below; the panel is `width` inches wide."""
+    """Draw the name and the probability of one class, and its bar below them, in a panel that is `width` inches wide."""
     name, probability = outcome
     weight = "bold" if is_predicted else "normal"
     name = fitted(_readable(name), width - FIGURE_WIDTH, size=NAME_SIZE, weight=weight)

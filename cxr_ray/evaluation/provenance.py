@@ -1,4 +1,4 @@
-"""What was judged, by what and when: enough to find or to repeat every part of an evaluation."""
+"""Provenance of an evaluation: the models, runs, times and data that are needed to find its parts or to repeat it."""
 
 from datetime import UTC, datetime
 
@@ -15,7 +15,17 @@ ENDS = {"from": "min", "until": "max"}
 def describe(
     rows: pa.Table, dataset: pa.Table, config: EvaluateClassifierConfig | EvaluateSegmenterConfig
 ) -> dict[str, str | list[str]]:
-    """Models, runs, times and data behind the rows from `join_truth`, of which at least one is `ok`."""
+    """Collect the models, runs, times and data behind the rows of an evaluation, ready for strict JSON.
+
+    Args:
+        rows: rows with the columns `model_id`, `preprocessing_id`, `run_id` and `scored_at`, any of them null.
+        dataset: rows of `schema.DATASET`, of all splits.
+        config: config of the evaluation.
+
+    Returns:
+        Lists of the distinct ids, and strings; times are in UTC to the second. `scored_from` and `scored_until` are
+        missing if every `scored_at` is null.
+    """
     scored_at = pc.min_max(rows["scored_at"])
     return {
         **{name: _distinct(rows[name]) for name in ("model_id", "preprocessing_id", "run_id")},

@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing but itself."""
+"""HTML reports: each is one page that includes its pictures and styles and loads no other file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +10,12 @@ from cxr_ray.evaluation.thumbnails import ScoredImage, data_uri
 def classifier_report_html(
     metrics: Mapping[str, Any], confusion_matrix: Mapping[str, bytes], strip: Sequence[ScoredImage]
 ) -> str:
-    """The report of one evaluation.
+    """Render the report of one evaluation of a classifier.
 
     Args:
         metrics: content of metrics.json.
-        confusion_matrix: the figure as PNG for each of `figures.THEMES`.
-        strip: scored images to show, mistakes apart from correct ones, each in the order given.
+        confusion_matrix: the confusion matrix as PNG, for each name in `figures.THEMES`.
+        strip: scored images to show; the page separates mistakes from correct predictions and keeps the order of each.
     """
     return render_page(
         "classifier_report.html.j2",
@@ -28,7 +28,7 @@ def classifier_report_html(
 
 
 def render_page(template: str, **content: object) -> str:
-    """A template of this folder filled with `content`; everything in it is escaped."""
+    """Render a template of this package with the given content, escaping HTML in every value."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

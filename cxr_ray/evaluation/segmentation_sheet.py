@@ -1,4 +1,4 @@
-"""The best, median and worst segmentations as pictures: a figure sheet, and a page to read."""
+"""Pictures of the best, median and worst segmentations, on one sheet and in the HTML report."""
 
 import io
 from dataclasses import dataclass
@@ -19,34 +19,41 @@ from cxr_ray.metrics.segmentation import METRICS, Mask
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANELS = 4  # of each kind on the figure sheet
-PANEL_SIDE = 480  # pixels of the longer side
-LONGEST_NAME = 40  # characters of an image's name below its panel
-TRUE_COLOUR, PREDICTED_COLOUR = "#39b7ff", "#ffa600"  # blue and amber stay apart for colour-blind eyes
+PANELS = 4  # maximum number of panels of each kind
+PANEL_SIDE = 480  # longer side of a panel in pixels
+LONGEST_NAME = 40  # maximum number of characters in the name below a panel
+TRUE_COLOUR, PREDICTED_COLOUR = "#39b7ff", "#ffa600"  # colour-blind readers can tell blue from amber
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Panel:
-    """One radiograph with both contours."""
+    """One radiograph with the contours of the true and the predicted mask."""
 
     kind: str
-    """`Best`, `Median` or `Worst`."""
+    """Group of the panel by DSC: `Best`, `Median` or `Worst`."""
     image_id: str
     dsc: float
     nsd: float
     pixels: NDArray[np.uint8]
-    """uint8 [H, W, 3]; grey where the radiograph cannot be read."""
+    """Radiograph with contours, uint8 [H, W, 3]; the background is plain grey if the radiograph cannot be read."""
     error_kind: str | None
-    """Why there is no radiograph behind the contours."""
+    """Kind of the error if the radiograph cannot be read, else None."""
 
 
 def choose_panels(rows: pa.Table) -> dict[str, NDArray[np.int64]]:
-    """Positions in the rows from `judge` by kind of panel, the best and the worst by DSC first, none of them twice.
+    """Choose the images of the panels, each at most once.
 
-    Images where both masks are empty are passed over: nothing could be drawn.
+    An image whose two masks are empty is not chosen, because it has no contour to draw.
+
+    Args:
+        rows: rows from `judge`.
+
+    Returns:
+        Positions in `rows`, int64, for each of `Best` (highest DSC first), `Median` and `Worst` (lowest DSC first) that
+        has an image.
     """
     dsc, *areas = (rows[name].to_numpy() for name in ("dsc", "predicted_area_fraction", "true_area_fraction"))
-    shown = np.flatnonzero(sum(areas) > 0)  # NaN, where nothing was compared, is not
+    shown = np.flatnonzero(sum(areas) > 0)  # areas are NaN, and so not chosen, where no masks were compared
     order = shown[np.argsort(-dsc[shown], kind="stable")]
     count = min(PANELS, max(1, len(order) // 3))
     best, rest = order[:count], order[count:]
@@ -57,7 +64,15 @@ def choose_panels(rows: pa.Table) -> dict[str, NDArray[np.int64]]:
 
 
 def draw_panels(joined: pa.Table, rows: pa.Table) -> list[Panel]:
-    """Panels of the best, median and worst images; one whose true mask has meanwhile gone is left out."""
+    """Draw the panels of the best, median and worst images, except those whose true mask can no longer be read.
+
+    Args:
+        joined: rows from `join_masks`.
+        rows: rows from `judge` for `joined`, in the same order.
+
+    Raises:
+        StorageError: if a predicted mask cannot be decoded.
+    """
     panels = []
     for kind, positions in choose_panels(rows).items():
         chosen = joined.take(positions)
@@ -73,12 +88,12 @@ def draw_panels(joined: pa.Table, rows: pa.Table) -> list[Panel]:
 
 
 def overlay(radiograph: NDArray[np.uint8] | None, predicted: Mask, truth: Mask) -> NDArray[np.uint8]:
-    """A radiograph with the true contour and, thinner and above it, the predicted one: where they agree both show.
+    """Draw the true contour on a radiograph and, thinner and above it, the predicted contour, so that both stay visible.
 
     Args:
-        radiograph: uint8 of any height and width; None for plain grey.
-        predicted: bool [H, W].
-        truth: bool [H, W].
+        radiograph: uint8 [height, width], in grey, of any size; None for a plain grey background.
+        predicted: predicted mask, bool [H, W].
+        truth: true mask, bool [H, W].
 
     Returns:
         uint8 [h, w, 3] in the proportions of the masks, the longer side `PANEL_SIDE`.
@@ -88,7 +103,7 @@ def overlay(radiograph: NDArray[np.uint8] | None, predicted: Mask, truth: Mask) 
 
 
 def sheet_png(panels: list[Panel], palette: Palette = LIGHT) -> bytes:
-    """The panels on one sheet, a row for each kind, between figures and name of the image; without any, the legend."""
+    """Draw the panels on one sheet as PNG, one row for each kind; without panels, the sheet has only its legend."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -116,22 +131,22 @@ def _show_panel(axes: "Axes", panel: Panel, palette: Palette) -> None:
     height, width, _ = panel.pixels.shape
     left, top = (PANEL_SIDE - width) / 2, (PANEL_SIDE - height) / 2
     axes.imshow(panel.pixels, extent=(left, left + width, top + height, top), interpolation="lanczos")
-    axes.set(xlim=(0, PANEL_SIDE), ylim=(PANEL_SIDE, 0))  # every panel a square, so that captions stand in line
+    axes.set(xlim=(0, PANEL_SIDE), ylim=(PANEL_SIDE, 0))  # every panel is a square, so that captions are aligned
     axes.set_title(f"{panel.kind}: DSC {panel.dsc:.3f}, NSD {panel.nsd:.3f}", color=palette.ink, fontsize=9)
     name = panel.image_id if len(panel.image_id) <= LONGEST_NAME else "…" + panel.image_id[1 - LONGEST_NAME :]
     below = axes.text(PANEL_SIDE / 2, PANEL_SIDE + 8, name, ha="center", va="top", fontsize=7, color=palette.ink)
-    below.set_parse_math(False)  # a name may hold $
+    below.set_parse_math(False)  # a name may contain $
 
 
 def segmentation_report_html(metrics: dict[str, Any], panels: list[Panel]) -> str:
-    """The report of one evaluation, from the content of metrics.json and the panels of the figure sheet."""
+    """Render the report of one evaluation of a segmenter from the content of metrics.json and the panels of the sheet."""
     shown: dict[str, list[dict[str, Any]]] = {}
     for panel in panels:
         buffer = io.BytesIO()
-        # Whole chroma: thin coloured lines would fade in half of it.
+        # Chroma subsampling is off because it would fade thin coloured lines.
         Image.fromarray(panel.pixels).save(buffer, format="JPEG", quality=85, subsampling=0)
-        told = {name: getattr(panel, name) for name in ("image_id", "dsc", "nsd", "error_kind")}
-        shown.setdefault(panel.kind, []).append(told | {"picture": data_uri(buffer.getvalue(), "image/jpeg")})
+        facts = {name: getattr(panel, name) for name in ("image_id", "dsc", "nsd", "error_kind")}
+        shown.setdefault(panel.kind, []).append(facts | {"picture": data_uri(buffer.getvalue(), "image/jpeg")})
     return render_page(
         "segmentation_report.html.j2",
         metrics=metrics,
@@ -144,7 +159,7 @@ def segmentation_report_html(metrics: dict[str, Any], panels: list[Panel]) -> st
 
 
 def _risk_coverage(uncertainty: dict[str, Any] | None) -> dict[str, str]:
-    """The figure for a light and a dark page; none where the segmenter does not say how sure it is."""
+    """Draw the risk-coverage curve for each of `THEMES` as a data URI; {} if the segmenter gives no uncertainty."""
     if not uncertainty:
         return {}
     return {name: data_uri(risk_coverage_png(uncertainty, palette), "image/png") for name, palette in THEMES.items()}

@@ -1,4 +1,4 @@
-"""The strip of scored images: which ones to show, and their pictures as data URIs."""
+"""Choose the scored images that the report shows, and load their pictures as data URIs."""
 
 import base64
 import io
@@ -13,13 +13,13 @@ from PIL import Image
 from cxr_ray.archive.fetch import Fetched, fetch_objects
 from cxr_ray.imaging.decode import decode_image
 
-SIDE = 160  # pixels of the longer side
+SIDE = 160  # longer side of a thumbnail in pixels
 JPEG_QUALITY = 80
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredImage:
-    """One image of the strip."""
+    """One scored image that the report shows."""
 
     image_id: str
     truth: str
@@ -27,15 +27,19 @@ class ScoredImage:
     confidence: float
     correct: bool
     picture: str | None
-    """JPEG as a data URI; None where the image could not be read."""
+    """Thumbnail as the data URI of a JPEG; None if the image cannot be read."""
     error_kind: str | None
-    """Why there is no picture."""
+    """Kind of the error if the image cannot be read, else None."""
 
 
 def choose_images(rows: pa.Table, count: int) -> pa.Table:
-    """At most `count` scored rows: the most confident mistakes, then correct ones of every class in turn.
+    """Choose at most `count` scored rows: first the most confident mistakes, then correct predictions of every class.
 
-    Half of the strip is for mistakes; where there are fewer, or fewer correct ones, the other kind fills it.
+    Half of the rows are mistakes; if there are too few mistakes or too few correct predictions, the other kind fills up.
+
+    Args:
+        rows: rows from `join_truth`.
+        count: maximum number of rows, >= 0.
     """
     rows = rows.filter(pc.equal(rows["status"], "ok"))
     correct = rows["correct"].to_numpy()
@@ -47,7 +51,7 @@ def choose_images(rows: pa.Table, count: int) -> pa.Table:
 
 
 def _classes_in_turn(positions: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of `positions`, drawn at random (the same at every run), one class after the other."""
+    """Draw at most `count` of `positions` at random with a fixed seed, taking one of each class in turn."""
     drawn = np.random.default_rng(0).permutation(positions)
     by_class = [drawn[labels[drawn] == label][:count] for label in np.unique(labels[drawn])]
     in_turn = [position for position in chain(*zip_longest(*by_class)) if position is not None]
@@ -55,7 +59,7 @@ def _classes_in_turn(positions: np.ndarray, labels: np.ndarray, count: int) -> n
 
 
 def scored_images(rows: pa.Table) -> list[ScoredImage]:
-    """The rows with their pictures, fetched together; one that cannot be read has its error kind instead."""
+    """Fetch the pictures of the rows together; an image that cannot be read has the kind of its error instead of a picture."""
     images = []
     for row, fetched in zip(rows.to_pylist(), fetch_objects(rows["uri"].to_pylist()), strict=True):
         picture, error_kind = _picture(fetched)
@@ -91,5 +95,5 @@ def _jpeg(pixels: np.ndarray) -> bytes:
 
 
 def data_uri(data: bytes, media_type: str) -> str:
-    """`data` inlined, so that a page needs no file beside it."""
+    """Encode bytes as a data URI, so that an HTML page can contain them."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"

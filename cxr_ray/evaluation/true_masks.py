@@ -1,4 +1,4 @@
-"""Masks to compare: a row's and the picture of the true one, at one size."""
+"""Read the predicted and the true mask of an image at one size, so that they can be compared."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,18 +15,18 @@ from cxr_ray.metrics.segmentation import Mask
 
 
 def masks_of(row: dict[str, Any], truth: DecodedImage) -> tuple[Mask, Mask]:
-    """Predicted and true mask of one image.
+    """Decode the predicted and the true mask of one image.
 
     Args:
-        row: of `join_masks`, with status `ok` or `empty`.
-        truth: the picture of the true mask, see `mask_of_picture`; it has pixels, of any height and width.
+        row: a row from `join_masks` with status `ok` or `empty`.
+        truth: decoded picture of the true mask, with pixels, of any height and width; see `mask_of_picture`.
 
     Returns:
-        Both bool [H, W], of the size of the predicted mask; the true one takes the nearest pixel there, as masks
-        have no shades.
+        The predicted and the true mask, both bool [H, W] of the size of the predicted mask, to which the true mask is
+        resized by nearest neighbour. An empty predicted mask without a size takes the size of the true mask.
 
     Raises:
-        StorageError: if the row's run lengths are not those of a mask of its size.
+        StorageError: if the run lengths in the row do not encode a mask of its height and width.
     """
     true = mask_of_picture(truth)
     height, width = row["mask_height"] or true.shape[0], row["mask_width"] or true.shape[1]
@@ -40,5 +40,5 @@ def masks_of(row: dict[str, Any], truth: DecodedImage) -> tuple[Mask, Mask]:
 
 
 def load_pictures(uris: list[str], *wanted_sizes: int) -> Iterator[DecodedImage]:
-    """Pictures at these URIs, one each; see `load_images`."""
+    """Fetch and decode the pictures at the URIs, one for each URI and in their order; see `load_images` for the sizes."""
     return (image.decoded for image in load_images(uris, wanted_sizes=wanted_sizes))

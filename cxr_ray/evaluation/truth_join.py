@@ -1,4 +1,4 @@
-"""Predictions beside the truth: one row per labelled image of a split."""
+"""Join predictions with true labels: one row per labelled image of a split."""
 
 import functools
 
@@ -13,14 +13,19 @@ PREDICTION_COLUMNS = [
     *("image_id", "label", "confidence", "status", "error_kind"),
     *(field.name for field in PROVENANCE_FIELDS),
 ]
-MISSING = "missing"  # status of an image without a prediction, beside `ok` and `error`
+MISSING = "missing"  # status of an image without a prediction; other images have `ok` or `error`
 
 
 def labelled_images(dataset: pa.Table, split: str, uri: str) -> pa.Table:
-    """Rows of `split` (or `all`) that have a label.
+    """Select the rows of a split that have a label.
+
+    Args:
+        dataset: rows of `schema.DATASET`.
+        split: name of a split, or `all`.
+        uri: URI of the dataset, for errors.
 
     Raises:
-        DatasetError: if an image stands twice in the dataset, or none is left.
+        DatasetError: if the dataset contains an image twice, or the split has no labelled image.
     """
     refuse_duplicates(dataset, uri, "prepare the dataset again")
     chosen = dataset if split == "all" else dataset.filter(pc.equal(dataset["split"], split))
@@ -32,10 +37,10 @@ def labelled_images(dataset: pa.Table, split: str, uri: str) -> pa.Table:
 
 
 def class_names(predictions: pa.Table, images: pa.Table) -> dict[str, str]:
-    """Probability column -> label, in the order of the model's outputs; classes that it does not know last.
+    """Map each probability column to its label, in the order of the model's outputs, classes unknown to the model last.
 
-    `Viral Pneumonia` and `Viral_Pneumonia` share a column and so are one class, spelt as in `schema.LABELS`,
-    else as the model spells it, else as the dataset does.
+    `Viral Pneumonia` and `Viral_Pneumonia` have the same column and so are one class. Its label is spelt as in
+    `schema.LABELS`; a class that is not there is spelt as in the predictions, or else as in the dataset.
     """
     predicted, true = (_distinct(table["label"]) for table in (predictions, images))
     spelling = {probability_column(label): label for label in (*true, *predicted, *LABELS)}
@@ -45,16 +50,16 @@ def class_names(predictions: pa.Table, images: pa.Table) -> dict[str, str]:
 
 
 def join_truth(images: pa.Table, predictions: pa.Table, names: dict[str, str]) -> pa.Table:
-    """One row per image, sorted by `image_id`; `status` is `missing` where there is no prediction.
+    """Join images with predictions: one row per image, sorted by `image_id`, with status `missing` if it has no prediction.
 
     Args:
         images: rows of `schema.DATASET` with a label, each `image_id` once.
         predictions: rows of `schema.predictions_schema`, each `image_id` once.
-        names: from `class_names`.
+        names: label of each probability column, from `class_names`.
 
     Returns:
-        `image_id, uri, label` (truth), `predicted, confidence, correct, prob_*, status, error_kind` and the
-        provenance of the prediction. `correct` is null where `predicted` is.
+        `image_id, uri, label` (the true label), `predicted, confidence, correct, prob_*, status, error_kind` and the
+        provenance of the prediction. `correct` is null where `predicted` is null.
 
     Raises:
         DatasetError: if a row with status `ok` lacks a label or a finite probability.
@@ -63,7 +68,7 @@ def join_truth(images: pa.Table, predictions: pa.Table, names: dict[str, str]) -
     scored = predictions.select([*PREDICTION_COLUMNS[:3], *probabilities, *PREDICTION_COLUMNS[3:]]).rename_columns(
         {"label": "predicted"}
     )
-    _refuse_hollow_rows(scored, ["confidence", *probabilities])
+    _refuse_incomplete_rows(scored, ["confidence", *probabilities])
     scored = _respelt(scored, "predicted", names)
     truth = _respelt(images.select(["image_id", "uri", "label"]), "label", names)
     rows = truth.join(scored, keys="image_id", join_type="left outer").sort_by("image_id")
@@ -73,19 +78,20 @@ def join_truth(images: pa.Table, predictions: pa.Table, names: dict[str, str]) -
     return rows.add_column(after_confidence, "correct", pc.equal(rows["label"], rows["predicted"]))
 
 
-def _refuse_hollow_rows(scored: pa.Table, numbers: list[str]) -> None:
+def _refuse_incomplete_rows(scored: pa.Table, numbers: list[str]) -> None:
+    """Raise a DatasetError if a row with status `ok` lacks a label or has a value in `numbers` that is not finite."""
     finite = [pc.fill_null(pc.is_finite(scored[name]), False) for name in numbers]
-    whole = functools.reduce(pc.and_, finite, pc.is_valid(scored["predicted"]))
-    hollow = scored.filter(pc.and_(pc.equal(scored["status"], "ok"), pc.invert(whole)))
-    if hollow.num_rows:
+    complete = functools.reduce(pc.and_, finite, pc.is_valid(scored["predicted"]))
+    incomplete = scored.filter(pc.and_(pc.equal(scored["status"], "ok"), pc.invert(complete)))
+    if incomplete.num_rows:
         raise DatasetError(
-            f"{hollow.num_rows} predictions have status ok but no label or a probability that is no number,"
-            f" first {hollow['image_id'][0].as_py()!r}; score these images again"
+            f"{incomplete.num_rows} predictions have status ok but lack a label or a finite probability,"
+            f" first {incomplete['image_id'][0].as_py()!r}; score these images again"
         )
 
 
 def _respelt(table: pa.Table, column: str, names: dict[str, str]) -> pa.Table:
-    """`table` with the labels in `column` spelt as in `names`."""
+    """Replace the labels in a column by the spelling of their class in `names`."""
     encoded = table[column].combine_chunks().dictionary_encode()
     spelt = [names[probability_column(label)] for label in encoded.dictionary.to_pylist()]
     respelt = pa.array(spelt, pa.string()).take(encoded.indices)

@@ -15,9 +15,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from cxr_ray.imaging.grey_levels import luma, scale_occupied_bits
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 
-MIN_WANTED_SIZE = 224
+MIN_WANTED = 224
 """Minimum size in pixels for which a JPEG is decoded; smaller images are made from that decoding, which models share."""
-DECODING = f"grey, of a JPEG's {2 * MIN_WANTED_SIZE} pixels or more"
+DECODING = f"grey, of a JPEG's {2 * MIN_WANTED} pixels or more"
 """Part of a preprocessing's id; this text must change whenever decoding gives other pixels."""
 
 _EXIF_ORIENTATION = 0x0112
@@ -184,7 +184,7 @@ def jpeg_reduction(width: int, height: int, wanted_size: int) -> int:
 
 def min_side(wanted_size: int) -> int:
     """Minimum height and width in pixels that a reduced JPEG keeps if it will be resized to `wanted_size`."""
-    return 2 * max(wanted_size, MIN_WANTED_SIZE)
+    return 2 * max(wanted_size, MIN_WANTED)
 
 
 def _check_header(image: Image.Image, limits: DecodeLimits, bytes_per_sample: int = 1) -> None:

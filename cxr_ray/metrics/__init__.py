@@ -1,1 +1,1 @@
-"""Pure functions from arrays to figures."""
+"""Pure functions that compute metrics from NumPy arrays."""

@@ -1,4 +1,4 @@
-"""Calibration: probabilities that mean what they say."""
+"""Temperature scaling, which calibrates the probabilities of a classifier."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,14 +7,17 @@ LOG_TEMPERATURE_BOUNDS = (-3.0, 3.0)
 
 
 def fit_temperature(logits: NDArray[np.float32], truth: NDArray[np.int64]) -> float:
-    """Temperature by which logits are divided so that the log loss of their softmax is least.
+    """Find the temperature T that minimises the log loss of softmax(logits / T).
 
-    One parameter, fitted on images that did not train the model, never changes a label (Guo et al. 2017, "On
-    Calibration of Modern Neural Networks", section 4.2).
+    Temperature scaling has one parameter and never changes the predicted class (Guo et al. 2017, "On Calibration of
+    Modern Neural Networks", section 4.2). The images must not be those that trained the model.
 
     Args:
-        logits: float [N, K].
-        truth: class indices [N].
+        logits: float32 [N, K], N >= 1, all finite.
+        truth: int64 [N], indices of the true classes, 0 to K - 1.
+
+    Returns:
+        The temperature, between exp(-3) and exp(3).
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax

@@ -1,8 +1,8 @@
-"""Figures of merit of a classifier, from truth and predictions as NumPy arrays.
+"""Metrics of a classifier, computed from the true and the predicted classes as NumPy arrays.
 
-Everywhere `truth` and `predicted` are int64 [N], N >= 1, indices into `labels` (K names), and `probabilities`
+In every function, `truth` and `predicted` are int64 [N], N >= 1, indices into `labels` (K names), and `probabilities`
 is float64 [N, K] in [0, 1], with NaN in the column of a class that the model does not know.
-A figure whose denominator is zero is None, so that it becomes `null` in JSON and never a misleading 0.
+A metric whose denominator is zero is None, so that it becomes `null` in JSON and never a misleading 0.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 1000
 INTERVAL_PERCENT = (2.5, 97.5)
-LEAST_PROBABILITY = float(np.finfo(np.float32).eps)  # probabilities are stored as float32
+MIN_PROBABILITY = float(np.finfo(np.float32).eps)  # probabilities are stored as float32
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -22,10 +22,10 @@ Floats = NDArray[np.float64]
 def classification_metrics(
     truth: Indices, predicted: Indices, probabilities: Floats, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """All figures of one evaluation, ready for strict JSON.
+    """Compute all metrics of one evaluation, ready for strict JSON.
 
-    Averages follow scikit-learn: macro F1 runs over the classes that occur in truth or predictions, balanced
-    accuracy over those that occur in truth.
+    Averages follow scikit-learn: macro F1 is the mean over the classes that occur in the truth or the predictions,
+    balanced accuracy is the mean over the classes that occur in the truth.
     """
     from sklearn.metrics import accuracy_score, f1_score
 
@@ -49,16 +49,25 @@ def classification_metrics(
 
 
 def confusion_matrix(truth: Indices, predicted: Indices, classes: int) -> Indices:
-    """Counts [K, K], rows truth, columns predicted; unlike scikit-learn's, silent about a single class."""
+    """Count the images, int64 [K, K], by true class (rows) and predicted class (columns).
+
+    Unlike the function of scikit-learn, this one does not warn when only one class occurs.
+
+    Args:
+        truth: int64 [N], indices of the true classes, 0 to K - 1.
+        predicted: int64 [N], indices of the predicted classes, 0 to K - 1.
+        classes: K, the number of classes.
+    """
     return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def per_class_metrics(
     truth: Indices, predicted: Indices, probabilities: Floats, labels: Sequence[str]
 ) -> dict[str, dict[str, float | int | None]]:
-    """Precision, recall (sensitivity), specificity, F1, AUROC (one versus rest) and support by label.
+    """Compute precision, recall (sensitivity), specificity, F1, AUROC (one versus rest) and support for each label.
 
-    A class without support has no recall, F1 or AUROC; one that was never predicted has no precision.
+    A metric that does not exist is None: recall, F1 and AUROC of a class without images, precision of a class that is
+    never predicted, and specificity of a class that every image has.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -80,7 +89,15 @@ def per_class_metrics(
 
 
 def auroc(positive: NDArray[np.bool_], score: Floats) -> float | None:
-    """Area under the ROC curve; None unless positives, negatives and every score are there."""
+    """Compute the area under the ROC curve, in [0, 1].
+
+    Args:
+        positive: bool [N], True for an image of the class.
+        score: float64 [N], higher for an image that is more likely to be of the class.
+
+    Returns:
+        The area; None if all images are positive, all are negative, or a score is NaN.
+    """
     from sklearn.metrics import roc_auc_score
 
     if positive.all() or not positive.any() or np.isnan(score).any():
@@ -89,21 +106,24 @@ def auroc(positive: NDArray[np.bool_], score: Floats) -> float | None:
 
 
 def log_loss(truth: Indices, probabilities: Floats) -> float | None:
-    """Mean negative log probability of the true class, in nats; None if the model misses a true class."""
+    """Compute the mean negative log probability of the true class, in nats; None if the model does not know a true class."""
     of_truth = probabilities[np.arange(len(truth)), truth]
-    return _known(-np.log(np.maximum(of_truth, LEAST_PROBABILITY)).mean())
+    return _known(-np.log(np.maximum(of_truth, MIN_PROBABILITY)).mean())
 
 
 def bootstrap_intervals(confusion: Indices, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, list[float]]:
-    """95 % percentile intervals of accuracy and macro F1, drawing images with replacement.
+    """Compute 95 % bootstrap percentile intervals of accuracy and macro F1.
 
-    Both figures depend on the images only through the confusion matrix, so drawing N images is drawing its
-    K x K cells from a multinomial: the same distribution at a cost that does not grow with N.
+    Both metrics depend on the images only through the confusion matrix. Drawing its K x K cells from a multinomial
+    distribution is therefore equivalent to drawing N images with replacement, at a cost that does not grow with N.
 
     Args:
-        confusion: int [K, K], rows truth, columns predicted, with a sum of at least 1.
-        resamples: how many archives of N images to draw.
-        seed: of the generator; the same matrix always has the same interval.
+        confusion: int64 [K, K], rows true classes, columns predicted classes, with a sum N >= 1.
+        resamples: number of bootstrap resamples.
+        seed: seed of the random generator; the same matrix and seed always give the same intervals.
+
+    Returns:
+        The intervals `accuracy` and `macro_f1`, each a list [low, high].
     """
     total = confusion.sum()
     drawn = np.random.default_rng(seed).multinomial(total, confusion.ravel() / total, size=resamples)
@@ -119,7 +139,7 @@ def bootstrap_intervals(confusion: Indices, *, resamples: int = RESAMPLES, seed:
 
 
 def report_text(truth: Indices, predicted: Indices, labels: Sequence[str]) -> str:
-    """scikit-learn's `classification_report` with two digits; undefined figures stand as 0.00 there."""
+    """Write scikit-learn's `classification_report` with two digits; it shows an undefined metric as 0.00."""
     from sklearn.metrics import classification_report
 
     names = np.array(labels)

@@ -1,4 +1,4 @@
-"""How well images find their captions and captions their images, from features as NumPy arrays."""
+"""Metrics of retrieval between images and captions, computed from their features as NumPy arrays."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 RECALLS_AT = (1, 5, 10)
 TIE = 1e-6
-"""Cosines this near each other are equal: matrix products in float32 differ by less, according to their shape."""
+"""Cosines that differ by no more than this are equal; rounding in float32 matrix products causes smaller differences."""
 QUERIES_AT_ONCE = 1024
 
 Indices = NDArray[np.int64]
@@ -17,17 +17,20 @@ Features = NDArray[np.float32]
 def retrieval_metrics(
     image_features: Features, text_features: Features, images: Indices, captions: Indices
 ) -> dict[str, float]:
-    """Recall at 1, 5 and 10 in both directions, over pairs; and `recall_at_1`, the mean of both at 1.
+    """Compute recall at 1, 5 and 10 from image to text and from text to image, over N pairs of an image and a caption.
 
-    Each distinct image and each distinct caption stands for once: an image has found its partner if any caption that
-    it forms a pair with is among the first k of all distinct captions, a caption likewise among the images. Every pair
-    counts once. What ties with the best partner stands before it, so that features that are all alike find nothing.
+    An image retrieves its caption at k if any caption that is paired with it is among the k nearest of all distinct
+    captions; a caption retrieves its image at k by the same rule among all distinct images. Every pair counts once.
+    Candidates that tie with the nearest partner rank before it, so that identical features retrieve nothing.
 
     Args:
-        image_features: [N, D] of L2 norm 1, of the image of each pair.
-        text_features: likewise of its caption.
-        images: [N], pairs of one image share a number.
-        captions: [N], pairs of one caption share a number.
+        image_features: float32 [N, D] of L2 norm 1, the features of the image of each pair.
+        text_features: float32 [N, D] of L2 norm 1, the features of the caption of each pair.
+        images: int64 [N], a number for the image of each pair; pairs of one image have the same number.
+        captions: int64 [N], a number for the caption of each pair; pairs of one caption have the same number.
+
+    Returns:
+        `image_to_text_at_1`, `text_to_image_at_1`, ... in [0, 1], and `recall_at_1`, the mean of both at 1.
     """
     _, first_image, image_of = np.unique(images, return_index=True, return_inverse=True)
     _, first_caption, caption_of = np.unique(captions, return_index=True, return_inverse=True)
@@ -41,13 +44,16 @@ def retrieval_metrics(
 
 
 def partner_ranks(queries: Features, candidates: Features, query_of: Indices, candidate_of: Indices) -> Indices:
-    """For every query the number of candidates [Q] that are no partner and at least as near as its nearest partner.
+    """Count, for every query, the candidates that are not its partner and are as near as its nearest partner, or nearer.
 
     Args:
-        queries: [Q, D].
-        candidates: [C, D].
-        query_of: query of each pair, [N]; every query has one.
-        candidate_of: candidate of each pair, [N].
+        queries: float32 [Q, D] of L2 norm 1.
+        candidates: float32 [C, D] of L2 norm 1.
+        query_of: int64 [N], the position in `queries` of the query of each pair; every query has a pair.
+        candidate_of: int64 [N], the position in `candidates` of the candidate of each pair.
+
+    Returns:
+        int64 [Q]; 0 means that a partner is the nearest candidate.
     """
     ranks = np.empty(len(queries), np.int64)
     for start, partners in _partners(query_of, candidate_of, len(queries), len(candidates)):
@@ -60,7 +66,7 @@ def partner_ranks(queries: Features, candidates: Features, query_of: Indices, ca
 def _partners(
     query_of: Indices, candidate_of: Indices, queries: int, candidates: int
 ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-    """First query of each chunk, and which candidates are partners of the chunk's queries."""
+    """Yield, for each chunk of queries, the position of its first query and the partners of its queries, bool [chunk, C]."""
     order = np.argsort(query_of, kind="stable")
     query_of, candidate_of = query_of[order], candidate_of[order]
     for start in range(0, queries, QUERIES_AT_ONCE):
@@ -72,5 +78,11 @@ def _partners(
 
 
 def zero_shot_accuracy(image_features: Features, class_features: Features, truth: Sequence[int] | Indices) -> float:
-    """Share of images [N, D] whose nearest class [K, D] is that of `truth` [N]."""
+    """Compute the fraction of images whose nearest class feature is that of the true class.
+
+    Args:
+        image_features: float32 [N, D] of L2 norm 1, N >= 1.
+        class_features: float32 [K, D] of L2 norm 1.
+        truth: N indices of the true classes, 0 to K - 1.
+    """
     return float((np.argmax(image_features @ class_features.T, 1) == np.asarray(truth)).mean())

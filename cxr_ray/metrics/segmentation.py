@@ -1,7 +1,7 @@
-"""Figures of merit of segmentations: agreement of two masks, and its summary over many images.
+"""Metrics of segmentations: the agreement of two masks, and its summary over many images.
 
-Masks are bool [H, W], True inside. Two empty masks agree: 1 in every overlap, 0 in distance. If just one of them
-is empty, every overlap is 0 and the distance has no value, None for one image and NaN in an array.
+Masks are bool [H, W], True inside. Two empty masks agree fully: DSC, IoU and NSD are 1 and HD95 is 0. If only one
+mask is empty, DSC, IoU and NSD are 0 and HD95 has no value: None for one image, NaN in an array.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_ray.metrics.classification import INTERVAL_PERCENT, RESAMPLES
-from cxr_ray.metrics.risk_coverage import told
+from cxr_ray.metrics.risk_coverage import uncertainty_line
 
 METRICS = {"dsc": "DSC", "iou": "IoU", "nsd": "NSD", "hd95": "HD95"}
 DEFAULT_TOLERANCE = 2.0  # pixels
-DRAWN_AT_ONCE = 2**22  # numbers of a bootstrap held in memory together
+DRAWN_AT_ONCE = 2**22  # maximum count of bootstrap values in memory at one time
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -31,13 +31,14 @@ class MaskAgreement:
     iou: float
     """Intersection over union (Jaccard), in [0, 1]."""
     nsd: float
-    """Normalised surface Dice: share of both boundaries within the tolerance of the other, in [0, 1]."""
+    """Normalised surface Dice: fraction of both boundaries within the tolerance of the other boundary, in [0, 1]."""
     hd95: float | None
-    """95th percentile of the boundary distance, the larger of both directions, in pixels or mm."""
+    """95th percentile of the distance between the boundaries, the larger of both directions, in pixels or mm; None if only
+    one mask is empty."""
     predicted_area: int
-    """Pixels of the predicted mask."""
+    """Number of pixels inside the predicted mask."""
     true_area: int
-    """Pixels of the true mask."""
+    """Number of pixels inside the true mask."""
 
 
 def mask_agreement(
@@ -47,24 +48,24 @@ def mask_agreement(
     tolerance: float = DEFAULT_TOLERANCE,
     spacing: tuple[float, float] | None = None,
 ) -> MaskAgreement:
-    """Overlap and boundary agreement of two masks.
+    """Compute the overlap and the boundary agreement of two masks.
 
-    NSD is the surface Dice at a tolerance of Nikolov et al. (arXiv:1809.04430), in two dimensions and with
-    boundary pixels counted; HD95 is the larger of the two directed percentiles (Maier-Hein et al., Metrics Reloaded,
-    2024). Both equal MONAI's `compute_surface_dice` and `compute_hausdorff_distance`, at a fraction of the cost.
+    NSD is the surface Dice at a tolerance of Nikolov et al. (arXiv:1809.04430), in two dimensions, computed from
+    counts of boundary pixels. HD95 is the larger of the two directed percentiles (Maier-Hein et al., Metrics Reloaded,
+    2024). They equal MONAI's `compute_surface_dice` and `compute_hausdorff_distance`, at a fraction of the cost.
 
     Args:
         predicted: bool [H, W].
         truth: bool [H, W].
-        tolerance: >= 0, in mm if `spacing` is given, else in pixels.
-        spacing: mm from row to row and from column to column.
+        tolerance: maximum distance of a boundary pixel that agrees, >= 0, in mm if `spacing` is given, else in pixels.
+        spacing: mm from row to row and from column to column; None for distances in pixels.
 
     Raises:
         ValueError: if the masks are not bool [H, W] of one shape.
     """
     if predicted.dtype != bool or truth.dtype != bool or predicted.ndim != 2 or predicted.shape != truth.shape:
-        told = " and ".join(f"{mask.dtype} {list(mask.shape)}" for mask in (predicted, truth))
-        raise ValueError(f"masks must be bool [H, W] of one shape; got {told}")
+        received = " and ".join(f"{mask.dtype} {list(mask.shape)}" for mask in (predicted, truth))
+        raise ValueError(f"masks must be bool [H, W] of one shape; got {received}")
     areas = int(np.count_nonzero(predicted)), int(np.count_nonzero(truth))
     both, either = int(np.count_nonzero(predicted & truth)), sum(areas)
     if not all(areas):
@@ -82,15 +83,16 @@ def mask_agreement(
 
 
 def boundary_distances(a: Mask, b: Mask, spacing: tuple[float, float] | None = None) -> tuple[Floats, Floats]:
-    """Distance from every boundary pixel of one mask to the nearest one of the other.
+    """Compute the distance from every boundary pixel of each mask to the nearest boundary pixel of the other mask.
 
     Args:
         a: bool [H, W], not empty.
-        b: the same.
+        b: bool [H, W], not empty, of the shape of `a`.
         spacing: mm from row to row and from column to column; None for distances in pixels.
 
     Returns:
-        From `a` to `b`, float64 [boundary pixels of a], and from `b` to `a`, float64 [boundary pixels of b].
+        The distances from `a` to `b`, float64 [boundary pixels of a], and from `b` to `a`, float64 [boundary pixels
+        of b], in mm if `spacing` is given, else in pixels.
     """
     either = a | b
     window = tuple(
@@ -102,17 +104,20 @@ def boundary_distances(a: Mask, b: Mask, spacing: tuple[float, float] | None = N
 
 
 def boundary(mask: Mask) -> Mask:
-    """Pixels of `mask` with one of their four neighbours outside it; beyond the frame all is outside."""
+    """Find the boundary pixels of a mask, bool [H, W]: those that have one of their four neighbours outside the mask.
+
+    Every pixel beyond the frame of the image counts as outside.
+    """
     padded = np.pad(mask, 1)
     surrounded = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~surrounded
 
 
 def _to_nearest(points: Floats, others: Floats) -> Floats:
-    """Distance from each of `points` [N, 2] to the nearest of `others` [M, 2].
+    """Compute the distance, float64 [N], from each of `points` [N, 2] to the nearest of `others` [M, 2].
 
-    A tree of boundary pixels takes a twentieth of the time of a distance transform of the image; one that is
-    neither balanced nor compacted is built faster than it is slower to ask.
+    A k-d tree of the boundary pixels takes a twentieth of the time of a distance transform of the image. Leaving the
+    tree unbalanced and uncompacted saves more time at its construction than the queries lose.
     """
     from scipy.spatial import KDTree
 
@@ -128,15 +133,15 @@ def _boundary_agreement(there: Floats, back: Floats, tolerance: float) -> tuple[
 def summarise(
     values: Mapping[str, Floats], *, draws: int = RESAMPLES, seed: int = 0
 ) -> dict[str, dict[str, float | int | list[float] | None]]:
-    """Mean, standard deviation (of a sample), median and 95 % interval of the mean, for each metric.
+    """Compute the mean, sample standard deviation, median and 95 % bootstrap interval of the mean for each metric.
 
     Args:
-        values: float64 [N] by metric, N >= 0; NaN where an image has no value, which leaves it out of `n`.
-        draws: bootstrap resamples.
-        seed: of the resamples.
+        values: float64 [N], N >= 0, for each metric; NaN where an image has no value, so that `n` excludes the image.
+        draws: number of bootstrap resamples, >= 1.
+        seed: seed of the bootstrap.
 
     Returns:
-        By metric `n, mean, sd, median, interval`, ready for strict JSON: what cannot be told is None.
+        For each metric `n, mean, sd, median, interval`, ready for strict JSON; a value that cannot be computed is None.
     """
     summaries: dict[str, dict[str, float | int | list[float] | None]] = {}
     for metric, all_values in values.items():
@@ -152,12 +157,15 @@ def summarise(
 
 
 def bootstrap_interval(values: Floats, *, draws: int = RESAMPLES, seed: int = 0) -> list[float]:
-    """95 % percentile interval of the mean, drawing images with replacement.
+    """Compute the 95 % bootstrap percentile interval of the mean.
 
     Args:
         values: float64 [N], N >= 1, all finite.
-        draws: how many sets of N images to draw, >= 1.
-        seed: of the generator; the same values always have the same interval.
+        draws: number of bootstrap resamples, each of N values drawn with replacement, >= 1.
+        seed: seed of the random generator; the same values and seed always give the same interval.
+
+    Returns:
+        The interval, a list [low, high].
     """
     generator = np.random.default_rng(seed)
     sets = max(1, DRAWN_AT_ONCE // len(values))
@@ -169,7 +177,7 @@ def bootstrap_interval(values: Floats, *, draws: int = RESAMPLES, seed: int = 0)
 
 
 def report_text(metrics: Mapping[str, Any]) -> str:
-    """The content of metrics.json as two tables, of all images and of the classes, in plain text."""
+    """Write the content of metrics.json as plain text: a table of all images, a table of classes, and counts of images."""
     unit = metrics["tolerance_unit"]
     names = METRICS | {"nsd": f"NSD at {metrics['tolerance']:g} {unit}", "hd95": f"HD95 ({unit})"}
     lines = [f"{'':<18}{'n':>9}{'mean':>9}{'sd':>9}{'median':>9}   95 % interval of the mean"]
@@ -183,38 +191,40 @@ def report_text(metrics: Mapping[str, Any]) -> str:
         figures = "".join(f"{_figure(row[metric]['mean']):>9}" for metric in METRICS)
         lines.append(f"{label:<18}{row['n_judged']:>9,}{row['n_failures']:>9,}{figures}")
     if metrics["uncertainty"]:
-        lines += ["", told(metrics["uncertainty"])]
+        lines += ["", uncertainty_line(metrics["uncertainty"])]
     if metrics["comparison"]:
         lines += ["", *_comparison(metrics["comparison"])]
-    return "\n".join([*lines, "", *_counts_told(metrics)]) + "\n"
+    return "\n".join([*lines, "", *_count_lines(metrics)]) + "\n"
 
 
 def _comparison(segmenters: list[dict[str, Any]]) -> list[str]:
-    """A line for each segmenter, under a title."""
-    lines = [
-        f"{segmenters[0]['n_images']:,} images that all have a mask of" + "".join(f"{n:>9}" for n in METRICS.values())
-    ]
+    """Write a table with one line for each segmenter."""
+    title = f"mean over {segmenters[0]['n_images']:,} common images"
+    lines = [f"{title:<38}" + "".join(f"{name:>9}" for name in METRICS.values())]
     for one in segmenters:
         figures = "".join(f"{_figure(one[metric]['mean']):>9}" for metric in METRICS)
         lines.append(f"{one['model_id'] or one['predictions_uri']:<38}{figures}")
     return lines
 
 
-def _counts_told(metrics: Mapping[str, Any]) -> list[str]:
-    empty = f"{metrics['n_both_empty']:,} with both masks empty, {metrics['n_one_empty']:,} with one"
-    lines = [f"judged {metrics['n_judged']:,} of {metrics['n_images']:,} images ({empty})"]
+def _count_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Write how many images the metrics include, and how many they exclude for each reason."""
+    empty = f"two empty masks: {metrics['n_both_empty']:,}, one empty mask: {metrics['n_one_empty']:,}"
+    lines = [f"Images judged: {metrics['n_judged']:,} of {metrics['n_images']:,} ({empty})"]
     if metrics["n_failures"]:
-        kinds = f"with an error {metrics['n_errors']:,}, without a row {metrics['n_missing']:,}"
+        kinds = f"with an error: {metrics['n_errors']:,}, without a row: {metrics['n_missing']:,}"
         with_them = _figure(metrics["dsc_failures_as_zero"])
-        lines.append(f"failures {metrics['n_failures']:,} ({kinds}); counted as 0 they bring mean DSC to {with_them}")
+        lines.append(
+            f"Images failed: {metrics['n_failures']:,} ({kinds}); with their DSC as 0, the mean DSC is {with_them}"
+        )
     if metrics["missing_first"]:
-        lines.append("without a row, first: " + ", ".join(metrics["missing_first"]))
+        lines.append("First images without a row: " + ", ".join(metrics["missing_first"]))
     if metrics["n_truth_unreadable"]:
-        lines.append(f"true mask unreadable {metrics['n_truth_unreadable']:,}, left out")
+        lines.append(f"Images excluded because their true mask cannot be read: {metrics['n_truth_unreadable']:,}")
     if metrics["n_skipped"]:
-        lines.append(f"skipped by the cascade's rule {metrics['n_skipped']:,}, left out")
+        lines.append(f"Images excluded because the cascade's rule skipped them: {metrics['n_skipped']:,}")
     if metrics["n_without_truth"]:
-        lines.append(f"without a true mask {metrics['n_without_truth']:,}, left out")
+        lines.append(f"Images excluded because they have no true mask: {metrics['n_without_truth']:,}")
     return lines
 
 

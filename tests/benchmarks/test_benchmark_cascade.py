@@ -1,4 +1,4 @@
-"""The benchmark of segmenters and the cascade: its arithmetic, and one real run."""
+"""The benchmark of segmenters and the cascade: the ratios of its summary, and one real run."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The benchmark: one real run."""
+"""The benchmark of scoring: one real run."""
 
 import json
 
@@ -30,7 +30,7 @@ def test_a_benchmark_reports_every_stage(ray_cluster, tmp_path, capsys):
         model_uri=str(tmp_path / "model"),
         output_uri=str(tmp_path / "out"),
         repeats=1,
-        peer_images=96,
+        baseline_images=96,
         dollars_per_hour=1.0,
     )
     result = benchmark_scoring(config)

@@ -1,4 +1,4 @@
-"""The stages are measured on real images and models; the ratio is that within a round."""
+"""The benchmark of segmentation by text measures its stages on real images and models, and takes ratios within a round."""
 
 import json
 
@@ -35,7 +35,7 @@ def archive(tmp_path_factory):
 def test_every_stage_is_measured(segmenting_weights, archive, tmp_path, capsys):
     config = BenchmarkSegmentationConfig(
         input_uri=archive, output_uri=str(tmp_path), **segmenting_weights,
-        images=3, peer_images=1, repeats=2, layer=1, device="cpu",
+        images=3, baseline_images=1, repeats=2, layer=1, device="cpu",
     )  # fmt: skip
     result = benchmark_segmentation(config)
     assert result == json.loads((tmp_path / "benchmark.json").read_text())

@@ -1,4 +1,4 @@
-"""Rates: their arithmetic."""
+"""Rates in images per second are computed from timestamps and from calls of a model."""
 
 import time
 from datetime import UTC, datetime, timedelta

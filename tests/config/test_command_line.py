@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -16,7 +17,7 @@ class Config:
 
     input_uri: str
     """Required."""
-    shares: tuple[float, float] = (0.5, 0.5)
+    fractions: tuple[float, float] = (0.5, 0.5)
     """Numbers."""
     names: tuple[str, ...] = ()
     """Words."""
@@ -40,10 +41,10 @@ def recipe(tmp_path):
 
 
 def test_defaults_then_recipe_then_flags(recipe):
-    path = recipe('input_uri = "s3://é #1"\nrows = 3\nrate = 1\nshares = [0.25, 0.75]\nnames = ["a", "b"]\n')
+    path = recipe('input_uri = "s3://é #1"\nrows = 3\nrate = 1\nfractions = [0.25, 0.75]\nnames = ["a", "b"]\n')
     config = load_config(Config, ["--rows", "4", "--config", path, "--precision", "fp32"])
     assert config == Config(
-        input_uri="s3://é #1", rows=4, rate=1.0, shares=(0.25, 0.75), names=("a", "b"), precision="fp32"
+        input_uri="s3://é #1", rows=4, rate=1.0, fractions=(0.25, 0.75), names=("a", "b"), precision="fp32"
     )
     assert load_config(Config, [f"--config={path}"]).rows == 3
     assert load_config(Config, ["--input-uri", "x"]) == Config(input_uri="x")
@@ -56,7 +57,7 @@ def test_of_several_recipes_each_overrides_those_before_it(tmp_path):
     assert (config.input_uri, config.rows) == ("a", 4)
 
 
-def test_a_flag_can_give_what_the_recipe_lacks_and_mend_what_it_has(recipe):
+def test_a_flag_can_give_what_the_recipe_lacks_and_fix_what_it_has(recipe):
     path = recipe('epochs = 0\noutput_uri = "o"\n')
     assert load_config(TrainClassifierConfig, ["--config", path, "--dataset-uri", "d", "--epochs", "2"]).epochs == 2
     with pytest.raises(ConfigError, match=r"^epochs must be >= 1; got 0$"):
@@ -74,7 +75,7 @@ def test_a_required_field_may_not_be_left_out_of_both(recipe, capsys):
     ("text", "message"),
     [
         ("inptu_uri = 'x'", "unknown key 'inptu_uri' in recipe PATH; did you mean 'input_uri'?"),
-        ("zzz = 1", "unknown key 'zzz' in recipe PATH; known keys: input_uri, shares, names, rows, rate"),
+        ("zzz = 1", "unknown key 'zzz' in recipe PATH; known keys: input_uri, fractions, names, rows, rate"),
         ("[index]\nrows = 1", "unknown key 'index' in recipe PATH; known keys: "),
         ("rows = '3'", "rows = '3' in recipe PATH: input should be a valid integer"),
         ("rows = 1.5", "rows = 1.5 in recipe PATH: input should be a valid integer"),
@@ -84,7 +85,7 @@ def test_a_required_field_may_not_be_left_out_of_both(recipe, capsys):
         ("input_uri = 3", "input_uri = 3 in recipe PATH: input should be a valid string"),
         ("names = 'a'", "names = 'a' in recipe PATH: input should be a valid tuple"),
         ("names = ['a', 1]", "names = ('a', 1) in recipe PATH: input should be a valid string"),
-        ("shares = [1.0]", "shares = (1.0,) in recipe PATH: field required"),
+        ("fractions = [1.0]", "fractions = (1.0,) in recipe PATH: field required"),
         ("precision = 'fp8'", "precision = 'fp8' in recipe PATH: input should be 'bf16' or 'fp32'"),
         ("rows = ", "cannot read recipe PATH: Invalid value"),
     ],
@@ -103,8 +104,9 @@ def test_recipes_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "latin.toml").write_bytes("input_uri = 'é'".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"cannot read recipe .*latin.toml: 'utf-8' codec"):
         load_config(Config, ["--config", f"{tmp_path}/latin.toml"])
-    with pytest.raises(ConfigError, match="--config needs the path of a recipe; for example"):
+    with pytest.raises(ConfigError, match="--config needs the path of a recipe; for example --config ") as error:
         load_config(Config, ["--input-uri", "x", "--config"])
+    assert (Path(__file__).parents[2] / str(error.value).split()[-1]).is_file()
 
 
 JOB = """
@@ -141,38 +143,38 @@ run_job(Config, job)
 def ended(*flags: str) -> tuple[int, str, str]:
     line = [sys.executable, "-c", JOB, *flags]
     result = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
-    told = "\n".join(line for line in result.stderr.splitlines() if " I -c: " not in line)
-    return result.returncode, result.stdout, told
+    shown = "\n".join(line for line in result.stderr.splitlines() if " I -c: " not in line)
+    return result.returncode, result.stdout, shown
 
 
 @pytest.mark.parametrize(
-    ("end", "code", "told"),
+    ("end", "code", "shown"),
     [
         ("", 0, ""),
         ("storage", 1, "error: cannot read s3://b; check the URI"),
         ("refused", 2, "error: end must be allowed; got 'refused'"),
         ("gate", 3, "error: 9 of 10 images are errors"),
-        ("interrupt", 130, "interrupted; the same command resumes where a job can resume"),
+        ("interrupt", 130, "interrupted; the same command resumes if this job can resume"),
         ("unforeseen", 1, "error: ZeroDivisionError: first line (run again with --debug for the traceback)"),
     ],
 )
-def test_exit_codes_and_the_one_line_that_goes_with_them(end, code, told):
-    assert ended("--end", end) == (code, "" if code else "done\n", told)
+def test_exit_codes_and_the_one_line_that_goes_with_them(end, code, shown):
+    assert ended("--end", end) == (code, "" if code else "done\n", shown)
 
 
 @pytest.mark.parametrize("end", ["storage", "unforeseen"])
 def test_debug_shows_the_traceback_whether_flag_or_recipe_asks(end, recipe):
     by_flag = ended("--end", end, "--debug")
     by_recipe = ended("--config", recipe("debug = true\n"), "--end", end)
-    for code, _, told in (by_flag, by_recipe):
+    for code, _, shown in (by_flag, by_recipe):
         assert code == 1
-        assert "Traceback (most recent call last)" in told
+        assert "Traceback (most recent call last)" in shown
 
 
 def test_a_bad_flag_ends_with_code_2():
-    code, _, told = ended("--edn", "x")
+    code, _, shown = ended("--edn", "x")
     assert code == 2
-    assert "Perhaps you meant" in told
+    assert "Perhaps you meant" in shown
 
 
 def test_importing_the_configs_is_cheap():

@@ -12,6 +12,6 @@ from cxr_ray.errors import ConfigError
         ({"strip_images": 65}, r"strip_images must be 0 to 64; got 65"),
     ],
 )
-def test_bad_value_is_named_with_its_mend(choice, message):
+def test_bad_value_is_named_with_its_fix(choice, message):
     with pytest.raises(ConfigError, match=message):
         EvaluateClassifierConfig(predictions_uri="p", dataset_uri="d", output_uri="o", **choice)

@@ -13,7 +13,7 @@ FLAGS = ["--dataset-uri", "d", "--weights-uri", "w", "--output-uri", "o"]
     ("choice", "message"),
     [
         ({"epochs": 0}, "epochs must be >= 1; got 0"),
-        ({"batch_size": 1}, "batch_size must be >= 2, for a pair's negatives are the others; got 1"),
+        ({"batch_size": 1}, "batch_size must be >= 2, because the negatives of a pair are the other pairs; got 1"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0; got 0.0"),
         ({"tau": float("nan")}, "tau must be > 0; got nan"),
         ({"beta1": -0.1}, "beta1 must be >= 0; got -0.1"),
@@ -27,15 +27,18 @@ FLAGS = ["--dataset-uri", "d", "--weights-uri", "w", "--output-uri", "o"]
         ({"num_workers": "2..1"}, "num_workers must be N or MIN..MAX with 1 <= MIN <= MAX; got '2..1'"),
         ({"max_failures": -1}, "max_failures must be >= 0; got -1"),
         ({"seed": -1}, "seed must be >= 0; got -1"),
-        ({"class_prompts": {"a": ["x"]}}, r"class_prompts must be of two labels or more; got \['a'\]"),
+        (
+            {"class_prompts": {"a": ["x"]}},
+            r"class_prompts must be given for two labels or more, or for none; got \['a'\]",
+        ),
         (
             {"class_prompts": {"a": ["x"], "b": []}},
-            "class_prompts of b must be one sentence or more, none of them empty",
+            "class_prompts of b must be one or more sentences, none of them empty",
         ),
-        ({"class_prompts": {"a": ["x", " "], "b": ["y"]}}, "class_prompts of a must be one sentence or more"),
+        ({"class_prompts": {"a": ["x", " "], "b": ["y"]}}, "class_prompts of a must be one or more sentences"),
     ],
 )
-def test_a_value_out_of_range_is_named_with_its_mend(choice, message):
+def test_a_value_out_of_range_is_named_with_its_fix(choice, message):
     with pytest.raises(ConfigError, match=f"^{message}"):
         FinetuneClipConfig(**REQUIRED | choice)
 

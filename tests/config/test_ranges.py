@@ -29,14 +29,22 @@ SEGMENTER = {"model_uri": "m"}
 @pytest.mark.parametrize(
     ("config_class", "choice", "message"),
     [
-        (PrepareConfig, {"split": (0.7, 0.2, 0.2)}, r"split must be three shares that sum to 1; got \(0.7, 0.2, 0.2\)"),
-        (PrepareConfig, {"split": (1.2, -0.2, 0.0)}, r"split must be three shares >= 0; got \(1.2, -0.2, 0.0\)"),
+        (
+            PrepareConfig,
+            {"split": (0.7, 0.2, 0.2)},
+            r"split must be three fractions that sum to 1; got \(0.7, 0.2, 0.2\)",
+        ),
+        (PrepareConfig, {"split": (1.2, -0.2, 0.0)}, r"split must be three fractions >= 0; got \(1.2, -0.2, 0.0\)"),
         (PrepareConfig, {"near_duplicate_distance": 65}, "near_duplicate_distance must be 0 to 64; got 65"),
         (PrepareConfig, {"max_megapixels": 0}, "max_megapixels must be > 0; got 0"),
         (PrepareConfig, {"max_megabytes": -1}, "max_megabytes must be > 0; got -1"),
-        (PrepareConfig, {"split": (float("nan"), 0.5, 0.5)}, r"split must be three shares >= 0; got \(nan"),
+        (PrepareConfig, {"split": (float("nan"), 0.5, 0.5)}, r"split must be three fractions >= 0; got \(nan"),
         (ClassifyConfig, {"model_uri": ()}, r"model_uri must be at least one model bundle; got \(\)"),
-        (ClassifyConfig, {"model_uri": ("m", "m")}, r"model_uri must be bundles that differ; got \('m', 'm'\)"),
+        (
+            ClassifyConfig,
+            {"model_uri": ("m", "m")},
+            r"model_uri must be different bundles; remove the repeated one; got \('m', 'm'\)",
+        ),
         (ClassifyConfig, {"max_error_rate": 1.1}, "max_error_rate must be between 0 and 1; got 1.1"),
         (ClassifyConfig, {"max_error_rate": float("nan")}, "max_error_rate must be between 0 and 1; got nan"),
         (ClassifyConfig, {"rows_per_block": 0}, "rows_per_block must be >= 1; got 0"),
@@ -48,14 +56,18 @@ SEGMENTER = {"model_uri": "m"}
         (TrainClassifierConfig, {"image_size": 31}, "image_size must be >= 32; got 31"),
         (TrainClassifierConfig, {"learning_rate": 0.0}, "learning_rate must be > 0; got 0.0"),
         (TrainClassifierConfig, {"weight_decay": -0.1}, "weight_decay must be >= 0; got -0.1"),
-        (TrainSegmenterConfig, {"uncertainty_quantile": 0.5}, "uncertainty_quantile and uncertain choose among"),
-        (TrainSegmenterConfig, {"uncertain": "downweight"}, "uncertainty_quantile and uncertain choose among"),
+        (
+            TrainSegmenterConfig,
+            {"uncertainty_quantile": 0.5},
+            "uncertainty_quantile 0.5 and uncertain drop choose among",
+        ),
+        (TrainSegmenterConfig, {"uncertain": "downweight"}, "uncertainty_quantile 1.0 and uncertain downweight choose"),
         (DemoConfig, {"epochs": 0}, "epochs must be >= 1; got 0"),
         (DemoConfig, {"batch_size": 0}, "batch_size must be >= 1; got 0"),
         (DemoConfig, {"image_size": 16}, "image_size must be >= 32; got 16"),
     ],
 )
-def test_a_value_out_of_range_is_named_with_its_mend(config_class, choice, message):
+def test_a_value_out_of_range_is_named_with_its_fix(config_class, choice, message):
     with pytest.raises(ConfigError, match=f"^{message}"):
         config_class(**REQUIRED[config_class] | choice)
 
@@ -68,7 +80,10 @@ def test_a_value_out_of_range_is_named_with_its_mend(config_class, choice, messa
         (SEGMENTER | {"save_saliency": True}, "save_saliency changes nothing for a segmenter"),
         (TEXT | {"foreground": 0.4}, r"foreground changes nothing for segmentation by text \(--clip-uri, --sam-uri\)"),
         (TEXT | {"save_uncertainty": True}, "save_uncertainty changes nothing for segmentation by text"),
-        (TEXT | {"precision": "fp16"}, "precision must be auto, bf16 or fp32: fp16 loses M2IB's gradients; got 'fp16'"),
+        (
+            TEXT | {"precision": "fp16"},
+            "precision must be auto, bf16 or fp32 to segment by text, because M2IB loses its gradients in fp16; got 'fp16'",
+        ),
     ],
 )
 def test_what_a_way_to_segment_would_ignore_is_refused(choice, message):
@@ -76,7 +91,20 @@ def test_what_a_way_to_segment_would_ignore_is_refused(choice, message):
         SegmentConfig(input_uri="i", output_uri="o", **choice)
 
 
-def test_a_segmenter_may_be_told_what_concerns_it():
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [
+        ({"prompts": ()}, "prompts"),
+        ({"class_prompts": {"COVID": ["lungs", " "]}}, "class_prompts of COVID"),
+        ({"prompts": (), "class_prompts": {"prompts": ["lungs"]}}, "prompts"),  # a class of the option's name
+    ],
+)
+def test_empty_sentences_are_refused_by_the_name_of_their_option(choice, name):
+    with pytest.raises(ConfigError, match=f"^{name} must be one or more sentences, none of them empty; got "):
+        SegmentConfig(input_uri="i", output_uri="o", **TEXT, **choice)
+
+
+def test_a_segmenter_takes_the_options_that_concern_it():
     options = {"foreground": 0.4, "precision": "fp16"}
     SegmentConfig(input_uri="i", output_uri="o", **SEGMENTER, **options, save_uncertainty=True)
     both = ScoreConfig(input_uri="i", output_uri="o", classifier_uri=("c",), segmenter_uri="m", **options)
@@ -95,7 +123,7 @@ def test_positional_arguments_are_refused():
         IndexConfig("in", "out")
 
 
-def test_require_names_field_mend_and_value():
+def test_require_names_field_fix_and_value():
     require(True, "a", 0, ">= 1")
     with pytest.raises(ConfigError, match=r"^a must be >= 1; got 'x'$"):
         require(False, "a", "x", ">= 1")

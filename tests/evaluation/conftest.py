@@ -21,7 +21,7 @@ PROVENANCE = {
 
 
 def prediction(image_id: str, label: str | None, confidence: float = 0.7, **changes: Any) -> dict[str, Any]:
-    """A row of predictions: scored as `label`, or failed where that is None."""
+    """Makes a row of predictions: scored as `label`, or failed if the label is None."""
     row = {"image_id": image_id, "uri": f"/nowhere/{image_id}", **PROVENANCE}
     if label is None:
         return row | {"status": "error", "error_kind": "truncated", "error": "cut short"} | changes
@@ -32,7 +32,7 @@ def prediction(image_id: str, label: str | None, confidence: float = 0.7, **chan
 
 
 def image(image_id: str, label: str | None, split: str = "test", uri: str | None = None) -> dict[str, Any]:
-    """A row of a dataset."""
+    """Makes a row of a dataset."""
     return {"image_id": image_id, "uri": uri or f"/nowhere/{image_id}", "label": label, "split": split}
 
 

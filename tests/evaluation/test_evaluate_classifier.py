@@ -14,7 +14,7 @@ from cxr_ray.evaluation.evaluate_classifier import evaluate_classifier
 
 @pytest.fixture
 def small_evaluation(evaluation, image_row, prediction_row, png_archive):
-    """Five images of the split: two right, one wrong, one failed, one without a prediction."""
+    """Writes five images of the split: two correct, one wrong, one failed, one without a prediction."""
 
     def write(**choices):
         images = [image_row(name, "COVID", uri=png_archive(f"{name}.png")) for name in "abcd"]

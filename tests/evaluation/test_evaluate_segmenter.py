@@ -73,7 +73,7 @@ def truth_row(tmp_path, image_row):
 
 @pytest.fixture
 def mask_row(prediction_row):
-    """A row of masks: segmented, or failed where there is no mask."""
+    """Makes a row of masks: segmented, or failed if the mask is None."""
 
     def make(name, mask, **changes):
         row = prediction_row(name, None)
@@ -107,7 +107,7 @@ def evaluation(tmp_path):
 
 @pytest.fixture
 def small_evaluation(evaluation, truth_row, mask_row):
-    """Of the split six with a true mask: two good, one poor, one empty, one failed, one without a row."""
+    """Six images of the split have a true mask: two good, one poor, one empty, one failed, one without a row."""
 
     def write(**choices):
         images = [
@@ -168,10 +168,10 @@ def test_evaluation_writes_what_it_promises(small_evaluation, capsys):
     page = (output / "report.html").read_text()
     assert page.count("data:image/jpeg") == 3
     assert "://" not in page
-    assert "First of them forgotten" in words(page)
+    assert "First images without a row forgotten" in words(page)
     report = (output / "report.txt").read_text()
-    assert "without a row, first: forgotten" in report
-    assert "judged 4 of 6 images (0 with both masks empty, 1 with one)" in report
+    assert "First images without a row: forgotten" in report
+    assert "Images judged: 4 of 6 (two empty masks: 0, one empty mask: 1)" in report
     assert capsys.readouterr().out == f"{report}\n{output / 'report.html'}\n"
     assert json.loads((output / "run.json").read_text())["dsc"] == metrics["dsc"]["mean"]
 
@@ -206,7 +206,7 @@ def test_figures_follow_from_the_masks(small_evaluation):
     assert metrics["hd95"]["n"] == 3
 
 
-def test_classes_are_told_apart_with_their_numbers(small_evaluation):
+def test_every_class_has_its_own_counts_and_metrics(small_evaluation):
     per_class = evaluate_segmenter(small_evaluation())["per_class"]
 
     counts = {label: (row["n_images"], row["n_judged"], row["n_failures"]) for label, row in per_class.items()}
@@ -291,7 +291,9 @@ def test_unreadable_truth_is_no_fault_of_the_segmenter(evaluation, truth_row, ma
     rows = pq.read_table(Path(config.output_uri) / "rows.parquet")
     assert rows["status"].to_pylist() == ["truth_unreadable", "truth_unreadable", "ok"]
     assert rows["error_kind"].to_pylist() == ["not_found", "truncated", None]
-    assert "true mask unreadable 2, left out" in Path(config.output_uri, "report.txt").read_text()
+    assert (
+        "Images excluded because their true mask cannot be read: 2" in Path(config.output_uri, "report.txt").read_text()
+    )
 
     Path(images[2]["mask_uri"]).unlink()
     with pytest.raises(DatasetError, match=r"no true mask of .*dataset\.parquet can be read \(not_found\)"):
@@ -308,7 +310,7 @@ def test_absent_radiographs_leave_their_contours(small_evaluation, tmp_path):
     assert "radiograph: not found" in words(page)
 
 
-def test_tolerance_and_distances_may_be_in_mm(small_evaluation):
+def test_tolerance_and_distances_can_be_in_mm(small_evaluation):
     in_pixels = evaluate_segmenter(small_evaluation())
     config = small_evaluation(tolerance=5, tolerance_unit="mm", pixel_spacing_mm=0.2)
     in_mm = evaluate_segmenter(config)
@@ -341,7 +343,7 @@ def test_all_splits_and_the_folder_itself_are_read_too(small_evaluation):
     ("images", "masks", "message"),
     [
         (["a"], {}, r"segmented holds no row for the 1 images with a mask_uri in split 'test'"),
-        (["a"], {"a": None, "b": disc(4)}, r"segmented none of the 1 images .* mend the errors: 1 truncated"),
+        (["a"], {"a": None, "b": disc(4)}, r"segmented none of the 1 images .* fix the errors: 1 truncated"),
         ([], {"a": disc(4)}, r"split 'test' of .*dataset\.parquet has no image with a mask_uri"),
     ],
 )
@@ -383,7 +385,7 @@ def test_table_of_another_kind_is_refused(small_evaluation):
 
 
 def as_scores(config, tmp_path, statuses):
-    """The same masks as the cascade writes them: their status and model beside those of the prediction."""
+    """Writes the masks as the cascade does: the status and model of the mask in columns of their own."""
     rows = [row for path in sorted(tmp_path.glob("segmented/masks/*")) for row in pq.read_table(path).to_pylist()]
     for row in rows:
         mask_status = statuses.get(row["image_id"], None if row["status"] == "error" else row["status"])
@@ -403,13 +405,19 @@ def test_what_a_cascade_skipped_is_no_failure(small_evaluation, tmp_path):
     counts = [metrics[f"n_{name}"] for name in ("images", "judged", "errors", "missing", "skipped", "one_empty")]
     assert counts == [5, 3, 1, 1, 1, 1]
     assert metrics["provenance"]["model_id"] == ["dynunet-1"]
-    assert "skipped by the cascade's rule 1, left out" in (tmp_path / "evaluation/report.txt").read_text()
-    assert "the cascade's rule skipped count nowhere: 1" in words((tmp_path / "evaluation/report.html").read_text())
+    assert (
+        "Images excluded because the cascade's rule skipped them: 1" in (tmp_path / "evaluation/report.txt").read_text()
+    )
+    assert "Images that the cascade's rule skipped, which the metrics exclude: 1" in words(
+        (tmp_path / "evaluation/report.html").read_text()
+    )
 
 
 def test_a_rule_that_skips_all_is_refused(evaluation, truth_row, mask_row, tmp_path):
     config = as_scores(evaluation([truth_row("a", disc(40))], [mask_row("a", disc(40))]), tmp_path, {"a": "skipped"})
-    with pytest.raises(DatasetError, match="the rule of the cascade skipped all 1 images with a mask_uri"):
+    with pytest.raises(
+        DatasetError, match="the rule of the cascade skipped all 1 images with a mask_uri; score them with more"
+    ):
         evaluate_segmenter(config)
 
 
@@ -471,7 +479,7 @@ def test_sheet_takes_any_name_and_none():
         ({"seed": -1}, r"seed must be >= 0; got -1"),
     ],
 )
-def test_bad_value_is_named_with_its_mend(choice, message):
+def test_bad_value_is_named_with_its_fix(choice, message):
     with pytest.raises(ConfigError, match=message):
         EvaluateSegmenterConfig(predictions_uri="p", dataset_uri="d", output_uri="o", **choice)
 

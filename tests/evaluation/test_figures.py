@@ -13,8 +13,8 @@ def colours(png: bytes) -> set[tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
-def test_colour_is_the_share_of_the_true_class(palette):
-    # Few images of one class are as strong as many of the other.
+def test_colour_is_the_fraction_of_the_true_class(palette):
+    # The colour is as strong for a class of few images as for a class of many.
     png = confusion_matrix_png(np.array([[1000, 0], [0, 3]]), ("Normal", "COVID"), palette)
 
     shown = colours(png)

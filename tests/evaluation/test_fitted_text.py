@@ -6,7 +6,7 @@ from cxr_ray.evaluation.fitted_text import ELLIPSIS, fitted, fitting_size, text_
 def test_width_grows_with_text_and_size():
     assert text_width("ii", size=10) < text_width("WW", size=10)
     assert text_width("lung", size=20) == pytest.approx(2 * text_width("lung", size=10), rel=0.05)
-    assert text_width("$x_1$", size=10) > text_width("x1", size=10), "signs of a formula are drawn as they are"
+    assert text_width("$x_1$", size=10) > text_width("x1", size=10), "the text is not parsed as a formula"
 
 
 def test_a_text_that_fits_is_left_alone():

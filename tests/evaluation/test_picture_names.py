@@ -1,4 +1,4 @@
-"""File names for images of anywhere: safe, inside one folder, none twice."""
+"""File names of pictures must be safe, inside one folder and unique."""
 
 from pathlib import PurePosixPath
 
@@ -31,7 +31,7 @@ def test_a_stem_is_a_plain_name(source, stem):
     assert safe_stem(source) == stem
 
 
-def test_no_name_leaves_the_folder_and_none_is_there_twice():
+def test_no_name_leaves_the_folder_and_every_name_is_unique():
     sources = [
         "a/x.png",
         "b/x.png",

@@ -1,4 +1,4 @@
-"""Pictures to lines and files: every image is done, a broken one is told, and no Ray is there."""
+"""Every image gets its line and picture, a broken image is reported, and Ray is not loaded."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def bundle(save_random, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Folder with two sound files of one name, and a broken one between them."""
+    """Folder with two readable files of one name, and a broken one between them."""
     folder = tmp_path_factory.mktemp("pictures")
     for number, name in enumerate(("a/film.png", "b/film.jpg")):
         path = folder / name
@@ -73,7 +73,7 @@ def test_every_image_has_its_line_and_a_broken_one_fails_the_job_at_the_end(
     assert [path.name for path in written] == ["film_2_prediction.png", "film_prediction.png"]
     shown = [np.asarray(Image.open(path)) for path in written]
     assert shown[0].shape == shown[1].shape == (900, 2130, 4)
-    assert (shown[0] != shown[1]).any(), "each is of its own image"
+    assert (shown[0] != shown[1]).any(), "each picture shows its own image"
 
 
 def test_an_image_is_never_written_over_by_a_picture(bundle, tmp_path):
@@ -126,9 +126,9 @@ def test_the_job_starts_no_ray_and_ends_with_the_code_of_its_outcome(bundle, seg
 
     ended = run(pictures / "cut.png", pictures / "a/film.png")
     assert ended.returncode == 1
-    told, loaded = ended.stderr.split("loaded ")
+    messages, loaded = ended.stderr.split("loaded ")
     assert "ray" not in loaded.split()
-    assert told.splitlines()[-1] == "error: 1 of 2 images could not be scored; the table says why"
-    assert "Traceback" not in told
+    assert messages.splitlines()[-1] == "error: 1 of 2 images could not be scored; the table gives the reason"
+    assert "Traceback" not in messages
     assert len(ended.stdout.splitlines()) == 3
     assert (tmp_path / "film_prediction.png").is_file()

@@ -1,4 +1,4 @@
-"""The picture of a prediction: nothing is written over anything else, and what it draws lies where it belongs."""
+"""In the picture of a prediction, no text overlaps another, and the outline and the heat are at their positions."""
 
 import io
 from itertools import combinations
@@ -9,7 +9,7 @@ from PIL import Image
 
 from cxr_ray.evaluation.fitted_text import fitted, fitting_size, text_width
 from cxr_ray.evaluation.prediction_figure import PANEL_PIXELS, prediction_figure, prediction_png, with_heat
-from cxr_ray.evaluation.probability_bars import MOST_BARS, shown_probabilities
+from cxr_ray.evaluation.probability_bars import MAX_BARS, shown_probabilities
 from cxr_ray.imaging.radiograph import load_image
 from cxr_ray.models.classifier import Prediction
 from cxr_ray.models.lung_segmentation import Lung, LungSegmentation
@@ -83,10 +83,10 @@ def test_the_png_shows_outline_and_heat_where_they_are():
     left = pixels[90:840, 45:795]
     right = pixels[90:840, 840:1590]
     rim = left[PANEL_PIXELS * 3 // 8, PANEL_PIXELS // 4 - 3 : PANEL_PIXELS // 4 + 3]
-    assert (rim[:, 0] - rim[:, 2]).max() > 100, "amber at the left edge of the mask"
-    assert np.ptp(left[600, 700]) == 0, "no heat over the plain radiograph"
-    assert right[700, 700, 0] - right[700, 700, 2] > 60, "hot in the lower right corner"
-    assert np.ptp(right[100, 500]) == 0, "and nowhere else"
+    assert (rim[:, 0] - rim[:, 2]).max() > 100, "the left edge of the mask must be amber"
+    assert np.ptp(left[600, 700]) == 0, "the plain radiograph must have no heat"
+    assert right[700, 700, 0] - right[700, 700, 2] > 60, "the lower right corner must be hot"
+    assert np.ptp(right[100, 500]) == 0, "the rest must have no heat"
 
 
 def test_without_heat_a_picture_stays_as_it_was():
@@ -97,7 +97,7 @@ def test_without_heat_a_picture_stays_as_it_was():
 def test_of_many_classes_the_most_probable_ones_are_shown():
     probabilities = {f"c{i}": i / 45 for i in range(10)}
     shown = shown_probabilities(Prediction(label="c9", confidence=0.2, probabilities=probabilities, entropy=2.0))
-    assert list(shown) == [f"c{i}" for i in range(9, 9 - MOST_BARS, -1)]
+    assert list(shown) == [f"c{i}" for i in range(9, 9 - MAX_BARS, -1)]
 
 
 def test_a_text_is_cut_only_where_it_is_too_wide():

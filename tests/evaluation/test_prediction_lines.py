@@ -1,4 +1,4 @@
-"""The table of predictions in a terminal: every column begins and ends where its heading does."""
+"""Every column of the table of predictions must be aligned with its heading."""
 
 import re
 
@@ -28,7 +28,7 @@ def segmentation(area):
 
 
 @pytest.mark.parametrize("lungs", [False, True])
-def test_columns_are_aligned_whatever_stands_in_them(lungs):
+def test_columns_are_aligned_for_any_values(lungs):
     lines = PredictionLines(IMAGES, LABELS, lungs=lungs)
     found = [segmentation(0.056), segmentation(1.0), segmentation(0)] if lungs else [None] * 3
     predictions = [
@@ -39,7 +39,7 @@ def test_columns_are_aligned_whatever_stands_in_them(lungs):
     columns = 7 if lungs else 5
     ends = [[match.end() for match in re.finditer(r"\S+", line)] for line in table]
     assert [len(row) for row in ends] == [columns] * 4
-    assert {tuple(row[2:]) for row in ends} == {tuple(ends[0][2:])}, "figures are flush right"
+    assert {tuple(row[2:]) for row in ends} == {tuple(ends[0][2:])}, "numbers must be aligned at the right"
     starts = {re.search(name, line).start() for name, line in zip(("label", "COVID", "Lung_O", "Normal"), table)}  # noqa: B905
     assert len(starts) == 1
     assert "0.8500" in table[2]

@@ -8,7 +8,7 @@ from cxr_ray.evaluation.provenance import describe
 from cxr_ray.schema import TIMESTAMP
 
 
-def test_runs_and_times_of_all_rows_are_told(dataset_table, image_row):
+def test_runs_and_times_of_all_rows_are_named(dataset_table, image_row):
     moments = [datetime(2025, 3, 1, 4, tzinfo=UTC), None, datetime(2025, 3, 1, 2, 30, 15, 7, tzinfo=UTC)]
     rows = pa.table(
         {
@@ -23,20 +23,20 @@ def test_runs_and_times_of_all_rows_are_told(dataset_table, image_row):
     config = EvaluateClassifierConfig(predictions_uri="s3://p", dataset_uri="s3://d", output_uri="s3://o")
 
     dataset = dataset_table([image_row("a", "COVID") | {"content_sha256": "0" * 64}])
-    told = describe(rows, dataset, config)
+    described = describe(rows, dataset, config)
 
-    assert told["dataset_fingerprint"] == dataset_fingerprint(dataset)
-    assert told["model_id"] == ["m"]
-    assert told["run_id"] == ["first", "second"]
-    assert told["scored_from"] == "2025-03-01 02:30:15 UTC"
-    assert told["scored_until"] == "2025-03-01 04:00:00 UTC"
-    assert (told["predictions_uri"], told["dataset_uri"], told["split"]) == ("s3://p", "s3://d", "test")
+    assert described["dataset_fingerprint"] == dataset_fingerprint(dataset)
+    assert described["model_id"] == ["m"]
+    assert described["run_id"] == ["first", "second"]
+    assert described["scored_from"] == "2025-03-01 02:30:15 UTC"
+    assert described["scored_until"] == "2025-03-01 04:00:00 UTC"
+    assert (described["predictions_uri"], described["dataset_uri"], described["split"]) == ("s3://p", "s3://d", "test")
 
 
-def test_predictions_without_provenance_say_nothing_of_it(dataset_table, image_row):
+def test_predictions_without_provenance_have_no_models_and_no_times(dataset_table, image_row):
     names = ("model_id", "preprocessing_id", "run_id")
     rows = pa.table({name: pa.nulls(2, pa.string()) for name in names} | {"scored_at": pa.nulls(2, TIMESTAMP)})
     config = EvaluateClassifierConfig(predictions_uri="s3://p", dataset_uri="s3://d", output_uri="s3://o")
-    told = describe(rows, dataset_table([image_row("a", "COVID")]), config)
-    assert told["model_id"] == []
-    assert "scored_from" not in told
+    described = describe(rows, dataset_table([image_row("a", "COVID")]), config)
+    assert described["model_id"] == []
+    assert "scored_from" not in described

@@ -55,7 +55,7 @@ def words(page: str) -> str:
     return " ".join(body.split())
 
 
-def test_page_needs_nothing_but_itself(metrics):
+def test_page_loads_no_other_file(metrics):
     page = classifier_report_html(metrics, FIGURES, [scored(correct=True)])
 
     sources = re.findall(r'src(?:set)?="([^"]*)"', page)
@@ -76,11 +76,11 @@ def test_page_shows_figures_provenance_and_the_research_line(metrics):
     assert "Images scored 4 of 1,234 with a label" in text
     assert "Lung Opacity 1.000 0.500 1.000 0.667 0.750 2" in text
     assert "COVID – – 1.000 – – 0" in text
-    assert "Counted as wrong, they bring it to 0.500" in text
-    assert "Images without a prediction count nowhere: 7" in text
+    assert "If these images are counted as wrong, the accuracy is 0.500" in text
+    assert "Images without a prediction, which the metrics exclude: 7" in text
     assert "Too large 2 No prediction 7" in text
-    assert "Most confident mistakes 0.88 COVID truth: Lung Opacity" in text
-    assert "Correct predictions, drawn at random from every class 0.88 Lung Opacity" in text
+    assert "Most confident mistakes 0.88 COVID true class: Lung Opacity" in text
+    assert "Correct predictions, chosen at random from every class 0.88 Lung Opacity" in text
     assert "Model resnet50-0123456789ab" in text
     assert "Runs run-1, run-2" in text
     assert "Dataset fingerprint 00112233aabb" in text
@@ -91,7 +91,7 @@ def test_clean_evaluation_shows_no_failures_and_no_empty_strip(metrics):
     clean = metrics | {"n_errors": 0, "n_missing": 0, "errors_by_kind": {}}
     text = words(classifier_report_html(clean, FIGURES, []))
 
-    assert "Counted as wrong" not in text
+    assert "counted as wrong" not in text
     assert "Scored images" not in text
     assert "No prediction" not in text
 

@@ -98,7 +98,7 @@ def dicom_files(make_dicom, transcode, radiograph, ramp12):
 
 
 def decode_mutants(originals, seed, connection):
-    raster.MIN_WANTED_SIZE = 1  # in this process, so that small JPEGs are reduced like large ones
+    raster.MIN_WANTED = 1  # in this process, so that small JPEGs are reduced like large ones
     rng = random.Random(seed)
     outcomes = Counter()
     for data in originals:

@@ -8,9 +8,9 @@ from cxr_ray.metrics.calibration import fit_temperature
 def test_the_temperature_that_made_the_labels_is_found(temperature):
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (20_000, 4)).astype(np.float32)
-    shares = np.exp(logits / temperature)
-    shares /= shares.sum(1, keepdims=True)
-    truth = (shares.cumsum(1) > rng.random((len(logits), 1))).argmax(1)
+    probabilities = np.exp(logits / temperature)
+    probabilities /= probabilities.sum(1, keepdims=True)
+    truth = (probabilities.cumsum(1) > rng.random((len(logits), 1))).argmax(1)
     assert fit_temperature(logits, truth) == pytest.approx(temperature, rel=0.05)
 
 

@@ -44,7 +44,7 @@ def test_figures_agree_with_hand_computed_ones():
     assert metrics["log_loss"] == pytest.approx(-(7 * np.log(0.8) + 3 * np.log(0.1)) / 10)
     expected_b = {"precision": 2 / 3, "recall": 2 / 4, "specificity": 5 / 6, "f1": 4 / 7, "support": 4}
     assert {name: metrics["per_class"]["b"][name] for name in expected_b} == pytest.approx(expected_b)
-    # Of the 24, 24 and 16 pairs of an image of a class and another, those in order and half of the ties.
+    # AUROC is the fraction of pairs in order plus half of the ties; classes a, b and c have 24, 24 and 16 pairs.
     assert metrics["macro_auroc"] == pytest.approx((19 / 24 + 16 / 24 + 15 / 16) / 3)
 
 
@@ -64,7 +64,7 @@ def test_auroc_that_cannot_be_computed_is_none(positive, score):
     assert auroc(np.array(positive), np.array(score)) is None
 
 
-def test_class_without_support_is_null_and_warns_nobody():
+def test_class_without_support_is_null_and_raises_no_warning():
     truth, predicted = np.array([0, 0, 1]), np.array([0, 2, 1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

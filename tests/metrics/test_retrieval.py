@@ -1,4 +1,4 @@
-"""Recalls against counts by hand, with duplicates, several captions, ties and chunks."""
+"""Recalls must equal counts by hand, with duplicates, several captions, ties and chunks."""
 
 import numpy as np
 import pytest
@@ -35,14 +35,14 @@ def test_an_image_finds_its_caption_whichever_image_else_has_the_same():
     assert found["text_to_image_at_1"] == 1, "any image of the same caption is a hit"
 
 
-def test_an_image_with_several_captions_stands_once_and_any_of_them_is_a_hit():
+def test_an_image_with_several_captions_counts_once_and_any_of_them_is_a_hit():
     images, captions = np.array([0, 0, 1]), np.array([0, 1, 2])
     found = retrieval_metrics(features(0, 0, 90), features(5, 60, 90), images, captions)
     assert found["image_to_text_at_1"] == 1
     assert found["text_to_image_at_1"] == 2 / 3, "the caption at 60 degrees is nearer to the other image"
 
 
-def test_features_that_are_all_alike_find_nothing():
+def test_identical_features_retrieve_nothing():
     same, count = np.repeat(features(30), 20, 0), np.arange(20)
     found = retrieval_metrics(same, same, count, count)
     assert set(found.values()) == {0.0}
@@ -52,7 +52,7 @@ def test_features_that_are_all_alike_find_nothing():
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**31))
 @settings(deadline=None)
-def test_ranks_are_those_of_a_plain_loop_in_any_chunks(pairs, queries, candidates, seed):
+def test_ranks_equal_those_of_a_loop_over_queries_in_any_chunks(pairs, queries, candidates, seed):
     rng = np.random.default_rng(seed)
     query_of = np.concatenate([np.arange(queries), rng.integers(0, queries, pairs)])
     candidate_of = rng.integers(0, candidates, len(query_of))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cxr_ray.metrics.risk_coverage import running_risk, told, uncertainty_metrics
+from cxr_ray.metrics.risk_coverage import running_risk, uncertainty_line, uncertainty_metrics
 
 ERROR = np.array([0.1, 0.4, 0.0, 0.2, 0.3])
 
@@ -38,8 +38,9 @@ def test_the_curve_of_many_images_is_thinned_but_ends_with_all():
 
 
 def test_the_line_names_the_figures():
-    assert "Spearman 1.000 over 5 images; mean error 0.2000, of the surest 80% 0.1500" in told(
-        uncertainty_metrics(ERROR, ERROR)
+    assert (
+        "Spearman correlation 1.000; mean error 0.2000, of the 80% least uncertain images 0.1500"
+        in uncertainty_line(uncertainty_metrics(ERROR, ERROR))
     )
 
 

@@ -30,7 +30,7 @@ def square(*, row=10, column=10, side=20):
 
 
 def test_interior_pixels_are_no_boundary():
-    # A 3-D surface routine that is given one slice takes all of a disc for surface, and scores this pair 0.83.
+    # A 3-D surface routine that receives one slice counts every pixel of a disc as surface, and gives this pair 0.83.
     agreement = mask_agreement(disc(50), disc(40))
 
     assert agreement.nsd == 0
@@ -92,7 +92,7 @@ def test_single_pixel_and_full_frame_are_measured():
 
     assert mask_agreement(pixel, pixel).nsd == 1
     assert mask_agreement(full, full).nsd == 1
-    assert boundary(full).sum() == 4 * 31  # beyond the frame all is outside
+    assert boundary(full).sum() == 4 * 31  # every pixel beyond the frame counts as outside
     there, back = boundary_distances(pixel, full)
     assert there.tolist() == [5]
     assert back.max() == pytest.approx(np.hypot(31 - 5, 31 - 7))
@@ -163,7 +163,7 @@ def test_summary_leaves_out_what_has_no_value():
     assert (summary["hd95"]["n"], summary["hd95"]["mean"]) == (2, 4)
 
 
-def test_what_cannot_be_told_is_null_in_strict_json():
+def test_what_cannot_be_computed_is_null_in_strict_json():
     summary = summarise({"dsc": np.array([0.5]), "hd95": np.array([np.nan])})
 
     assert summary["dsc"] == {"n": 1, "mean": 0.5, "sd": None, "median": 0.5, "interval": [0.5, 0.5]}
@@ -208,11 +208,11 @@ def test_a_report_without_failures_is_the_table_and_one_line():
         "NSD at 1.5 mm             5    0.700    0.150    0.900   0.250 to 0.750\n"
         "HD95 (mm)                 0        -        -        -   -\n"
         "\n"
-        "judged 5 of 5 images (0 with both masks empty, 0 with one)\n"
+        "Images judged: 5 of 5 (two empty masks: 0, one empty mask: 0)\n"
     )
 
 
-def test_a_report_tells_classes_segmenters_and_every_image_that_is_left_out():
+def test_a_report_lists_classes_segmenters_and_every_reason_to_exclude_an_image():
     figures = {"n": 5, "spearman": 0.5, "risk_at_coverage": [[0.8, 0.1], [1.0, 0.2]]}
     counts = {"both_empty": 1, "one_empty": 2, "judged": 5, "images": 1234, "failures": 3, "errors": 2, "missing": 4}
     counts |= {"truth_unreadable": 6, "skipped": 7, "without_truth": 8}
@@ -234,17 +234,17 @@ def test_a_report_tells_classes_segmenters_and_every_image_that_is_left_out():
         "class                     n   failed      DSC      IoU      NSD     HD95\n"
         "COVID                     3        1    0.800    0.600    0.700        -\n"
         "\n"
-        "uncertainty against 1 - DSC: Spearman 0.500 over 5 images; mean error 0.2000, of the surest 80% 0.1000; "
-        "AURC 0.1000 (random 0.2000, ideal 0.0500)\n"
+        "Uncertainty and error (1 - DSC) over 5 images: Spearman correlation 0.500; mean error 0.2000, "
+        "of the 80% least uncertain images 0.1000; AURC 0.1000 (random order 0.2000, ideal order 0.0500)\n"
         "\n"
-        "4 images that all have a mask of      DSC      IoU      NSD     HD95\n"
+        "mean over 4 common images                   DSC      IoU      NSD     HD95\n"
         "dynunet-1                                 0.800    0.600    0.700        -\n"
         "s3://b                                    0.800    0.600    0.700        -\n"
         "\n"
-        "judged 5 of 1,234 images (1 with both masks empty, 2 with one)\n"
-        "failures 3 (with an error 2, without a row 4); counted as 0 they bring mean DSC to 0.400\n"
-        "without a row, first: a.png, b.png\n"
-        "true mask unreadable 6, left out\n"
-        "skipped by the cascade's rule 7, left out\n"
-        "without a true mask 8, left out\n"
+        "Images judged: 5 of 1,234 (two empty masks: 1, one empty mask: 2)\n"
+        "Images failed: 3 (with an error: 2, without a row: 4); with their DSC as 0, the mean DSC is 0.400\n"
+        "First images without a row: a.png, b.png\n"
+        "Images excluded because their true mask cannot be read: 6\n"
+        "Images excluded because the cascade's rule skipped them: 7\n"
+        "Images excluded because they have no true mask: 8\n"
     )

@@ -128,5 +128,5 @@ def test_every_value_of_both_lungs_has_its_column():
 
 def test_a_job_names_a_segmenter_or_both_models_of_text():
     for models in ({}, {"clip_uri": "c"}, {"model_uri": "m", "clip_uri": "c", "sam_uri": "s"}):
-        with pytest.raises(ConfigError, match="name a segmenter by --model-uri, or both"):
+        with pytest.raises(ConfigError, match=r"give either --model-uri \(a segmenter\), or both"):
             SegmentConfig(input_uri="i", output_uri="o", **models)

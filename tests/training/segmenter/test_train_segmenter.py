@@ -108,13 +108,13 @@ def test_a_dataset_without_masks_is_refused_before_anything_starts(dataset, tmp_
     [
         ({"epochs": 5}, "epochs must be a multiple of --cycles 2"),
         ({"image_size": 68}, "image_size must be a multiple of 8"),
-        ({"keep": 4}, "keep must be <= the epochs of a cycle"),
+        ({"keep": 4}, "keep must be <= 3, the number of epochs of a cycle"),
         ({"deep_supervision": 3}, "deep_supervision must be 0 to 2"),
-        ({"filters": (8, 8)}, "filters must be three levels or more"),
+        ({"filters": (8, 8)}, "filters must be three or more numbers >= 1"),
         ({"steps": -1}, "steps must be >= 0"),
         ({"masks_uri": "m", "uncertain": "downweight"}, "uncertain downweight changes nothing without"),
         ({"mirrored": 0.3}, r"mirrored must be 0, or in \[0.5, 1\]"),
-        ({"bend": 0.2}, r"bend must be in \[0, 0.1\], so that nothing folds"),
+        ({"bend": 0.2}, r"bend must be in \[0, 0.1\], so that the image does not fold"),
     ],
 )
 def test_settings_that_contradict_each_other(options, message):
