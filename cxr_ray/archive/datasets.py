@@ -1,4 +1,4 @@
-"""The dataset table that `prepare_dataset.py` writes: read, checked, and known by its content."""
+"""Read and check the dataset table that `prepare_dataset.py` writes, and compute its fingerprint."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ from cxr_ray.schema import DATASET, SPLITS
 
 
 def read_dataset(uri: str) -> pa.Table:
-    """The dataset table at `uri`, in the columns of `schema.DATASET`.
+    """Read the dataset table at `uri`, in the columns of `schema.DATASET`.
 
     Raises:
         StorageError: if there is no such table or it lacks a column.
@@ -21,7 +21,9 @@ def read_dataset(uri: str) -> pa.Table:
     try:
         table = read_table(uri, DATASET.names).cast(DATASET)
     except pa.ArrowException as error:
-        raise DatasetError(f"dataset {uri} has a column of a wrong type: {one_line(error)}") from error
+        raise DatasetError(
+            f"dataset {uri} has a column of a wrong type: {one_line(error)}; make it with prepare_dataset.py"
+        ) from error
     if not table.num_rows:
         raise DatasetError(f"dataset {uri} has no rows; make it with prepare_dataset.py")
     unknown = set(table["split"].to_pylist()) - set(SPLITS)
@@ -33,10 +35,10 @@ def read_dataset(uri: str) -> pa.Table:
 
 
 def rows_of_split(table: pa.Table, split: str) -> pa.Table:
-    """Rows of one split, sorted by image_id.
+    """Select the rows of one split of a dataset table, sorted by image_id.
 
     Raises:
-        DatasetError: if there are none.
+        DatasetError: if the split has no row.
     """
     rows = table.filter(pc.equal(table["split"], split)).sort_by("image_id")
     if not rows.num_rows:
@@ -44,20 +46,28 @@ def rows_of_split(table: pa.Table, split: str) -> pa.Table:
     return rows
 
 
-def refuse_duplicates(table: pa.Table, uri: str, mend: str) -> None:
-    """Raise a DatasetError if an `image_id` stands in more than one row: it would be counted twice."""
+def refuse_duplicates(table: pa.Table, uri: str, fix: str) -> None:
+    """Refuse a table with several rows of one image, which would be counted several times.
+
+    Args:
+        table: a table with the column `image_id`.
+        uri: URI of the table, for the error.
+        fix: what the user should do, for the error.
+
+    Raises:
+        DatasetError: if an `image_id` occurs in more than one row.
+    """
     counts = pc.value_counts(table["image_id"].combine_chunks())
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(repeated):
         first = repeated[0].as_py()
         raise DatasetError(
-            f"image_id {first['values']!r} stands {first['counts']} times in {uri}"
-            f" ({len(repeated)} such images); {mend}"
+            f"image_id {first['values']!r} occurs {first['counts']} times in {uri} ({len(repeated)} such images); {fix}"
         )
 
 
 def dataset_fingerprint(table: pa.Table) -> str:
-    """16 hex digits that depend on the content, label and split of every image, and on nothing else."""
+    """Fingerprint of a dataset: 16 hex digits that depend only on the content, label and split of every image."""
     columns = (table[name].to_pylist() for name in ("content_sha256", "label", "split"))
     lines = sorted(f"{content} {label} {split}" for content, label, split in zip(*columns, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

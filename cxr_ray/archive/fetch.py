@@ -1,4 +1,4 @@
-"""Objects into memory, many requests in flight, each with its own outcome."""
+"""Download objects into memory with many requests in flight; each object has its own outcome."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,20 @@ from cxr_ray.errors import StorageError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fetched:
-    """Bytes of an object, or why there are none."""
+    """Bytes of an object, or the error that prevented the download; exactly one of `data` and `error_kind` is not None."""
 
     data: bytes | None = None
     error_kind: str | None = None
     """`not_found`, `forbidden` or `download_failed`."""
     error: str | None = None
+    """Reason of the failure in one line; None for a downloaded object."""
 
 
 def fetch_objects(uris: Sequence[str], *, first_bytes: int | None = None) -> list[Fetched]:
-    """Content of every object, or its first `first_bytes` bytes, in the order of `uris`.
+    """Download every object, or its first `first_bytes` bytes; the results have the order of `uris`.
 
-    All requests of one call are in flight together, as far as the filesystem's pool allows; the filesystem retries
-    what is worth retrying (S3's 503 and SlowDown among them). No failure of one object touches another.
+    All requests of one call are in flight together, up to the size of the filesystem's connection pool. The filesystem
+    retries temporary failures, such as S3's 503 and SlowDown. A failure of one object does not affect the others.
     """
     outcomes: list[Fetched] = [Fetched(data=b"")] * len(uris)
     by_filesystem: dict[AbstractFileSystem, dict[int, str]] = {}
@@ -36,7 +37,7 @@ def fetch_objects(uris: Sequence[str], *, first_bytes: int | None = None) -> lis
             by_filesystem.setdefault(fs, {})[position] = path
     for fs, path_at in by_filesystem.items():
         paths = list(path_at.values())
-        # cat_ranges, since cat() would take `[` and `*` in a name for a pattern
+        # cat_ranges is used because cat() would read `[` and `*` in a name as a pattern
         start = None if first_bytes is None else 0
         results = fs.cat_ranges(paths, [start] * len(paths), [first_bytes] * len(paths), on_error="return")
         for position, result in zip(path_at, results, strict=True):
@@ -51,6 +52,6 @@ def _outcome(result: bytes | Exception, uri: str) -> Fetched:
         case FileNotFoundError() | NotADirectoryError():
             return Fetched(error_kind="not_found", error=f"no object at {uri}")
         case PermissionError():
-            return Fetched(error_kind="forbidden", error=f"may not read {uri}: {one_line(result)}")
+            return Fetched(error_kind="forbidden", error=f"no permission to read {uri}: {one_line(result)}")
         case _:
             return Fetched(error_kind="download_failed", error=f"cannot read {uri}: {one_line(result)}")

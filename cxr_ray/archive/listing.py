@@ -1,4 +1,4 @@
-"""Every object under a prefix as a stream, in the UTF-8 order of its name, whatever the storage."""
+"""List every object under a prefix as a stream, sorted by the UTF-8 bytes of the names on every storage."""
 
 import os
 import stat
@@ -15,24 +15,25 @@ from cxr_ray.errors import StorageError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListedObject:
-    """One object as its storage lists it, its content unread."""
+    """One object as its storage lists it; its content has not been read."""
 
     name: str
-    """Relative to the listed prefix; for a prefix that is itself an object, the object's own name."""
+    """Name relative to the listed prefix; if the prefix is itself an object, the object's own name."""
     uri: str
     size_bytes: int
     modified: datetime | None
+    """Time of the last change, with a time zone; None if the storage does not know it."""
     etag: str | None
 
 
 def list_objects(uri: str) -> Iterator[ListedObject]:
     """Stream the objects under `uri`, sorted by the UTF-8 bytes of their names, in near-constant memory.
 
-    Hidden objects (a name or folder that starts with `.`), folder markers, pipes and devices are passed over. The
-    order is the same on every storage, so two listings can be merged as streams.
+    Hidden objects (a name or folder that starts with `.`), folder markers, pipes and devices are skipped. The order is
+    the same on every storage, so two listings can be merged as streams.
 
     Raises:
-        StorageError: if nothing stands at `uri` or it may not be listed.
+        StorageError: if nothing exists at `uri`, it is empty, or it cannot be listed.
     """
     fs, root = open_filesystem(uri)
     try:
@@ -42,7 +43,7 @@ def list_objects(uri: str) -> Iterator[ListedObject]:
             if not any(part.startswith(".") for part in entry.name.split("/")):
                 yield entry
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StorageError(f"nothing stands at {uri}; check the URI") from error
+        raise StorageError(f"nothing exists at {uri}; check the URI") from error
     except storage_failures() as error:
         raise StorageError(f"cannot list {uri}: {one_line(error)}; check the URI and the credentials") from error
     if not found:
@@ -60,14 +61,14 @@ def _entries(fs: AbstractFileSystem, root: str, uri: str) -> Iterator[ListedObje
 
 
 def _list_s3(fs: Any, root: str, uri: str) -> Iterator[ListedObject]:
-    """ListObjectsV2, page by page: S3 itself sorts keys by their UTF-8 bytes."""
+    """List a prefix of S3 with ListObjectsV2, page by page; S3 itself sorts keys by their UTF-8 bytes."""
     fs.connect()
     bucket, _, key_prefix = root.partition("/")
     folder = f"{key_prefix}/" if key_prefix else ""
     if key_prefix and fs.isfile(root):
         yield _from_info(fs.info(root), root.rpartition("/")[2], uri)
         return
-    # The dates of a listing are all ISO 8601; botocore's parser, which guesses the format, would take half the time.
+    # All dates of a listing are ISO 8601; botocore's own parser guesses the format, which would take half of the time.
     fs.session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_timestamp)
     token: dict[str, str] = {}
     while True:
@@ -92,19 +93,19 @@ def _parse_timestamp(value: Any) -> datetime:
 
     try:
         return datetime.fromisoformat(value)
-    except (TypeError, ValueError):  # in headers, dates are RFC 822
+    except (TypeError, ValueError):  # dates in HTTP headers are RFC 822
         parsed: datetime = parse_timestamp(value)
         return parsed
 
 
 def _scan_folder(folder: str, name_prefix: str, uri: str, above: frozenset[tuple[int, int]]) -> Iterator[ListedObject]:
-    """Local files; links are followed, except one that leads back to a folder it lies in."""
+    """List local files recursively; symbolic links are followed, except a link to a folder that contains it."""
     here = os.stat(folder)
     if (here.st_dev, here.st_ino) in above:
         return
     above |= {(here.st_dev, here.st_ino)}
     with os.scandir(folder) as scan:
-        # A folder sorts as "name/", as its objects would in an object store.
+        # A folder is sorted as "name/", because that is how its objects sort in an object store.
         entries = sorted((_utf8(e.name) + "/" * _is_folder(e), e.path) for e in scan)
     for shown, path in entries:
         if shown.endswith("/"):
@@ -116,17 +117,17 @@ def _scan_folder(folder: str, name_prefix: str, uri: str, above: frozenset[tuple
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself, or where this user may not look
+    except OSError:  # a link to itself, or a path that this user has no permission to read
         return False
 
 
 def _local_file(path: str, name: str, uri: str) -> Iterator[ListedObject]:
     try:
         status = os.stat(path)
-    except OSError:  # a dangling link: a row, which scoring will report as not_found
+    except OSError:  # a dangling link becomes a row, which scoring reports as not_found
         yield ListedObject(name=name, uri=join_uri(uri, name), size_bytes=0, modified=None, etag=None)
         return
-    if not stat.S_ISREG(status.st_mode):  # whoever reads a pipe waits for ever
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would block for ever
         return
     yield ListedObject(
         name=name,
@@ -138,12 +139,12 @@ def _local_file(path: str, name: str, uri: str) -> Iterator[ListedObject]:
 
 
 def _utf8(name: str) -> str:
-    """A name that Parquet can hold: bytes that are not UTF-8 are shown as escapes."""
+    """Make a file name valid UTF-8, as Parquet requires: bytes that are not UTF-8 become escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _walk(fs: AbstractFileSystem, folder: str, name_prefix: str, uri: str) -> Iterator[ListedObject]:
-    """Any other fsspec filesystem, folder by folder."""
+    """List any other fsspec filesystem recursively, folder by folder."""
     infos = {}
     for info in fs.ls(folder, detail=True):
         base = info["name"].rstrip("/").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""A Parquet manifest of an archive, sorted by image_id and brought up to date by merging two sorted streams."""
+"""Write the Parquet manifest of an archive, sorted by image_id, and update it by merging two sorted streams."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,12 +47,12 @@ SIDECAR_SUFFIXES = (
     ".pdf", ".parquet", ".sql", ".log", ".py", ".zip", ".gz", ".tar", ".ini", ".db",
 )
 # fmt: on
-BATCH = 4096  # objects whose heads are read together
+BATCH = 4096  # number of objects whose first bytes are read together
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestRow:
-    """One image of the archive."""
+    """One image of the archive, with the columns of `schema.MANIFEST`."""
 
     image_id: str
     uri: str
@@ -62,7 +62,7 @@ class ManifestRow:
     format: str | None
 
     def is_same_content(self, other: "ManifestRow") -> bool:
-        """Whether the storage gives no sign that the object was replaced since `other` was listed."""
+        """Whether URI, size, time and ETag show no change of the object since `other` was listed."""
         return (self.uri, self.size_bytes, self.modified, self.etag) == (
             other.uri,
             other.size_bytes,
@@ -73,7 +73,7 @@ class ManifestRow:
 
 @dataclass(slots=True)
 class IndexCounts:
-    """What a run of the index found."""
+    """Numbers of objects that a run of the index found."""
 
     images: int = 0
     bytes: int = 0
@@ -81,14 +81,17 @@ class IndexCounts:
     changed: int = 0
     removed: int = 0
     skipped: int = 0
-    """Objects that were excluded, or whose name and content both say that they are no image."""
+    """Objects that were excluded, or that are not images by their name and by their content."""
 
 
 def index_archive(config: IndexConfig) -> IndexCounts:
     """List `config.input_uri` into the manifest at `config.output_uri` and print a summary.
 
-    Memory stays constant: the listing and the previous manifest are merged as sorted streams. An object that was
-    listed before and did not change is not read again.
+    The listing and the previous manifest are merged as sorted streams, so memory does not grow with the archive. An
+    object that was listed before and did not change is not read again.
+
+    Raises:
+        StorageError: if the input cannot be listed or has no image, or the output cannot be read or written.
     """
     target = table_uri(config.output_uri, "manifest")
     previous = read_manifest(target) if exists(target) else iter(())
@@ -101,7 +104,7 @@ def index_archive(config: IndexConfig) -> IndexCounts:
     )
     write_table_record(absolute_uri(target), config, counts=asdict(counts))
     print(f"{counts.images:,} images, {counts.bytes / 1e9:,.2f} GB in {redacted(target)}")
-    changes = f"{counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} gone"
+    changes = f"{counts.new:,} new, {counts.changed:,} changed, {counts.removed:,} removed"
     print(f"{changes}, {counts.skipped:,} other files passed over")
     return counts
 
@@ -114,7 +117,18 @@ def write_manifest(
     previous: Iterable[ManifestRow] = (),
     recognise_all: bool = False,
 ) -> IndexCounts:
-    """List `input_uri` into one Parquet file at `output_uri`; see `index_archive`."""
+    """List `input_uri` into one Parquet file at `output_uri`.
+
+    Args:
+        input_uri: folder or prefix of the archive.
+        output_uri: Parquet file that is replaced when the listing is complete.
+        exclude: shell patterns of image_ids to leave out; `*` also matches `/`.
+        previous: rows of an earlier manifest, sorted by image_id; unchanged objects are not read again.
+        recognise_all: read the first bytes of every object, also if its name has an image suffix.
+
+    Raises:
+        StorageError: if the input cannot be listed or has no image, or the output cannot be written.
+    """
     counts = IndexCounts()
     listed = _without(list_rows(input_uri), exclude, counts)
     with table_writer(output_uri, MANIFEST) as writer:
@@ -123,13 +137,16 @@ def write_manifest(
             counts.bytes += sum(row.size_bytes or 0 for row in rows)
             columns = {name: [getattr(row, name) for row in rows] for name in MANIFEST.names}
             writer.write_table(pa.Table.from_pydict(columns, schema=MANIFEST))
-        if not counts.images:  # raised inside the block, so that a manifest that stands there stays
-            raise StorageError(f"no image under {input_uri}; {counts.skipped} other files were passed over")
+        if not counts.images:  # raised inside the block, so that an existing manifest is kept
+            raise StorageError(
+                f"no image under {input_uri}; {counts.skipped} other files were passed over;"
+                " check the URI and --exclude"
+            )
     return counts
 
 
 def _without(rows: Iterable[ManifestRow], patterns: Sequence[str], counts: IndexCounts) -> Iterator[ManifestRow]:
-    """Rows whose image_id matches none of the shell patterns (`*` also crosses folders)."""
+    """Keep rows whose image_id matches none of the shell patterns; `*` also matches `/`."""
     for row in rows:
         if any(fnmatchcase(row.image_id, pattern) for pattern in patterns):
             counts.skipped += 1
@@ -138,7 +155,7 @@ def _without(rows: Iterable[ManifestRow], patterns: Sequence[str], counts: Index
 
 
 def list_rows(uri: str) -> Iterator[ManifestRow]:
-    """Every object under `uri` as a manifest row whose format is not known yet."""
+    """Yield every object under `uri` as a manifest row with `format` None; see `list_objects` for order and errors."""
     for entry in list_objects(absolute_uri(uri)):
         yield ManifestRow(
             image_id=entry.name,
@@ -151,7 +168,11 @@ def list_rows(uri: str) -> Iterator[ManifestRow]:
 
 
 def read_manifest(uri: str) -> Iterator[ManifestRow]:
-    """Stream the manifest at `uri`, in its order."""
+    """Stream the rows of the manifest at `uri`, in the order of the file.
+
+    Raises:
+        StorageError: if the manifest is missing, unreadable, or lacks a column.
+    """
     for batch in iter_batches(uri, MANIFEST.names):
         for row in batch.to_pylist():
             yield ManifestRow(**row)
@@ -160,7 +181,7 @@ def read_manifest(uri: str) -> Iterator[ManifestRow]:
 def _merge(
     listed: Iterable[ManifestRow], previous: Iterable[ManifestRow], counts: IndexCounts, recognise_all: bool
 ) -> Iterator[ManifestRow]:
-    """Join two streams sorted by image_id: unchanged rows as they were, new and changed ones recognised."""
+    """Merge two streams sorted by image_id: keep unchanged rows, and recognise the format of new and changed ones."""
     old_rows = iter(previous)
     old = next(old_rows, None)
     for batch in batched(listed, BATCH):
@@ -179,7 +200,7 @@ def _merge(
 def _recognise(
     rows: list[ManifestRow], known: dict[str, ManifestRow], counts: IndexCounts, recognise_all: bool
 ) -> Iterator[ManifestRow]:
-    """Fill `format` of new rows from their first bytes, and drop what is an image neither by name nor by content."""
+    """Fill `format` of new rows from their first bytes, and drop rows that are images neither by name nor by content."""
     same = {i for i, old in known.items()} & {
         r.image_id for r in rows if r.image_id in known and r.is_same_content(known[r.image_id])
     }
@@ -198,7 +219,7 @@ def _recognise(
         if image_format is None and _has_suffix(row, SIDECAR_SUFFIXES):
             counts.skipped += 1
             counts.removed += row.image_id in known
-            log.debug("passed over %s: no image by name or content", row.uri)
+            log.debug("passed over %s: not an image by name or content", row.uri)
             continue
         counts.changed += row.image_id in known
         counts.new += row.image_id not in known
@@ -210,7 +231,7 @@ def _has_suffix(row: ManifestRow, suffixes: tuple[str, ...]) -> bool:
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Consecutive lists of up to `size` items."""
+    """Split `items` into consecutive lists of up to `size` items."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -1,4 +1,4 @@
-"""The masks of some images out of what a segmentation wrote, of whatever size that is."""
+"""Read the masks of given images from the output of a segmentation, which may be larger than memory."""
 
 import functools
 
@@ -14,25 +14,28 @@ from cxr_ray.schema import MASKS, PROVENANCE_FIELDS
 REQUIRED_COLUMNS = ["image_id", "status", "error_kind", "mask_height", "mask_width", "mask_counts"]
 OPTIONAL_FIELDS = pa.schema([MASKS.field("uncertainty"), MASKS.field("iou_prediction"), *PROVENANCE_FIELDS])
 CONTENT = "content_sha256"
-"""Column by which a mask is known to be of the file that the dataset names, where it says so."""
+"""Optional column that proves that a mask belongs to the file that the dataset names."""
 SKIPPED = "skipped"
-"""Status of an image that the cascade's rule left without a mask."""
+"""Status of an image that the rule of the cascade did not segment."""
 CASCADE_NAMES = {"status": "mask_status", "model_id": "mask_model_id", "preprocessing_id": "mask_preprocessing_id"}
-"""What the cascade calls columns whose plain names are those of its predictions."""
+"""Column names of masks in a cascade's output, where the plain names belong to the predictions."""
 
 
 def read_masks(uri: str, images: pa.Table) -> pa.Table:
-    """Rows of `images` in the masks at `uri`, or in the folder `masks` or `scores` of a job's output; with `OPTIONAL_FIELDS`, which may be null.
+    """Read the masks of given images from a table of masks.
 
-    The table is streamed: what an archive holds beside these images never is in memory together.
+    The table is streamed, so that only the rows of these images are in memory.
 
     Args:
-        uri: a table, or the output of a job.
+        uri: a table of masks, or the output folder of a job with a table in `masks` or `scores`.
         images: rows of `schema.DATASET`.
 
+    Returns:
+        Rows with `REQUIRED_COLUMNS` and `OPTIONAL_FIELDS`; an optional column that the table lacks is null.
+
     Raises:
-        DatasetError: if one of the images has more than one row, a row `ok` without a mask, or one of other content.
-        StorageError: if there is no table, or it lacks a column.
+        DatasetError: if an image has more than one row, a row with status `ok` and no mask, or a mask of another file.
+        StorageError: if there is no table, or it lacks a required column.
     """
     inner = (join_uri(uri, name) for name in ("masks", "scores"))
     folder = next(filter(exists, inner), uri)
@@ -48,33 +51,33 @@ def read_masks(uri: str, images: pa.Table) -> pa.Table:
     masks = pa.Table.from_batches(found) if found else read_schema(folder).empty_table().select(columns)
     for name, in_cascade in stored.items():
         of_mask = masks[in_cascade]
-        if name == "status":  # null where the image could not be read, of which the prediction's is an error
+        if name == "status":  # null if the image could not be read; then the status of the prediction is an error
             of_mask = pc.coalesce(of_mask, masks[name])
         masks = masks.set_column(masks.column_names.index(name), name, of_mask)
     masks = masks.select(names)
-    for field in OPTIONAL_FIELDS:  # masks of other tools may not say where they come from, or how sure they are
+    for field in OPTIONAL_FIELDS:  # masks of other tools may lack provenance or uncertainty
         if field.name not in names:
             masks = masks.append_column(field.name, pa.nulls(masks.num_rows, field.type))
     refuse_duplicates(masks, folder, "segment into an empty output, or with --overwrite")
-    _refuse_hollow_rows(masks)
+    _refuse_rows_without_masks(masks)
     if CONTENT in names:
         _refuse_other_content(masks, images, folder)
         masks = masks.drop_columns([CONTENT])
     return masks
 
 
-def _refuse_hollow_rows(masks: pa.Table) -> None:
+def _refuse_rows_without_masks(masks: pa.Table) -> None:
     lacks = [pc.is_null(masks[name]) for name in ("mask_height", "mask_width", "mask_counts")]
-    hollow = masks.filter(pc.and_(pc.equal(masks["status"], "ok"), functools.reduce(pc.or_, lacks)))
-    if hollow.num_rows:
+    incomplete = masks.filter(pc.and_(pc.equal(masks["status"], "ok"), functools.reduce(pc.or_, lacks)))
+    if incomplete.num_rows:
         raise DatasetError(
-            f"{hollow.num_rows} rows of masks have status ok but no mask, first {hollow['image_id'][0].as_py()!r};"
+            f"{incomplete.num_rows} rows of masks have status ok but no mask, first {incomplete['image_id'][0].as_py()!r};"
             " segment these images again"
         )
 
 
 def _refuse_other_content(masks: pa.Table, images: pa.Table, folder: str) -> None:
-    """Masks of files that have been replaced since, or of another archive whose names are the same."""
+    """Refuse masks of files that were replaced later, or that belong to another archive with equal names."""
     masks = masks.filter(pc.is_in(masks["status"], pa.array(["ok", "empty"])))
     segmented = pa.table({"image_id": masks["image_id"], "segmented": masks[CONTENT].cast(pa.string())})
     both = images.select(["image_id", CONTENT]).join(segmented, keys="image_id", join_type="inner")

@@ -1,9 +1,9 @@
-"""The format of a file, told by its first bytes and never by its name."""
+"""Recognise the format of a file by its first bytes, never by its name."""
 
 import re
 
 HEAD_BYTES = 512
-"""So many bytes from the start of a file suffice for `recognise_format`."""
+"""Number of bytes from the start of a file that suffice for `recognise_format`."""
 
 _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
     (name, re.compile(pattern, re.DOTALL))
@@ -17,7 +17,7 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("jpeg2000", rb"\0\0\0\x0cjP {2}\r\n\x87\n|\xff\x4f\xff\x51"),
         ("jpegxl", rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a"),
         ("heif", rb".{4}ftyp(heic|heix|hevc|mif1|msf1|avif)"),
-        ("bmp", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),  # then the size of the DIB header
+        ("bmp", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),  # the last four bytes are the size of the DIB header
         ("nifti", rb"\x5c\x01\0\0.{340}n[i+][12]\0|\0\0\x01\x5c.{340}n[i+][12]\0"),
         ("nifti", rb"(\x1c\x02\0\0|\0\0\x02\x1c)n[i+]2\0"),
         ("pdf", rb"%PDF-"),
@@ -25,22 +25,22 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("zip", rb"PK\x03\x04"),
         ("html", rb"\s*(?i:<!doctype html|<html)"),
         ("xml", rb"\s*<\?xml"),
-        # A DICOM data set without preamble starts with group 0002 or 0008: a tag, then a VR (explicit) ...
+        # A DICOM data set without preamble starts with a tag of group 0002 or 0008. With explicit VR, a VR follows the tag.
         ("dicom", rb"[\x02\x08]\0.\0(UL|UI|CS|OB|SH|DA|LO|TM|SQ)"),
-        # ... or the short length of a group length, character set or image type (implicit).
+        # With implicit VR, the short length of a group length, character set or image type follows the tag.
         ("dicom", rb"\x08\0(\0\0\x04|[\x05\x08\x16\x18]\0[\x02-\x80])\0\0\0"),
     )
 )
 
 
 def recognise_format(head: bytes) -> str | None:
-    """Name the format that `head` is the start of.
+    """Name the format of a file from its first bytes.
 
     Args:
-        head: the first bytes of a file, best `HEAD_BYTES` of them; fewer are no error.
+        head: the first `HEAD_BYTES` bytes of a file; fewer are accepted, but some formats need them all.
 
     Returns:
         The name of a format that `decode_image` reads (`dicom`, or a key of `RASTER_FORMATS`), of another format that
-        archives are found to hold (`gif`, `nifti`, `pdf`, ...), or None.
+        occurs in archives (`gif`, `nifti`, `pdf`, ...), or None for an unknown format.
     """
     return next((name for name, pattern in _SIGNATURES if pattern.match(head)), None)

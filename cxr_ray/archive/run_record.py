@@ -1,4 +1,4 @@
-"""The record `run.json` of a job: what ran, on what, and with which outcome."""
+"""Write the record `run.json` of a job: its config, the versions of its libraries, and its results."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ RECORDED_PACKAGES = ("ray", "torch", "timm", "pyarrow", "pillow", "pydicom")
 
 
 def new_run_id() -> str:
-    """A name for one invocation: the UTC time and six random hex digits, so that ids sort by start."""
+    """Make an id for one invocation: the UTC time and six random hex digits, so that ids sort by their start."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
@@ -38,7 +38,7 @@ def write_run_record(output_uri: str, config: Any, *, name: str = "run.json", **
 
 
 def write_table_record(table_uri: str, config: Any, **facts: Any) -> None:
-    """Write the record of the job that made a table to `x/_manifest.run.json` beside the table `x/manifest.parquet`.
+    """Write the record of the job that made the table `x/manifest.parquet` to `x/_manifest.run.json` in its folder.
 
     The leading underscore keeps readers of Parquet folders from opening it.
     """

@@ -1,4 +1,4 @@
-"""Parquet tables at a URI: one file, or a folder of `*.parquet` files."""
+"""Read and write Parquet tables at a URI: one file, or a folder of `*.parquet` files."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ from cxr_ray.errors import StorageError
 
 
 def parquet_paths(uri: str) -> list[str]:
-    """Paths (on the filesystem of `uri`) of the Parquet files that make up the table at `uri`, sorted.
+    """List the Parquet files of the table at `uri`, as sorted paths on the filesystem of `uri`.
 
-    Files whose names start with `.` or `_` do not count, as for every other reader of Parquet folders.
+    Files whose names start with `.` or `_` are ignored, as by other readers of Parquet folders.
 
     Raises:
-        StorageError: if nothing stands there.
+        StorageError: if there is no Parquet file at `uri`, or it cannot be listed.
     """
     fs, path = open_filesystem(uri)
     try:
@@ -39,7 +39,12 @@ def parquet_paths(uri: str) -> list[str]:
 
 
 def iter_batches(uri: str, columns: Sequence[str] | None = None, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:
-    """Stream the table at `uri` file by file, in memory that does not grow with it.
+    """Stream the table at `uri` file by file, so that memory does not grow with the table.
+
+    Args:
+        uri: a Parquet file, or a folder of them.
+        columns: names of the columns to read; None reads all.
+        batch_rows: maximum number of rows per batch.
 
     Raises:
         StorageError: if the table is missing, unreadable, or lacks one of `columns`.
@@ -59,7 +64,7 @@ def iter_batches(uri: str, columns: Sequence[str] | None = None, batch_rows: int
 
 
 def read_schema(uri: str) -> pa.Schema:
-    """Arrow schema of the first file of the table at `uri`.
+    """Read the Arrow schema of the first file of the table at `uri`.
 
     Raises:
         StorageError: if the table is missing or unreadable.
@@ -73,45 +78,59 @@ def read_schema(uri: str) -> pa.Schema:
 
 
 def column_types(schema: pa.Schema) -> dict[str, str]:
-    """Arrow types of the columns by name, in their order, the same for a schema and for a file that was written with it."""
+    """Names of the columns' Arrow types by column name, equal for a schema and for a file written with that schema."""
     return {field.name: _type_name(field.type) for field in schema}
 
 
 def _type_name(kind: pa.DataType) -> str:
-    """The name of a type; Parquet gives the values of a list a name of its own, which says nothing."""
+    """Name of an Arrow type without the name of a list's values, which Parquet changes when it writes the list."""
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     return f"list<{_type_name(kind.value_type)}>" if is_list else str(kind)
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The whole table at `uri`; see `iter_batches` for one that does not fit in memory.
+    """Read the whole table at `uri` into memory; `iter_batches` streams a table that does not fit.
+
+    Args:
+        uri: a Parquet file, or a folder of them.
+        columns: names of the columns to read; None reads all.
 
     Raises:
-        StorageError: as `iter_batches` does, and if its files differ in their columns.
+        StorageError: if the table is missing, unreadable, lacks one of `columns`, or its files differ in their columns.
     """
     batches = list(iter_batches(uri, columns))
     if batches:
         try:
             return pa.Table.from_batches(batches)
         except pa.ArrowInvalid as error:
-            raise StorageError(f"the files at {uri} differ in their columns: {one_line(error)}") from error
+            raise StorageError(
+                f"the files at {uri} differ in their columns: {one_line(error)}; name one of the files"
+            ) from error
     schema = read_schema(uri)
     return schema.empty_table().select(list(columns) if columns else schema.names)
 
 
 @contextmanager
 def table_writer(uri: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A Parquet writer whose file replaces `uri` only when the block ends without an exception."""
+    """Open a Parquet writer whose file replaces `uri` only if the block ends without an exception.
+
+    Raises:
+        StorageError: if `uri` cannot be written.
+    """
     with open_for_replacement(uri) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         yield writer
 
 
 def write_table(table: pa.Table, uri: str) -> None:
-    """Put `table` at `uri` as one Parquet file."""
+    """Write `table` as one Parquet file to `uri`, replacing an earlier one in one step.
+
+    Raises:
+        StorageError: if `uri` cannot be written.
+    """
     with table_writer(uri, table.schema) as writer:
         writer.write_table(table)
 
 
 def table_uri(output_uri: str, name: str) -> str:
-    """Where a job puts its table: at `output_uri` if that names a Parquet file, else in the folder there."""
+    """URI of a job's table: `output_uri` if it ends in `.parquet`, else the file `name`.parquet in that folder."""
     return output_uri if output_uri.endswith(".parquet") else f"{output_uri.rstrip('/')}/{name}.parquet"

@@ -1,4 +1,4 @@
-"""URIs stay `str`: local paths, `file://`, `s3://` and any other fsspec scheme, never percent-encoded."""
+"""Open, read and write URIs, which are `str`: local paths, `file://`, `s3://` and any other fsspec scheme, never percent-encoded."""
 
 import os
 import uuid
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pyarrow.fs
 
 S3_SCHEMES = ("s3", "s3a")
-# Listings are never cached: other processes write to the same prefixes while a job runs. Parts of one object are not
-# fetched side by side, which would cost a HEAD before every GET; many objects are.
+# Listings are never cached, because other processes write to the same prefixes while a job runs. Many objects are
+# downloaded at the same time, but parts of one object are not, because that would need a HEAD before every GET.
 S3_OPTIONS = {
     "use_listings_cache": False,
     "max_concurrency": 1,
@@ -26,10 +26,10 @@ S3_OPTIONS = {
 
 
 def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
-    """Filesystem that serves `uri`, and the path of `uri` on it.
+    """Open the filesystem of `uri`, and return it with the path of `uri` on it.
 
-    Characters such as `#`, `%`, `?` and spaces stand for themselves: nothing is decoded or cut off.
-    S3 is configured by the standard AWS variables, `AWS_ENDPOINT_URL` included.
+    Characters such as `#`, `%`, `?` and spaces are literal: nothing is decoded or cut off.
+    S3 is configured by the standard AWS variables, including `AWS_ENDPOINT_URL`.
 
     Raises:
         StorageError: if the scheme is unknown or its library is not installed.
@@ -39,7 +39,8 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         local_path = uri if not separator else uri.removeprefix(f"{scheme}://")
         return filesystem("file"), _absolute_path(local_path)
     if scheme in S3_SCHEMES:
-        # Named here, since fsspec keeps one filesystem for each set of options, whatever the environment says later.
+        # The endpoint is an option here, because fsspec caches filesystems by their options and ignores later changes of the
+        # environment.
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         s3 = filesystem("s3", endpoint_url=endpoint, **S3_OPTIONS)
         return s3, uri.removeprefix(f"{scheme}://").rstrip("/")
@@ -53,24 +54,24 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
 
 
 def arrow_filesystem(fs: AbstractFileSystem) -> "pyarrow.fs.FileSystem":
-    """The same filesystem for pyarrow and Ray, so that every reader and writer means the same by a URI."""
+    """Convert a filesystem for pyarrow and Ray, so that every reader and writer resolves a URI in the same way."""
     from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
     return LocalFileSystem() if is_local(fs) else PyFileSystem(FSSpecHandler(fs))
 
 
 def is_local(fs: AbstractFileSystem) -> bool:
-    """Whether `fs` is this machine's disk."""
+    """Whether `fs` is the local filesystem of this machine."""
     return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
 
 
 def is_s3(fs: AbstractFileSystem) -> bool:
-    """Whether `fs` speaks S3."""
+    """Whether `fs` is an S3 object store."""
     return "s3" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
 
 
 def join_uri(base: str, *names: str) -> str:
-    """`base` and `names` joined by single slashes; the slashes of `memory://` and `file:///` stay."""
+    """Join `base` and `names` by single slashes; the slashes of `memory://` and `file:///` are kept."""
     scheme, separator, path = base.rpartition("://")
     return "/".join([f"{scheme}{separator}{path.rstrip('/')}", *names])
 
@@ -83,20 +84,20 @@ def parent_uri(uri: str) -> str:
 
 
 def absolute_uri(uri: str) -> str:
-    """`uri` with a relative local path made absolute, so that it means the same on every worker."""
+    """Make a relative local path absolute, so that it means the same on every worker; other URIs are unchanged."""
     return uri if "://" in uri else _absolute_path(uri)
 
 
 def _absolute_path(path: str) -> str:
-    # Not Path.expanduser, which refuses a folder named ~x where no user x exists.
+    # Path.expanduser is not used, because it refuses a folder named ~x if no user x exists.
     return str(Path(os.path.expanduser(path)).absolute())  # noqa: PTH111
 
 
 def exists(uri: str) -> bool:
-    """Whether an object or a folder stands at `uri`.
+    """Whether an object or a folder exists at `uri`.
 
     Raises:
-        StorageError: if the storage does not answer.
+        StorageError: if the storage does not answer or refuses access.
     """
     fs, path = open_filesystem(uri)
     with named_failures("read", uri):
@@ -104,10 +105,10 @@ def exists(uri: str) -> bool:
 
 
 def read_bytes(uri: str) -> bytes:
-    """Whole content of the object at `uri`.
+    """Read the whole content of the object at `uri`.
 
     Raises:
-        StorageError: if there is none or it cannot be read.
+        StorageError: if the object does not exist or cannot be read.
     """
     fs, path = open_filesystem(uri)
     with named_failures("read", uri):
@@ -115,13 +116,17 @@ def read_bytes(uri: str) -> bytes:
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Put `data` at `uri`, replacing what stood there in one step."""
+    """Write `data` to `uri`, replacing an existing object in one step.
+
+    Raises:
+        StorageError: if `uri` cannot be written.
+    """
     with open_for_replacement(uri) as file:
         file.write(data)
 
 
 def delete_tree(uri: str) -> None:
-    """Delete the object at `uri`, or the folder with all that is in it; nothing happens where nothing is.
+    """Delete the object at `uri`, or the folder with its content; do nothing if neither exists.
 
     Raises:
         StorageError: if it cannot be deleted.
@@ -134,7 +139,7 @@ def delete_tree(uri: str) -> None:
 
 @contextmanager
 def open_for_replacement(uri: str) -> Iterator[IO[bytes]]:
-    """A binary file whose content replaces `uri` only when the block ends without an exception.
+    """Open a binary file whose content replaces `uri` only if the block ends without an exception.
 
     Raises:
         StorageError: if `uri` cannot be written.
@@ -145,7 +150,7 @@ def open_for_replacement(uri: str) -> Iterator[IO[bytes]]:
 
 
 def storage_failures() -> tuple[type[Exception], ...]:
-    """What filesystems raise: beside `OSError` botocore's own errors, such as an endpoint that does not answer."""
+    """Types of the exceptions that filesystems raise: `OSError`, and botocore's own, such as for an endpoint that does not answer."""
     from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
     return OSError, BotoCoreError
@@ -153,22 +158,26 @@ def storage_failures() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def named_failures(action: str, uri: str) -> Iterator[None]:
-    """Turn what the filesystem of `uri` raises inside the block into one line: `cannot read s3://a/b: ...`."""
+    """Convert an exception of the filesystem inside the block to a one-line error such as `cannot read s3://a/b: ...`.
+
+    Raises:
+        StorageError: if the filesystem of `uri` raises.
+    """
     try:
         yield
     except storage_failures() as error:
-        mend = "check the URI, the credentials and the permissions"
-        raise StorageError(f"cannot {action} {uri}: {one_line(error)}; {mend}") from error
+        fix = "check the URI, the credentials and the permissions"
+        raise StorageError(f"cannot {action} {uri}: {one_line(error)}; {fix}") from error
 
 
 def one_line(error: BaseException) -> str:
-    """Message of `error` on one line of bounded length; its type where it has none."""
+    """Message of `error` on one line of at most 300 characters, or its type if it has no message."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _replace_local(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{uuid.uuid4().hex}.part")  # hidden from listings
+    part = path.with_name(f".{uuid.uuid4().hex}.part")  # listings skip hidden files
     try:
         with part.open("wb") as file:
             yield file
@@ -184,6 +193,6 @@ def _replace_remote(fs: AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
         file.close()
         file.commit()
     except BaseException:
-        with suppress(*storage_failures()):  # the first failure is the one to tell
+        with suppress(*storage_failures()):  # the first failure is raised, not that of discarding
             file.discard()
         raise

@@ -20,7 +20,7 @@ class FinetuneClipConfig(TrainingJobConfig):
     weights_uri: str
     """BiomedCLIP to start from: a folder or file of weights in the layout of this project, open_clip or Hugging Face,
     with vocab.txt beside it."""
-    val_share: float = 0.1
+    val_fraction: float = 0.1
     """Fraction of the images (above 0, below 1) to validate on, chosen by content; ignored if the table has a `split`
     column (train, val, test)."""
     class_prompts: dict[str, list[str]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class FinetuneClipConfig(TrainingJobConfig):
             require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
         for name in ("weight_decay", "gradient_clip", "beta1", "beta2"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        require(0 < self.val_share < 1, "val_share", self.val_share, "above 0 and below 1")
+        require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "above 0 and below 1")
         require(0 <= self.warmup < 1, "warmup", self.warmup, "in [0, 1)")
         require(all(0 <= beta < 1 for beta in self.adam_betas), "adam_betas", self.adam_betas, "two numbers in [0, 1)")
         minimum, maximum = self.crop_scale

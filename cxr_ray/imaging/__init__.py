@@ -1,1 +1,1 @@
-"""Bytes to pixels: recognition, decoding, resizing, and drawn phantoms."""
+"""From the bytes of image files to pixels and masks: decoding, resizing, run lengths and outlines."""

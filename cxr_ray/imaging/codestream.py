@@ -1,7 +1,7 @@
 """Headers of the JPEG, JPEG-LS and JPEG 2000 codestreams that DICOM encapsulates.
 
-A DICOM header that claims 10x10 pixels may carry a codestream of 30000x30000, and native decoders believe the
-codestream. So it is read here, strictly, before any of them sees it.
+A DICOM file whose header claims 10x10 pixels may contain a codestream of 30000x30000, and native decoders trust the
+codestream. Therefore the header of the codestream is read and checked here, before a decoder reads it.
 """
 
 import struct
@@ -13,21 +13,21 @@ from cxr_ray.imaging.limits import ErrorKind, ImageRefused
 _START_OF_SCAN = 0xDA
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xF7}  # baseline, extended, progressive, lossless; JPEG-LS
 _ANNOTATIONS = {*range(0xE0, 0xF0), 0xFE}  # APPn, COM
-_SEGMENTS = {_START_OF_SCAN, *_FRAMES, *_ANNOTATIONS, 0xC4, 0xDB, 0xDD, 0xF8}  # and DHT, DQT, DRI, LSE
+_SEGMENTS = {_START_OF_SCAN, *_FRAMES, *_ANNOTATIONS, 0xC4, 0xDB, 0xDD, 0xF8}  # the last four: DHT, DQT, DRI, LSE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CodestreamHeader:
-    """What a codestream says about itself.
+    """Size and sample format that a codestream declares in its header.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
-        components: samples per pixel.
-        precision: bits per sample.
+        width: width in pixels.
+        height: height in pixels.
+        components: number of samples per pixel.
+        precision: number of bits per sample.
         process: low byte of the JPEG frame marker (0xC0 baseline, 0xC3 lossless, 0xF7 JPEG-LS);
             None for JPEG 2000.
-        subsampled: whether any component is stored at less than full resolution.
+        subsampled: True if any component is stored at less than full resolution.
     """
 
     width: int
@@ -42,17 +42,19 @@ def read_jpeg_header(codestream: bytes) -> CodestreamHeader:
     """Read the frame header of a JPEG (ITU-T T.81, B.2.2) or JPEG-LS (T.87, C.2.2) codestream.
 
     Raises:
-        ImageRefused: no scan, no frame header or more than one before the scan, bytes between the segments.
+        ImageRefused: if there is no scan, not exactly one frame header before it, or there are bytes between segments.
     """
     if codestream[:2] != b"\xff\xd8":
-        raise ImageRefused(ErrorKind.UNREADABLE, "codestream is no JPEG")
+        raise ImageRefused(ErrorKind.UNREADABLE, "codestream is not a JPEG")
     headers = [
         _frame_header(codestream[start + 4 : stop], marker)
         for marker, start, stop in _segments(codestream)
         if marker in _FRAMES
     ]
     if len(headers) != 1:
-        raise ImageRefused(ErrorKind.UNREADABLE, f"JPEG codestream has {len(headers)} frame headers, not one")
+        raise ImageRefused(
+            ErrorKind.UNREADABLE, f"JPEG codestream has {len(headers)} frame headers; exactly one is allowed"
+        )
     return headers[0]
 
 
@@ -60,10 +62,10 @@ def read_jpeg2000_header(codestream: bytes) -> CodestreamHeader:
     """Read the SIZ segment of a JPEG 2000 codestream (ITU-T T.800, A.5.1).
 
     Raises:
-        ImageRefused: the codestream is cut, has no SIZ segment, or stands in the boxes of a JP2 file.
+        ImageRefused: if the codestream is truncated, has no SIZ segment, or is wrapped in the boxes of a JP2 file.
     """
     if codestream[:4] != b"\xff\x4f\xff\x51":
-        raise ImageRefused(ErrorKind.UNREADABLE, "codestream is no JPEG 2000 (JP2 boxes are not allowed in DICOM)")
+        raise ImageRefused(ErrorKind.UNREADABLE, "codestream is not a JPEG 2000 (JP2 boxes are not allowed in DICOM)")
     if len(codestream) < 42:
         raise ImageRefused(ErrorKind.TRUNCATED, "JPEG 2000 codestream ends in its header")
     right, bottom, left, top = struct.unpack_from(">4I", codestream, 8)
@@ -81,9 +83,9 @@ def read_jpeg2000_header(codestream: bytes) -> CodestreamHeader:
 
 
 def strip_jpeg_annotations(codestream: bytes) -> bytes:
-    """Leave out the application data and comments of a JPEG whose header `read_jpeg_header` accepts.
+    """Remove the application data and the comments of a JPEG whose header `read_jpeg_header` accepts.
 
-    What remains suffices to decode a grey image.
+    The rest suffices to decode a grey image; a colour image may need the removed data.
     """
     kept = [codestream[:2]]
     for marker, start, stop in _segments(codestream):
@@ -95,7 +97,7 @@ def strip_jpeg_annotations(codestream: bytes) -> bytes:
 
 
 def _segments(codestream: bytes) -> Iterator[tuple[int, int, int]]:
-    """Low byte of the marker, start and stop of each segment, up to that which starts the first scan."""
+    """Yield the low byte of the marker, the start and the stop of each segment, up to the one that starts the first scan."""
     marker, stop = 0, 2
     while marker != _START_OF_SCAN:
         start = stop

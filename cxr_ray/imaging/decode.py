@@ -1,4 +1,4 @@
-"""Any bytes to grey pixels or to an error kind: the one fence around an image's decoding."""
+"""Decode any bytes to grey pixels or to an error kind; no exception of a decoder leaves this file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ DEFAULT_LIMITS = DecodeLimits()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodedImage:
-    """Pixels, or why there are none: exactly one of `pixels` and `error_kind` is set.
+    """Result of decoding an image file: pixels or an error; exactly one of `pixels` and `error_kind` is not None.
 
     Attributes:
-        pixels: uint8 [H, W], low = dark; at reduced scale where `wanted_size` allowed it.
-        format: by content, None where it is not known.
-        width: of the image as displayed (after its EXIF orientation) at full scale.
-        height: likewise.
+        pixels: uint8 [H, W], low = dark; smaller than the image if `wanted_size` allowed a reduced scale.
+        format: format recognised from the content, such as `png`; None if it is unknown.
+        width: width in pixels of the displayed image (after its EXIF orientation), at full scale.
+        height: height in pixels of the displayed image (after its EXIF orientation), at full scale.
         error_kind: a value of `ErrorKind`.
-        error: one line that quotes no patient's data.
-        dicom: tags of a DICOM file, also where its pixels are refused.
+        error: reason of the failure in one line, without any data of the patient.
+        dicom: tags of a DICOM file, also if its pixels are refused; None for other formats.
     """
 
     pixels: np.ndarray | None = None
@@ -37,14 +37,14 @@ class DecodedImage:
 
 
 def decode_image(data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_size: int | None = None) -> DecodedImage:
-    """Decode one image file. Nothing is ever raised for what `data` holds.
+    """Decode one image file; bad content of `data` never raises, it gives an error kind.
 
     Args:
-        data: a whole file; DICOM and the formats of `RASTER_FORMATS` are read.
-        limits: on size, checked against headers before pixels are decoded.
-        wanted_size: the caller will resize to `wanted_size` x `wanted_size`. JPEGs are then decoded at 1/2,
-            1/4 or 1/8 scale as long as both sides stay at least twice as large (and 448 pixels), so that the
-            antialiased resize that follows still has its say.
+        data: bytes of a whole file; DICOM and the formats of `RASTER_FORMATS` are read.
+        limits: bounds on the size, checked against the file's headers before any pixel is decoded.
+        wanted_size: height and width in pixels to which the caller will resize the image; None means full scale. A
+            JPEG is decoded at 1/2, 1/4 or 1/8 scale if both sides stay at least twice `wanted_size` and at least 448
+            pixels, so that the antialiased resize afterwards still determines the pixels.
     """
     format_name = recognise_format(data[:HEAD_BYTES])
     try:
@@ -53,8 +53,8 @@ def decode_image(data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_s
         return _refused(format_name, refusal)
     except MemoryError:
         return _refused(format_name, ImageRefused(ErrorKind.TOO_LARGE, "too little memory to decode the image"))
-    except Exception as error:  # noqa: BLE001 - whatever a decoder makes of forged bytes becomes a row, never a crash
-        # The exception's own message is left out: pydicom's quote values, and values may be a patient's.
+    except Exception as error:  # noqa: BLE001 - whatever a decoder raises for forged bytes becomes an error row, never a crash
+        # The exception's own message is left out: messages of pydicom quote values, which may be data of the patient.
         message = f"{format_name} cannot be decoded ({type(error).__name__})"
         return _refused(format_name, ImageRefused(ErrorKind.UNREADABLE, message))
 
@@ -62,14 +62,17 @@ def decode_image(data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_s
 def decode_for_sizes(
     data: bytes, wanted_sizes: Sequence[int], *, limits: DecodeLimits = DEFAULT_LIMITS
 ) -> tuple[DecodedImage, ...]:
-    """`decode_image` for each of several sizes, decoded once for all those that want the same scale.
+    """Decode one image file for several sizes, once for all sizes that need the same scale.
 
-    No size's pixels depend on which others are wanted beside it. Where one decoding fails, all are its failure.
+    The pixels for a size do not depend on the other sizes. If one decoding fails, every result is that failure.
 
     Args:
-        data: a whole file.
-        wanted_sizes: see `decode_image`.
-        limits: likewise.
+        data: bytes of a whole file.
+        wanted_sizes: at least one value of `wanted_size`, as `decode_image` takes it.
+        limits: bounds on the size, checked against the file's headers before any pixel is decoded.
+
+    Returns:
+        One result for each of `wanted_sizes`, in order.
     """
     first = decode_image(data, limits=limits, wanted_size=wanted_sizes[0])
     raster_format = RASTER_FORMATS.get(first.format or "")
@@ -91,7 +94,10 @@ def _decode(data: bytes, format_name: str | None, limits: DecodeLimits, wanted_s
     if format_name == "dicom":
         return _decode_dicom(data, limits)
     if format_name not in RASTER_FORMATS:
-        raise ImageRefused(ErrorKind.UNSUPPORTED, f"format {format_name or 'unknown'} is not read")
+        raise ImageRefused(
+            ErrorKind.UNSUPPORTED,
+            f"format {format_name or 'unknown'} is not supported; dicom, {', '.join(RASTER_FORMATS)} are read",
+        )
     raster = decode_raster(data, format_name, limits=limits, wanted_size=wanted_size)
     return DecodedImage(pixels=raster.pixels, format=format_name, width=raster.width, height=raster.height)
 

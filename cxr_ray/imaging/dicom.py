@@ -1,4 +1,4 @@
-"""A DICOM file's data set: what may be read, and the tags that go into the results."""
+"""Read a DICOM file: which files are accepted, its pixels, and the tags that go into the results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from pydicom.dataset import Dataset, FileDataset
 
-# Projection radiographs, what scanners of film and screens declare, and nothing at all (PS3.3, C.7.3.1.1.1).
+# Modalities of projection radiographs and of digitised films, and an empty modality (PS3.3, C.7.3.1.1.1).
 PROJECTION_MODALITIES = frozenset({"CR", "DX", "DR", "RG", "RF", "XA", "OT", "SC", ""})
 
 _PIXEL_DATA_LITTLE_ENDIAN = b"\xe0\x7f\x10\x00"
@@ -22,15 +22,15 @@ _PIXEL_DATA_LITTLE_ENDIAN = b"\xe0\x7f\x10\x00"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DicomTags:
-    """Tags of one file, each None where the file has none.
+    """Tags of one DICOM file; a tag that the file lacks is None.
 
     Attributes:
-        modality: (0008,0060), such as `DX`.
-        view_position: (0018,5101), such as `PA`.
-        study_uid: (0020,000D).
-        series_uid: (0020,000E).
-        sop_uid: (0008,0018).
-        patient_id: (0010,0020) as it stands in the file, for hashing only: it never leaves the worker, and
+        modality: Modality (0008,0060), such as `DX`.
+        view_position: View Position (0018,5101), such as `PA`.
+        study_uid: Study Instance UID (0020,000D).
+        series_uid: Series Instance UID (0020,000E).
+        sop_uid: SOP Instance UID (0008,0018).
+        patient_id: Patient ID (0010,0020) as written in the file, for hashing only: it never leaves the worker, and
             `repr` does not show it.
     """
 
@@ -43,11 +43,11 @@ class DicomTags:
 
 
 def read_dataset(data: bytes) -> FileDataset:
-    """Parse a DICOM file, with or without preamble; values are converted when they are asked for.
+    """Parse the bytes of a DICOM file, with or without preamble; pydicom converts a value when it is first accessed.
 
     Raises:
-        ImageRefused: `unsupported`, a transfer syntax that is not read. The deflated one is among them: its
-            small files may inflate without bound.
+        ImageRefused: `unsupported` if the transfer syntax is not read, such as the deflated one, whose small files may
+            inflate without bound; `truncated` if the file ends within an element.
     """
     from pydicom import dcmread
 
@@ -61,10 +61,10 @@ def read_dataset(data: bytes) -> FileDataset:
 
 
 def silence_pydicom() -> None:
-    """Keep pydicom's warnings, which quote the values they complain of, out of logs and off the terminal.
+    """Keep pydicom's warnings, which quote values of the file, out of the logs and the terminal.
 
-    Called before each file, since filters may be reset meanwhile. It costs microseconds, adds one filter at
-    most, and is safe between threads, which `warnings.catch_warnings` is not.
+    It must be called before each file, because other code may reset the filters. A call costs microseconds, adds at
+    most one filter, and is thread-safe, unlike `warnings.catch_warnings`.
     """
     import logging
     import warnings
@@ -74,7 +74,7 @@ def silence_pydicom() -> None:
 
 
 def read_tags(dataset: Dataset) -> DicomTags:
-    """Collect the tags that results carry."""
+    """Collect the tags that are written to the results."""
     return DicomTags(
         modality=_text(dataset, "Modality"),
         view_position=_text(dataset, "ViewPosition"),
@@ -92,21 +92,21 @@ def decode_dicom(dataset: FileDataset, *, limits: DecodeLimits) -> np.ndarray:
         uint8 [H, W], low = dark.
 
     Raises:
-        ImageRefused: `wrong_modality`, `no_pixels`, `multi_frame`, or whatever `decode_samples` raises.
+        ImageRefused: `wrong_modality`, `no_pixels`, `multi_frame`, or a kind that `decode_samples` raises.
     """
     modality = (_text(dataset, "Modality") or "").upper()
     if modality not in PROJECTION_MODALITIES:
-        raise ImageRefused(ErrorKind.WRONG_MODALITY, f"modality {modality[:16]!r} is no projection radiograph")
+        raise ImageRefused(ErrorKind.WRONG_MODALITY, f"modality {modality[:16]!r} is not a projection radiograph")
     if not dataset.get("PixelData"):
-        raise ImageRefused(ErrorKind.NO_PIXELS, "DICOM file without Pixel Data")
+        raise ImageRefused(ErrorKind.NO_PIXELS, "DICOM file has no Pixel Data")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
-        raise ImageRefused(ErrorKind.MULTI_FRAME, f"DICOM file has {frames} frames; one is read")
+        raise ImageRefused(ErrorKind.MULTI_FRAME, f"DICOM file has {frames} frames; only files of one frame are read")
     return to_display(decode_samples(dataset, limits=limits), dataset)
 
 
 def _transfer_syntax(data: bytes) -> str | None:
-    """Transfer Syntax UID, from the file meta group alone: `dcmread` would inflate a deflated data set."""
+    """Read the Transfer Syntax UID from the file meta group only, because `dcmread` would inflate a deflated data set."""
     from pydicom.filereader import read_dataset as read_elements
 
     stream = BytesIO(data)
@@ -117,7 +117,7 @@ def _transfer_syntax(data: bytes) -> str | None:
 
 
 def _require_complete(dataset: FileDataset, data: bytes) -> None:
-    """Refuse a file that ends within an element, which pydicom accepts as a shorter one."""
+    """Refuse a file that ends within an element; pydicom would accept it with a shorter last element."""
     from pydicom.dataelem import RawDataElement
 
     last = dataset.get_item(max(dataset.keys()), keep_deferred=True) if len(dataset) else None

@@ -1,4 +1,4 @@
-"""Stored DICOM samples to the grey values that a viewer would first show (PS3.4, N.2)."""
+"""Convert stored DICOM samples to the grey values that a viewer would first show (PS3.4, N.2)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from cxr_ray.imaging.limits import ErrorKind, ImageRefused
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-_SMALLEST_WIDTH = {"LINEAR": 1.0, "LINEAR_EXACT": 0.0, "SIGMOID": 0.0}
-_FAR = np.array([-1e15, 1e15])  # beyond any window: here a window gives the ends of its output
+_MIN_WIDTH = {"LINEAR": 1.0, "LINEAR_EXACT": 0.0, "SIGMOID": 0.0}
+_FAR = np.array([-1e15, 1e15])
+"""Values far outside any window, where a window function returns the two ends of its output range."""
 
 
 def to_display(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Map stored samples to uint8, dark = 0.
 
-    Grey: modality LUT or rescale; then the VOI LUT or the first window, whose output range becomes 0..255, or
-    where the file has neither, the range of the pixels; MONOCHROME1 is inverted last. Padding is left out of
-    the range and ends as 0. Without a window, an image of one value gives zeros. Colour: luma as Pillow has
-    it, no window.
+    A grey image passes the modality LUT or rescale, then the VOI LUT or the first window, whose output range becomes
+    0 to 255. If the file has neither a VOI LUT nor a window, the range of the pixels becomes 0 to 255, and an image
+    of a single value becomes 0. MONOCHROME1 is inverted last. Padding does not count for the range and becomes 0.
+    A colour image becomes luma as Pillow computes it, without a window.
 
     Args:
         stored: [H, W] or [H, W, 3], integers of at most 16 bits.
@@ -32,12 +33,15 @@ def to_display(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 
     Returns:
         uint8 [H, W].
+
+    Raises:
+        ImageRefused: `unreadable` if the rescale is not finite, `unsupported` for a segmented palette.
     """
     if stored.ndim == 3:
         return _luma(stored, white=2 ** int(dataset.BitsStored) - 1)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return _palette_luma(stored, dataset)
-    # A display value depends on the stored value alone: evaluate each value once, not each pixel.
+    # A display value depends only on the stored value, so each value is computed once instead of each pixel.
     offsets = stored.astype(np.int32)
     lowest = int(offsets.min())
     offsets -= lowest
@@ -47,21 +51,24 @@ def to_display(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def display_table(stored_values: np.ndarray, is_present: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Display value of each stored value.
+    """Compute the display value of each stored value.
 
     Args:
         stored_values: int [N], ascending.
-        is_present: bool [N], whether any pixel has the value.
-        dataset: whose look-up tables apply.
+        is_present: bool [N], True for values that at least one pixel has.
+        dataset: the data set whose look-up tables and window are applied.
 
     Returns:
-        uint8 [N].
+        uint8 [N], low = dark.
+
+    Raises:
+        ImageRefused: `unreadable` if the rescale slope or intercept is not finite.
     """
     from pydicom.pixels.processing import apply_modality_lut
 
     values = apply_modality_lut(stored_values, dataset)
     if not np.isfinite(values).all():
-        raise ImageRefused(ErrorKind.UNREADABLE, "rescale slope or intercept is no finite number")
+        raise ImageRefused(ErrorKind.UNREADABLE, "rescale slope or intercept is not a finite number")
     is_padding = _is_padding(stored_values, dataset)
     brightness = _voi_brightness(values, dataset)
     if brightness is None:
@@ -77,7 +84,7 @@ def display_table(stored_values: np.ndarray, is_present: np.ndarray, dataset: Da
 
 
 def _voi_brightness(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
-    """Brightness 0..1 by the VOI LUT, which is preferred, or the first window; None without a usable one."""
+    """Brightness 0 to 1 by the VOI LUT if there is one, else by the first window; None if neither is usable."""
     from pydicom.pixels.processing import apply_voi, apply_windowing
 
     tables = dataset.get("VOILUTSequence")
@@ -88,19 +95,19 @@ def _voi_brightness(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
         inside = np.clip(np.rint(values), domain[0], domain[-1]).astype(np.int64)
         return _unit(outputs[inside - first], outputs.min(), outputs.max())
     if _has_window(dataset):
-        with np.errstate(over="ignore"):  # the exponential of a sigmoid, far from its centre
+        with np.errstate(over="ignore"):  # far from its centre, the exponential of a sigmoid window overflows
             low, high = apply_windowing(_FAR, dataset)
             return _unit(apply_windowing(values, dataset), low, high)
     return None
 
 
 def _has_window(dataset: Dataset) -> bool:
-    """Whether the first window is one that the standard defines (PS3.3, C.11.2.1.2 and C.11.2.1.3)."""
+    """Whether the first window has a function and a width that the standard allows (PS3.3, C.11.2.1.2 and C.11.2.1.3)."""
     centre, width = _first_number(dataset.get("WindowCenter")), _first_number(dataset.get("WindowWidth"))
-    smallest = _SMALLEST_WIDTH.get(str(dataset.get("VOILUTFunction") or "LINEAR").upper())
-    if smallest is None or not (math.isfinite(centre) and math.isfinite(width)):
+    min_width = _MIN_WIDTH.get(str(dataset.get("VOILUTFunction") or "LINEAR").upper())
+    if min_width is None or not (math.isfinite(centre) and math.isfinite(width)):
         return False
-    return width >= 1 if smallest else width > 0
+    return width >= 1 if min_width else width > 0
 
 
 def _first_number(value: Any) -> float:
@@ -119,7 +126,7 @@ def _is_padding(stored_values: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scale so that `low` becomes 0 and `high`, which may be the smaller, 1; zeros where they are equal."""
+    """Scale values so that `low` becomes 0 and `high`, which may be below `low`, becomes 1; zeros if both are equal."""
     low, high = float(low), float(high)
     if low == high:
         return np.zeros(values.shape)
@@ -129,7 +136,7 @@ def _unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
 def _palette_luma(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     from pydicom.pixels.processing import apply_color_lut
 
-    if "SegmentedRedPaletteColorLookupTableData" in dataset:  # a few bytes may expand without bound
+    if "SegmentedRedPaletteColorLookupTableData" in dataset:  # it may expand without bound
         raise ImageRefused(ErrorKind.UNSUPPORTED, "segmented palettes are not supported")
     colours = apply_color_lut(stored, dataset)[..., :3]
     return _luma(colours, white=np.iinfo(colours.dtype).max)

@@ -1,4 +1,4 @@
-"""A mask as a DICOM Segmentation object, which viewers and archives show over its image."""
+"""Write a mask as a DICOM Segmentation object, which viewers and archives show over its image."""
 
 from io import BytesIO
 
@@ -17,17 +17,20 @@ IDENTITY = (
 
 
 def dicom_segmentation(source: bytes, mask: np.ndarray, *, patient_key: str | None) -> bytes:
-    """A DICOM Segmentation (binary, one segment: lung) that refers to study, series and image by their UIDs.
+    """Make a DICOM Segmentation (binary, one segment: lung) that refers to study, series and image by their UIDs.
 
-    Of the patient it names no more than the key: what goes out of an archive by the million must not carry names.
+    The only data of the patient in it is `patient_key`, so that segmentations can leave the archive without names.
 
     Args:
-        source: the DICOM file that was segmented.
-        mask: bool [H, W] of its rows and columns, not empty.
-        patient_key: stands for the patient's id.
+        source: bytes of the DICOM file that was segmented.
+        mask: bool [H, W] in the rows and columns of the image, at least one pixel True.
+        patient_key: text that replaces the patient's id, such as a keyed hash; None leaves the id empty.
+
+    Returns:
+        Bytes of a DICOM file.
 
     Raises:
-        ValueError: if the mask is not of the image's size.
+        ValueError: if the mask does not have the size of the image.
         AttributeError: if the image lacks an attribute that a segmentation must refer to.
     """
     import highdicom
@@ -37,7 +40,7 @@ def dicom_segmentation(source: bytes, mask: np.ndarray, *, patient_key: str | No
 
     image = dcmread(BytesIO(source), stop_before_pixels=True)
     if mask.shape != (image.Rows, image.Columns):
-        raise ValueError(f"mask must be {[image.Rows, image.Columns]} as the image is; got {list(mask.shape)}")
+        raise ValueError(f"mask must be {[image.Rows, image.Columns]} like the image; got {list(mask.shape)}")
     for name in IDENTITY:
         setattr(image, name, "")
     image.PatientID = patient_key or ""

@@ -1,4 +1,4 @@
-"""What an image may cost before it is decoded, and the words for an image that is refused."""
+"""Bounds on the size of an image, checked before it is decoded, and the kinds of errors of an image that is refused."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from cxr_ray.errors import ConfigError
 
 
 class ErrorKind(StrEnum):
-    """Why bytes gave no pixels; written to the column `error_kind`."""
+    """Reason why a file gives no pixels, as written to the column `error_kind`."""
 
     EMPTY = "empty"
     UNREADABLE = "unreadable"
@@ -20,8 +20,8 @@ class ErrorKind(StrEnum):
     WRONG_MODALITY = "wrong_modality"
 
 
-class ImageRefused(Exception):  # noqa: N818 - one image's fate, which becomes a row and no error of the job
-    """An image that gives no pixels; the message is one line and quotes no patient's data."""
+class ImageRefused(Exception):  # noqa: N818 - it concerns one image, becomes a row, and is not an error of the job
+    """An image is refused and gives no pixels; the message is one line and quotes no data of the patient."""
 
     def __init__(self, kind: ErrorKind, message: str) -> None:
         super().__init__(message)
@@ -30,14 +30,15 @@ class ImageRefused(Exception):  # noqa: N818 - one image's fate, which becomes a
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecodeLimits:
-    """Bounds that an image's header must keep before any of its pixels are decoded.
+    """Upper bounds on an image, checked against its header before any pixel is decoded.
 
     Attributes:
-        max_megapixels: width x height / 1e6.
-        max_bytes: of the file, and of its decoded samples (width x height x channels x bytes per sample).
+        max_megapixels: maximum of width x height / 1e6, above 0.
+        max_bytes: maximum number of bytes of the file, and also of its decoded samples (width x height x channels x
+            bytes per sample), at least 1.
 
     Raises:
-        ConfigError: a bound that no image could keep.
+        ConfigError: if a bound is out of its range.
     """
 
     max_megapixels: float = 100.0
@@ -50,14 +51,22 @@ class DecodeLimits:
             raise ConfigError(f"max_bytes must be >= 1; got {self.max_bytes}")
 
     def check_file(self, size_bytes: int) -> None:
-        """Refuse a file of more than `max_bytes`."""
+        """Refuse a file of more than `max_bytes`.
+
+        Raises:
+            ImageRefused: `too_large`.
+        """
         if size_bytes > self.max_bytes:
             raise ImageRefused(
                 ErrorKind.TOO_LARGE, f"file has {size_bytes} bytes, more than max_bytes={self.max_bytes}"
             )
 
     def check_samples(self, *, width: int, height: int, channels: int, bytes_per_sample: int) -> None:
-        """Refuse an image whose header claims more than the limits, or nothing at all."""
+        """Refuse an image whose header claims no pixels, or more than the limits allow.
+
+        Raises:
+            ImageRefused: `unreadable` without pixels, `too_large` above a limit.
+        """
         if width < 1 or height < 1:
             raise ImageRefused(ErrorKind.UNREADABLE, f"header claims an image of {width}x{height} pixels")
         if width * height > self.max_megapixels * 1e6:

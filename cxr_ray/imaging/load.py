@@ -1,4 +1,4 @@
-"""URIs to decoded images: the next objects download while the present ones decode."""
+"""Download and decode the images at many URIs; the next objects are downloaded while the current ones are decoded."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -10,24 +10,26 @@ from cxr_ray.imaging.decode import DecodedImage, decode_for_sizes, decode_image
 from cxr_ray.imaging.limits import DecodeLimits
 
 OBJECTS_AT_ONCE = 64
+"""Maximum number of objects that are downloaded together."""
 BYTES_AT_ONCE = 256 * 2**20
-BYTES_OF_UNKNOWN = 16 * 2**20
-"""What an object of unknown size is taken for; a large radiograph."""
+"""Maximum bytes of the objects that are downloaded together, unless a single object is larger."""
+ASSUMED_BYTES = 16 * 2**20
+"""Bytes that an object of unknown size is assumed to have: those of a large radiograph."""
 DEFAULT_LIMITS = DecodeLimits()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedImage:
-    """An object of the archive, decoded or with the reason why not."""
+    """An object of the archive, decoded or with the error that prevented it."""
 
     decodings: tuple[DecodedImage, ...]
-    """One for each size that was wanted, or one at full scale."""
+    """One decoding for each wanted size, or a single one at full scale."""
     content_sha256: str | None
-    """None where nothing could be downloaded."""
+    """SHA-256 of the object's bytes, 64 hex digits; None if the object was not downloaded."""
 
     @property
     def decoded(self) -> DecodedImage:
-        """The first of them; what is said beside the pixels is the same of all."""
+        """The first decoding; all decodings agree in everything but their pixels."""
         return self.decodings[0]
 
 
@@ -38,14 +40,14 @@ def load_images(
     limits: DecodeLimits = DEFAULT_LIMITS,
     wanted_sizes: Sequence[int] = (),
 ) -> Iterator[LoadedImage]:
-    """Download and decode every object, in order; one result each, whatever befalls it.
+    """Download and decode every object; yield one result per URI, in order, also for an object that fails.
 
     Args:
-        uris: objects of any scheme.
-        sizes_bytes: their sizes where the listing knows them; what exceeds the limit is not downloaded. None where
-            no size is known.
-        limits: see `decode_image`.
-        wanted_sizes: see `decode_for_sizes`; full scale if none is named.
+        uris: URIs of the objects, of any scheme.
+        sizes_bytes: size of each object in bytes, None where it is unknown; an object above the limit is not
+            downloaded. None in place of the list means that no size is known.
+        limits: bounds on the size, as `decode_image` takes them.
+        wanted_sizes: sizes in pixels, as `decode_for_sizes` takes them; an empty sequence means full scale.
     """
     if sizes_bytes is None:
         sizes_bytes = [None] * len(uris)
@@ -60,10 +62,10 @@ def load_images(
 
 
 def _chunks(sizes_bytes: Sequence[int | None]) -> Iterator[range]:
-    """Runs of objects to hold in memory together: few where they are large."""
+    """Yield ranges of consecutive objects that are held in memory together; large objects make short ranges."""
     start, held = 0, 0
     for position, known in enumerate(sizes_bytes):
-        size = BYTES_OF_UNKNOWN if known is None else known
+        size = ASSUMED_BYTES if known is None else known
         if position > start and (position - start >= OBJECTS_AT_ONCE or held + size > BYTES_AT_ONCE):
             yield range(start, position)
             start, held = position, 0
@@ -81,7 +83,7 @@ def _fetch(uris: list[str], sizes_bytes: list[int | None], limits: DecodeLimits)
 def _too_large(size: int | None, limits: DecodeLimits) -> Fetched:
     return Fetched(
         error_kind="too_large",
-        error=f"the file has {size:,} bytes, more than the {limits.max_bytes:,} allowed",
+        error=f"the file has {size:,} bytes, more than the {limits.max_bytes:,} that are allowed",
     )
 
 

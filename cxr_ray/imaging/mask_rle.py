@@ -1,4 +1,4 @@
-"""Masks as COCO run lengths: a string of a few hundred bytes in place of a plane of pixels."""
+"""Encode masks as COCO run lengths, strings of a few hundred bytes, and decode them."""
 
 import numpy as np
 
@@ -6,22 +6,23 @@ from cxr_ray.errors import StorageError
 
 DIGIT_BITS = 5
 MORE = 1 << DIGIT_BITS
-"""Set in every digit of a number but the last."""
+"""Bit that is set in every digit of a number except the last."""
 MAX_DIGITS = 7
-"""A run of COCO's is a 32-bit number."""
+"""Maximum number of digits of a run, because a run of COCO is a 32-bit number."""
 
 
 def encode_mask(mask: np.ndarray) -> str:
-    """Run lengths of a mask, column by column from the top left (Fortran order), in COCO's compressed ASCII form.
+    """Encode a mask as run lengths, column by column from the top left (Fortran order), in COCO's compressed ASCII form.
 
     Args:
         mask: bool [H, W], H and W >= 1.
 
     Returns:
-        What pycocotools names `counts`, as str, since Parquet tells text from bytes; [H, W] is to be kept beside it.
+        The value that pycocotools calls `counts`, as str instead of bytes, so that Parquet stores text. The caller must
+        store H and W too, because decoding needs them.
 
     Raises:
-        ValueError: another dtype or rank.
+        ValueError: if the mask is not bool [H, W].
     """
     from pycocotools import mask as coco
 
@@ -32,27 +33,27 @@ def encode_mask(mask: np.ndarray) -> str:
 
 
 def decode_mask(counts: str, height: int, width: int) -> np.ndarray:
-    """The mask bool [height, width] of `counts`, as `encode_mask` or any COCO tool writes them.
+    """Decode `counts`, as `encode_mask` or any COCO tool writes them, to a mask bool [height, width].
 
     Raises:
-        StorageError: if `counts` are no run lengths, or not those of a mask of this size.
+        StorageError: if `counts` are not run lengths, or the runs do not fill a mask of this size.
     """
     runs = _runs(counts)
     if runs is None or runs.sum() != height * width:
         shown = f"{counts[:24]!r}{'...' if len(counts) > 24 else ''}"
-        fault = "are no COCO run lengths" if runs is None else f"cover {runs.sum()} pixels"
+        fault = "are not COCO run lengths" if runs is None else f"cover {runs.sum()} pixels"
         raise StorageError(f"mask_counts {shown} of a {height} x {width} mask {fault}; write the masks again")
     columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
     return np.ascontiguousarray(columns.T)
 
 
 def _runs(counts: str) -> np.ndarray | None:
-    """Lengths int64 [R] of the runs, background first; None if `counts` spell no such thing.
+    """Decode `counts` to the lengths of the runs, int64 [R], background first; None if they are not valid.
 
-    pycocotools is not asked: its C code reads past the end of a cut string, and returns memory as it found it where
-    the runs do not fill the mask. The form (maskApi.c, rleToString): a number is digits of 5 bits, lowest first, in
-    two's complement, as characters from '0' on; from the fourth, a run is written as the difference to the one before
-    last.
+    pycocotools is not used: its C code reads past the end of a truncated string, and returns uninitialised memory if
+    the runs do not fill the mask. In the format (maskApi.c, rleToString), a number consists of digits of 5 bits,
+    lowest first, in two's complement, as characters from '0' on; from the fourth run on, a run is stored as its
+    difference to the run two before it.
     """
     digits = np.frombuffer(counts.encode(errors="surrogatepass"), np.uint8).astype(np.int64) - ord("0")
     if not len(digits) or digits.min() < 0 or digits.max() >= 2 * MORE or digits[-1] & MORE:

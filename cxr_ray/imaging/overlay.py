@@ -1,4 +1,4 @@
-"""Outlines of masks on a radiograph."""
+"""Draw the outlines of masks on a radiograph."""
 
 import io
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageColor
 
-OUTLINE_COLOUR = "#ffa600"  # amber: neither bone, nor lung, nor what colour-blind eyes confuse
+OUTLINE_COLOUR = "#ffa600"  # amber differs from bone and lung, also for colour-blind readers
 
 
 def overlay_png(radiograph: np.ndarray, mask: np.ndarray) -> bytes:
-    """A PNG of a radiograph uint8 [h, w] with the outline of `mask`, bool [H, W] of the same proportions."""
+    """Encode a PNG of a radiograph uint8 [h, w] with the outline of a mask bool [H, W] of the same proportions."""
     file = io.BytesIO()
     pixels = draw_contours(radiograph, [(mask, OUTLINE_COLOUR, 7)], longest_side=max(radiograph.shape))
     Image.fromarray(pixels).save(file, "PNG")
@@ -20,12 +20,13 @@ def overlay_png(radiograph: np.ndarray, mask: np.ndarray) -> bytes:
 def draw_contours(
     radiograph: np.ndarray | None, contours: Sequence[tuple[np.ndarray, str, int]], *, longest_side: int
 ) -> np.ndarray:
-    """A radiograph with outlines, the later ones above the earlier.
+    """Draw outlines of masks on a radiograph; later outlines cover earlier ones.
 
     Args:
-        radiograph: uint8 of any height and width; None for plain grey.
-        contours: masks bool [H, W] of one size, their colours, and the thickness of each in thirds of a pixel, odd.
-        longest_side: of the picture.
+        radiograph: uint8 [h, w] of any size; None draws on plain grey.
+        contours: at least one (mask, colour, thickness): masks bool [H, W] of one size, a colour that Pillow knows, and
+            an odd thickness in thirds of a pixel.
+        longest_side: longest side of the result in pixels.
 
     Returns:
         uint8 [h, w, 3] in the proportions of the masks.
@@ -35,13 +36,13 @@ def draw_contours(
     grey = Image.new("L", (1, 1), 90) if radiograph is None else Image.fromarray(radiograph)
     canvas = np.array(grey.resize((width, height), Image.Resampling.LANCZOS).convert("RGB"), dtype=np.float32)
     for mask, colour, thickness in contours:
-        ink = _contour(mask, width, height, thickness)[..., None]
-        canvas += ink * (np.array(ImageColor.getrgb(colour)) - canvas)
+        opacity = _contour(mask, width, height, thickness)[..., None]
+        canvas += opacity * (np.array(ImageColor.getrgb(colour)) - canvas)
     return np.rint(canvas).astype(np.uint8)
 
 
 def _contour(mask: np.ndarray, width: int, height: int, thickness: int) -> np.ndarray:
-    """Ink in [0, 1], float32 [height, width], along the rim of `mask`; `thickness` in thirds of a pixel, odd."""
+    """Opacity of the outline of `mask`, float32 [height, width] in 0 to 1; `thickness` is odd, in thirds of a pixel."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     fine = Image.fromarray(mask.astype(np.uint8) * 255).resize((3 * width, 3 * height), Image.Resampling.BILINEAR)

@@ -8,19 +8,19 @@ from cxr_ray.imaging.limits import ErrorKind, ImageRefused
 def decode_rle_frame(frame: bytes, *, pixels: int, samples_per_pixel: int, bytes_per_sample: int) -> bytes:
     """Expand one frame to little-endian samples, one colour plane after the other.
 
-    No more is expanded than the header claims, however long the runs are.
+    The result never has more bytes than the arguments ask for, however long the runs are.
 
     Args:
-        frame: 64 bytes of header, then a segment for each byte of a sample, most significant first.
-        pixels: in the image.
-        samples_per_pixel: colour planes.
-        bytes_per_sample: 1 or 2.
+        frame: 64 bytes of header, then one segment for each byte of a sample, most significant byte first.
+        pixels: number of pixels of the image.
+        samples_per_pixel: number of colour planes.
+        bytes_per_sample: number of bytes of a sample, 1 or 2.
 
     Returns:
         `pixels * samples_per_pixel * bytes_per_sample` bytes.
 
     Raises:
-        ImageRefused: `truncated` where a segment ends early, `unreadable` where the header makes no sense.
+        ImageRefused: `truncated` if a segment ends early, `unreadable` if the header has another number of segments.
     """
     if len(frame) < 64:
         raise ImageRefused(ErrorKind.TRUNCATED, "RLE frame ends in its header")
@@ -28,7 +28,7 @@ def decode_rle_frame(frame: bytes, *, pixels: int, samples_per_pixel: int, bytes
     if count != samples_per_pixel * bytes_per_sample:
         raise ImageRefused(
             ErrorKind.UNREADABLE,
-            f"RLE frame has {count} segments, not {samples_per_pixel * bytes_per_sample}",
+            f"RLE frame has {count} segments; the DICOM header asks for {samples_per_pixel * bytes_per_sample}",
         )
     samples = bytearray(pixels * count)
     ends = [*offsets[1:count], len(frame)]
@@ -41,21 +41,21 @@ def decode_rle_frame(frame: bytes, *, pixels: int, samples_per_pixel: int, bytes
 
 
 def unpack_bits(packed: bytes, size: int) -> bytes:
-    """Expand PackBits runs to exactly `size` bytes; what follows is padding.
+    """Expand PackBits runs to exactly `size` bytes; further input is padding and is ignored.
 
     Raises:
-        ImageRefused: `truncated`, the runs give less.
+        ImageRefused: `truncated` if the runs give fewer bytes.
     """
     expanded = bytearray()
     position = 0
     while len(expanded) < size:
         if position >= len(packed):
-            raise ImageRefused(ErrorKind.TRUNCATED, f"RLE segment gives {len(expanded)} bytes of {size}")
+            raise ImageRefused(ErrorKind.TRUNCATED, f"RLE segment gives {len(expanded)} bytes; {size} are needed")
         run = packed[position]
-        if run > 128:  # 257 - run copies of the next byte
+        if run > 128:  # a run of (257 - run) copies of the next byte
             expanded += packed[position + 1 : position + 2] * (257 - run)
             position += 2
-        elif run < 128:  # run + 1 bytes as they stand
+        elif run < 128:  # (run + 1) literal bytes
             expanded += packed[position + 1 : position + 2 + run]
             position += 2 + run
         else:

@@ -1,4 +1,4 @@
-"""One radiograph in memory, with exactly the pixels that an archive job would score."""
+"""Load one radiograph into memory, with exactly the pixels that an archive job would score."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -14,22 +14,22 @@ from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.resize import resize_image
 
 NAME_OF_BYTES = "image in memory"
-"""Stands for the name of an image that was given as bytes."""
+"""Name of an image that was given as bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Radiograph:
-    """A decoded image file; `load_image` makes it.
+    """A decoded image file, as `load_image` returns it.
 
     Attributes:
-        name: the path or URI it was read from; `image in memory` for bytes.
+        name: path or URI of the file; `image in memory` for an image given as bytes.
         pixels: uint8 [height, width] at full scale, low = dark, as displayed: after an EXIF orientation, and after
             the modality transform, the window and the photometric interpretation of a DICOM file.
-        format: told by the content: `png`, `jpeg`, `dicom`, ...
-        content_sha256: of the file, 64 hex digits.
-        dicom: tags of a DICOM file, the patient's id among them; None for other formats.
-        encoded: the file itself, for JPEGs are decoded at the scale that a model wants.
-        limits: bounds that the file was held to.
+        format: format recognised from the content: `png`, `jpeg`, `tiff` or `dicom`.
+        content_sha256: SHA-256 of the file, 64 hex digits.
+        dicom: tags of a DICOM file, including the patient's id; None for other formats.
+        encoded: bytes of the file; `squashed` decodes a JPEG again at the scale that a model needs.
+        limits: bounds on the size that the file was checked against.
     """
 
     name: str
@@ -42,23 +42,23 @@ class Radiograph:
 
     @property
     def height(self) -> int:
-        """Pixels from top to bottom, as displayed."""
+        """Height of the displayed image in pixels."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
-        """Pixels from left to right, as displayed."""
+        """Width of the displayed image in pixels."""
         return int(self.pixels.shape[1])
 
     def squashed(self, size: int, interpolation: str = "bilinear") -> np.ndarray:
-        """The whole frame as uint8 [size, size], pixel for pixel what archive jobs give to a model of that size.
+        """Resize the whole image to a square uint8 [size, size], exactly as archive jobs do for a model of that size.
 
         Args:
-            size: pixels a side, at least 1.
+            size: height and width of the result in pixels, at least 1.
             interpolation: `bilinear`, `bicubic` or `lanczos`.
 
         Raises:
-            ImageError: if a JPEG that was decoded at full scale cannot be at the scale that `size` allows.
+            ImageError: if a JPEG that was decoded at full scale cannot be decoded at the reduced scale for `size`.
             ValueError: if an argument is out of its range.
         """
         pixels = self.pixels
@@ -75,8 +75,8 @@ def load_image(source: str | PathLike[str] | bytes, *, limits: DecodeLimits = DE
         limits: bounds on the size; larger images are refused before their pixels are decoded.
 
     Raises:
-        ImageError: a `CxrRayError` whose one line names the file, the kind of the failure (`not_found`, `truncated`,
-            `unsupported`, `too_large`, ...) and its reason.
+        ImageError: if the image cannot be read or decoded; it is a `CxrRayError` whose one line names the file, the
+            kind of the failure (`not_found`, `truncated`, `unsupported`, `too_large`, ...) and its reason.
     """
     if isinstance(source, bytes):
         name, data = NAME_OF_BYTES, source

@@ -1,4 +1,4 @@
-"""Raster formats by one table; a new one is a reader, which knows its own depth of samples, and one line."""
+"""Read raster formats (PNG, JPEG, TIFF); a new format needs a reader, which handles its bit depths, and a line of `RASTER_FORMATS`."""
 
 import struct
 import warnings
@@ -16,12 +16,12 @@ from cxr_ray.imaging.grey_levels import luma, scale_occupied_bits
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 
 MIN_WANTED = 224
-"""Pixels a side; smaller images are made of a JPEG decoded for this size, so that most models share one decoding."""
+"""Minimum size in pixels for which a JPEG is decoded; smaller images are made from that decoding, which models share."""
 DECODING = f"grey, of a JPEG's {2 * MIN_WANTED} pixels or more"
-"""What the ids of preprocessings know of decoding: it changes with the pixels."""
+"""Part of a preprocessing's id; this text must change whenever decoding gives other pixels."""
 
 _EXIF_ORIENTATION = 0x0112
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF 2.32, 4.6.4: what undoes each orientation
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF 2.32, 4.6.4: operation that undoes each orientation
     2: lambda p: p[:, ::-1],
     3: lambda p: p[::-1, ::-1],
     4: lambda p: p[::-1],
@@ -39,12 +39,12 @@ _TIFF_MODES_OF_8_BITS = ("1", "L", "La", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Raster:
-    """A decoded image as it is displayed.
+    """A decoded image in the orientation in which it is displayed.
 
     Attributes:
-        pixels: uint8 [H, W], low = dark.
-        width: of the image at full scale, which a reader may have reduced.
-        height: likewise.
+        pixels: uint8 [H, W], low = dark; a reader may have reduced them.
+        width: width of the image at full scale, in pixels.
+        height: height of the image at full scale, in pixels.
     """
 
     pixels: np.ndarray
@@ -52,20 +52,20 @@ class Raster:
     height: int
 
 
-def _full_scale(width: int, height: int, wanted_size: int) -> int:  # noqa: ARG001 - the signature of a reduction
+def _full_scale(width: int, height: int, wanted_size: int) -> int:  # noqa: ARG001 - the signature of `RasterFormat.reduction`
     return 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RasterFormat:
-    """How one format is read.
+    """Reader and properties of one raster format.
 
     Attributes:
-        read: from a whole file, the limits its header must keep before pixels are decoded, and the size that the caller
-            will resize to (see `decode_image`) to pixels. It brings samples of any depth to 8 bits without clipping
-            them, or refuses them. It may raise what Pillow raises for damaged files.
-        end: bytes that every whole file holds.
-        reduction: by how much `read` reduces an image of this width and height for this wanted size.
+        read: function of a whole file, the limits that are checked against its header before pixels are decoded, and
+            `wanted_size` as `decode_image` takes it. It converts samples of any depth to 8 bits without clipping, or
+            refuses them. It may raise the exceptions that Pillow raises for damaged files.
+        end: bytes that every complete file contains; a damaged file without them counts as truncated.
+        reduction: function of width, height and wanted size that returns the factor by which `read` reduces an image.
     """
 
     read: Callable[[bytes, DecodeLimits, int | None], Raster]
@@ -77,19 +77,19 @@ def decode_raster(data: bytes, format_name: str, *, limits: DecodeLimits, wanted
     """Decode one file of a raster format.
 
     Args:
-        data: the whole file.
+        data: bytes of the whole file.
         format_name: a key of `RASTER_FORMATS`.
-        limits: checked against the header, before any pixel is decoded.
-        wanted_size: see `decode_image`.
+        limits: bounds on the size, checked against the header before any pixel is decoded.
+        wanted_size: height and width in pixels to which the caller will resize the image, as `decode_image` takes it.
 
     Raises:
-        ImageRefused: for instance `too_large`, `truncated` or `unreadable`.
+        ImageRefused: `too_large`, `unsupported`, `multi_frame`, `truncated` or `unreadable`.
     """
     raster_format = RASTER_FORMATS[format_name]
     try:
         return raster_format.read(data, limits, wanted_size)
     except Image.DecompressionBombError as error:
-        raise ImageRefused(ErrorKind.TOO_LARGE, f"{format_name} has more pixels than Pillow decodes") from error
+        raise ImageRefused(ErrorKind.TOO_LARGE, f"{format_name} has more pixels than Pillow allows") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         if "truncated" in str(error).lower() or raster_format.end not in data:
             raise ImageRefused(ErrorKind.TRUNCATED, f"{format_name} ends before its last pixel") from error
@@ -97,7 +97,7 @@ def decode_raster(data: bytes, format_name: str, *, limits: DecodeLimits, wanted
 
 
 def read_png(data: bytes, limits: DecodeLimits, wanted_size: int | None = None) -> Raster:  # noqa: ARG001 - see RasterFormat
-    """Grey of 16 bits by its occupied bits; colour, and grey with alpha, of 16 bits by their high bytes, as Pillow reads."""
+    """Read a PNG; grey of 16 bits is scaled by its occupied bits, and of other 16-bit samples Pillow keeps the high bytes."""
     image = PngImageFile(BytesIO(data))
     is_wide = image.mode == "I;16"
     _check_header(image, limits, bytes_per_sample=2 if is_wide else 1)
@@ -111,58 +111,60 @@ def read_png(data: bytes, limits: DecodeLimits, wanted_size: int | None = None) 
 
 
 def read_jpeg(data: bytes, limits: DecodeLimits, wanted_size: int | None) -> Raster:
-    """Luma at full scale, or at 1/2, 1/4 or 1/8 straight from the DCT where that is enough for `wanted_size`."""
+    """Read the luma of a JPEG at full scale, or directly from the DCT at 1/2, 1/4 or 1/8 if that is enough for `wanted_size`."""
     image = JpegImageFile(BytesIO(data))
     _check_header(image, limits)
     full_size = image.size
     if wanted_size is not None:
-        image.draft("L", (least_side(wanted_size), least_side(wanted_size)))
+        image.draft("L", (min_side(wanted_size), min_side(wanted_size)))
     return _upright(luma(image), image, full_size)
 
 
 def read_tiff(data: bytes, limits: DecodeLimits, wanted_size: int | None = None) -> Raster:  # noqa: ARG001 - see RasterFormat
-    """One page: grey of 16 bits by its occupied bits in either byte order, grey and colour of 8 bits or fewer.
+    """Read a TIFF of one page: grey of 16 bits, scaled by its occupied bits, or grey and colour of 8 bits or fewer.
 
-    Refused is what Pillow would clip or cut down to its high bytes: samples of 32 bits, signed and floating-point
-    samples, colour of 16 bits. White-is-zero (photometric interpretation 0) is inverted.
+    Samples that Pillow would clip, or reduce to their high bytes, are refused: 32 bits, signed, floating-point, and
+    colour of 16 bits. White-is-zero (photometric interpretation 0) is inverted.
     """
     image = _open_tiff(data)
     tags, is_wide = image.tag_v2, image.mode in ("I;16", "I;16B")
     _check_header(image, limits, bytes_per_sample=2 if is_wide else 1)
     tile = {"width": tags.get(_TILE_WIDTH, 1), "height": tags.get(_TILE_LENGTH, 1)}
-    limits.check_samples(**tile, channels=len(image.getbands()), bytes_per_sample=2)  # a decoder holds a whole tile
+    limits.check_samples(**tile, channels=len(image.getbands()), bytes_per_sample=2)  # Pillow allocates whole tiles
     bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
     if not is_wide and (bits > 8 or image.mode not in _TIFF_MODES_OF_8_BITS):
-        raise ImageRefused(ErrorKind.UNSUPPORTED, f"tiff with samples of {bits} bits in mode {image.mode} is not read")
+        raise ImageRefused(
+            ErrorKind.UNSUPPORTED, f"tiff has samples of {bits} bits in mode {image.mode}, which are not supported"
+        )
     for offsets, counts in ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
         ends = (start + size for start, size in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False))
         if max(ends, default=0) > len(data):
             raise ImageRefused(ErrorKind.TRUNCATED, "tiff ends before its last pixel")
-    is_inverted = is_wide and tags.get(_PHOTOMETRIC, 0) == 0  # of 8 bits and fewer, Pillow inverts it
+    is_inverted = is_wide and tags.get(_PHOTOMETRIC, 0) == 0  # Pillow inverts images of 8 bits and fewer itself
     pixels = scale_occupied_bits(np.array(image).astype(np.uint16)) if is_wide else luma(image)
     return _upright(255 - pixels if is_inverted else pixels, image, image.size)
 
 
 def _open_tiff(data: bytes) -> TiffImageFile:
-    """The header and the tags of the only page; of what Pillow has no reading for, and of several pages, a refusal."""
-    warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # the warnings may quote tags
+    """Open a TIFF and read the tags of its only page; several pages, and samples that Pillow cannot read, are refused."""
+    warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # its warnings quote tags
     if data[:4] == b"MM\0+":
-        raise ImageRefused(ErrorKind.UNSUPPORTED, "BigTIFF in big-endian byte order is not read")
+        raise ImageRefused(ErrorKind.UNSUPPORTED, "BigTIFF in big-endian byte order is not supported")
     if _tiff_directory_end(data) > len(data):
-        raise ImageRefused(ErrorKind.TRUNCATED, "tiff ends before its directory of tags does")
+        raise ImageRefused(ErrorKind.TRUNCATED, "tiff ends before the end of its directory of tags")
     try:
         image = TiffImageFile(BytesIO(data))
     except SyntaxError as error:
         if "unknown pixel mode" in str(error):
-            raise ImageRefused(ErrorKind.UNSUPPORTED, "tiff holds samples of a kind that is not read") from error
+            raise ImageRefused(ErrorKind.UNSUPPORTED, "tiff has samples of a kind that is not supported") from error
         raise
     if image.is_animated:
-        raise ImageRefused(ErrorKind.MULTI_FRAME, "tiff has several pages; one is read")
+        raise ImageRefused(ErrorKind.MULTI_FRAME, "tiff has several pages; only files of one page are read")
     return image
 
 
 def _tiff_directory_end(data: bytes) -> int:
-    """Offset of the end of the first directory, TIFF 6.0 section 2; the numbers of a BigTIFF have 64 bits."""
+    """Offset in bytes of the end of the first directory (TIFF 6.0, section 2); the numbers of a BigTIFF have 64 bits."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = b"+" in data[2:4]
     start: int = struct.unpack_from(order + ("Q" if is_big else "L"), data, 8 if is_big else 4)[0]
@@ -175,13 +177,13 @@ def _tiff_directory_end(data: bytes) -> int:
 
 
 def jpeg_reduction(width: int, height: int, wanted_size: int) -> int:
-    """By how much `read_jpeg` reduces an image of this many pixels: 1, 2, 4 or 8, as Pillow's `draft` has it."""
-    most = min(width, height) // least_side(wanted_size)
-    return next((reduction for reduction in (8, 4, 2) if most >= reduction), 1)
+    """Factor by which `read_jpeg` reduces an image of this size in pixels: 1, 2, 4 or 8, as Pillow's `draft` chooses it."""
+    max_reduction = min(width, height) // min_side(wanted_size)
+    return next((reduction for reduction in (8, 4, 2) if max_reduction >= reduction), 1)
 
 
-def least_side(wanted_size: int) -> int:
-    """Pixels that both sides of a reduced JPEG keep, where the image is to become `wanted_size` a side."""
+def min_side(wanted_size: int) -> int:
+    """Minimum height and width in pixels that a reduced JPEG keeps if it will be resized to `wanted_size`."""
     return 2 * max(wanted_size, MIN_WANTED)
 
 
@@ -191,12 +193,12 @@ def _check_header(image: Image.Image, limits: DecodeLimits, bytes_per_sample: in
 
 
 def _upright(pixels: np.ndarray, image: Image.Image, full_size: tuple[int, int]) -> Raster:
-    """Pixels of a decoded image, with its EXIF orientation applied to them and to the full width and height."""
+    """Apply the EXIF orientation of `image` to its decoded pixels and to its width and height at full scale."""
     width, height = full_size
     try:
         orientation: int = image.getexif().get(_EXIF_ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, struct.error):
-        orientation = 1  # the pixels are sound, though what was written about them is damaged
+        orientation = 1  # the EXIF data is damaged, but the pixels are not
     if orientation in _UPRIGHT:
         pixels = np.ascontiguousarray(_UPRIGHT[orientation](pixels))
     if orientation in (5, 6, 7, 8):
@@ -204,11 +206,11 @@ def _upright(pixels: np.ndarray, image: Image.Image, full_size: tuple[int, int])
     return Raster(pixels=pixels, width=width, height=height)
 
 
-# The plug-ins of Pillow are called by name: no other format of Pillow's can be reached by forged bytes, and a caller's
-# max_megapixels holds alone (Image.open adds a limit of its own, one for the whole process).
+# The plug-ins of Pillow are called by name, so that forged bytes cannot reach another format of Pillow, and so that
+# only the caller's max_megapixels applies (Image.open adds a limit of its own for the whole process).
 RASTER_FORMATS = {
     "png": RasterFormat(read=read_png, end=b"IEND"),
     "jpeg": RasterFormat(read=read_jpeg, end=b"\xff\xd9", reduction=jpeg_reduction),
     "tiff": RasterFormat(read=read_tiff),
 }
-"""Every raster format that is read, by its name in `recognise_format`."""
+"""Every raster format that is read; the keys are the names that `recognise_format` returns."""

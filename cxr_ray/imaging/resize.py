@@ -1,4 +1,4 @@
-"""Resizing a decoded image to what a model takes."""
+"""Resize a decoded image to the size that a model takes."""
 
 import numpy as np
 from PIL import Image
@@ -11,24 +11,24 @@ INTERPOLATIONS = {
 
 
 def resize_image(pixels: np.ndarray, size: int, interpolation: str = "bilinear") -> np.ndarray:
-    """Squash an image to a square uint8 [size, size]; see `resize_to`."""
+    """Resize an image uint8 [H, W] to a square uint8 [size, size] without keeping its proportions; see `resize_to`."""
     return resize_to(pixels, size, size, interpolation)
 
 
 def resize_to(pixels: np.ndarray, height: int, width: int, interpolation: str = "bilinear") -> np.ndarray:
-    """Resize an image; the kernel widens with the reduction, so that nothing aliases.
+    """Resize an image; the kernel grows with the reduction, which avoids aliasing.
 
     Args:
         pixels: uint8 [H, W].
-        height: of the result, >= 1.
-        width: likewise.
+        height: height of the result in pixels, at least 1.
+        width: width of the result in pixels, at least 1.
         interpolation: one of `INTERPOLATIONS`.
 
     Returns:
         uint8 [height, width], equal to Pillow's `Image.resize`.
 
     Raises:
-        ValueError: another dtype or rank, a size below 1, an unknown interpolation.
+        ValueError: if the pixels are not uint8 [H, W], a size is below 1, or the interpolation is unknown.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 2:
         raise ValueError(f"pixels must be uint8 [H, W]; got {pixels.dtype} {list(pixels.shape)}")
@@ -40,6 +40,6 @@ def resize_to(pixels: np.ndarray, height: int, width: int, interpolation: str = 
 
 
 def size_within(height: int, width: int, longest: int) -> tuple[int, int]:
-    """Height and width of an image scaled down, if need be, to a longest side of `longest`; at least 1 each."""
+    """Height and width in pixels, each at least 1, after an image is reduced to a longest side of at most `longest`."""
     scale = min(1.0, longest / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))

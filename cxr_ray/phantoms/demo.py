@@ -1,4 +1,4 @@
-"""The whole product on an archive that it draws itself, or on a real one: every step is a job that a user can type."""
+"""Run the whole product on a drawn archive of phantoms or on a real one; every step is a job that a user can type."""
 
 import logging
 import os
@@ -26,15 +26,15 @@ class DemoError(CxrRayError):
 
 
 def run_demo(config: DemoConfig) -> None:
-    """Index, prepare, train, classify, segment, evaluate; the paths of the reports are the last lines printed.
+    """Index, prepare, train, classify, segment and evaluate an archive, and print the paths of the reports last.
 
     Raises:
-        DemoError: naming the job that failed.
+        DemoError: if the archive is not a folder, the output belongs to something else, or a job failed.
     """
     if config.archive and not Path(config.archive).is_dir():
         raise DemoError(f"no folder at {config.archive}; name the folder that holds COVID/images and so on")
     output = _fresh_folder(Path(config.output).absolute())
-    began = time.monotonic()
+    started = time.monotonic()
     if config.archive:
         with ray_cluster():
             _run_jobs(str(Path(config.archive).absolute()), output, config)
@@ -42,17 +42,19 @@ def run_demo(config: DemoConfig) -> None:
         with s3_server(), ray_cluster():  # in this order: Ray's workers inherit the server's address
             _fill_archive(ARCHIVE_URI, config.images_per_class)
             _run_jobs(ARCHIVE_URI, output, config)
-    write_run_record(str(output), config, seconds=round(time.monotonic() - began))
-    print(f"\ndone in {time.monotonic() - began:.0f} s; predictions: {output}/scored/predictions/*.parquet")
+    write_run_record(str(output), config, seconds=round(time.monotonic() - started))
+    print(
+        f"\nThe demo finished in {time.monotonic() - started:.0f} s. Predictions: {output}/scored/predictions/*.parquet"
+    )
     for report in ("lung_report", "report"):
         if (page := output / report / "report.html").exists():
             print(page)
 
 
 def _fresh_folder(output: Path) -> Path:
-    """An empty folder; only what an earlier demo made is deleted."""
+    """Create an empty output folder; an existing folder is deleted only if an earlier demo made it."""
     if output.exists() and any(output.iterdir()) and not (output / MARKER).exists():
-        raise DemoError(f"{output} holds what no demo made; choose another --output")
+        raise DemoError(f"{output} holds files that no demo made; choose another --output")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     (output / MARKER).touch()
@@ -62,9 +64,9 @@ def _fresh_folder(output: Path) -> Path:
 def _fill_archive(uri: str, images_per_class: int) -> None:
     from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 
-    print(f"drawing {4 * images_per_class} chest phantoms into {uri}", flush=True)
+    print(f"Drawing {4 * images_per_class} chest phantoms into {uri}", flush=True)
     archive = write_phantom_archive(uri, images_per_class=images_per_class)
-    print(f"{archive.images} images and {len(archive.broken)} broken files", flush=True)
+    print(f"The archive has {archive.images} images and {len(archive.broken)} broken files.", flush=True)
 
 
 def _run_jobs(archive_uri: str, output: Path, config: DemoConfig) -> None:
@@ -86,13 +88,13 @@ def _run_jobs(archive_uri: str, output: Path, config: DemoConfig) -> None:
     _job("classify_archive", input_uri=manifest, model_uri=model, output_uri=scored, progress_seconds=10)
     _job("evaluate_classifier", predictions_uri=scored, dataset_uri=dataset, output_uri=str(output / "report"))
     if read_table(dataset, ["mask_uri"])["mask_uri"].null_count:
-        print("\nnot every image has a lung mask: segmentation is left out")
+        print("\nSegmentation is left out, because not every image has a lung mask.")
     else:
         _segment_lungs(dataset, manifest, output, config)
 
 
 def _segment_lungs(dataset: str, manifest: str, output: Path, config: DemoConfig) -> None:
-    """Train a segmenter on the masks, segment the archive with it, and judge it by the masks of the test split."""
+    """Train a segmenter on the masks, segment the archive with it, and evaluate it on the masks of the test split."""
     segmenter, segmented = str(output / "segmenter"), str(output / "segmented")
     _job(
         "train_segmenter",
@@ -106,14 +108,14 @@ def _segment_lungs(dataset: str, manifest: str, output: Path, config: DemoConfig
         learning_rate=0.03,
     )
     _job("segment_archive", input_uri=manifest, model_uri=segmenter, output_uri=segmented, progress_seconds=10)
-    judging = {"predictions_uri": segmented, "dataset_uri": dataset, "output_uri": str(output / "lung_report")}
+    evaluation = {"predictions_uri": segmented, "dataset_uri": dataset, "output_uri": str(output / "lung_report")}
     if config.by_text and not config.archive:
-        judging["compare_uris"] = _segment_by_text(manifest, output)
-    _job("evaluate_segmenter", **judging)
+        evaluation["compare_uris"] = _segment_by_text(manifest, output)
+    _job("evaluate_segmenter", **evaluation)
 
 
 def _segment_by_text(manifest: str, output: Path) -> str:
-    """Train small models for phantoms and segment the archive by text with them; where the masks are."""
+    """Train small models on phantoms, segment the archive by text with them, and return the folder of the masks."""
     models, segmented = str(output / "phantom_models"), str(output / "segmented_by_text")
     _job("make_phantom_models", output_uri=models)
     _job(
@@ -130,23 +132,23 @@ def _segment_by_text(manifest: str, output: Path) -> str:
 
 
 def _job(name: str, **flags: object) -> None:
-    """Run a job as a user would, and show the line they would type."""
+    """Print the command line of a job as a user would type it, and run it."""
     arguments: list[str] = []
     for flag, value in flags.items():
         values = value if isinstance(value, tuple) else (value,)
         arguments += [f"--{flag.replace('_', '-')}", *map(str, values)]
     print(f"\n$ python jobs/{name}.py {shlex.join(arguments)}", flush=True)
-    # The program is this interpreter and the arguments are ours: nothing a user could inject.
+    # The program is this interpreter and no shell reads the arguments, so nothing can be injected.
     code = subprocess.run([sys.executable, str(JOBS / f"{name}.py"), *arguments], check=False).returncode  # noqa: S603
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        raise DemoError(f"{name} ended with exit code {code}; its own line above says why")
+        raise DemoError(f"{name} ended with exit code {code}; fix the error that its own line above names")
 
 
 @contextmanager
 def ray_cluster() -> Iterator[None]:
-    """One cluster for all jobs, which would each start their own; `RAY_ADDRESS` names it inside the block."""
+    """Start one Ray cluster for all jobs, and set `RAY_ADDRESS` to it inside the block; otherwise each job starts its own."""
     from cxr_ray.cluster.session import cluster_address, ray_session
 
     with ray_session(), _environment({"RAY_ADDRESS": cluster_address()}):
@@ -155,22 +157,22 @@ def ray_cluster() -> Iterator[None]:
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """An S3 server (moto) on loopback with a bucket `hospital`; the AWS variables point to it inside the block."""
+    """Run an S3 server (moto) on loopback with a bucket `hospital`; the AWS variables point to it inside the block."""
     from moto.server import ThreadedMotoServer
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or every request is a line on the terminal
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # otherwise every request prints a line
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
-    ours = {
+    variables = {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "demo",
         "AWS_SECRET_ACCESS_KEY": "demo",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     try:
-        with _environment(ours):
+        with _environment(variables):
             from cxr_ray.archive.uris import open_filesystem
 
             open_filesystem("s3://hospital")[0].mkdir("hospital")
@@ -181,7 +183,7 @@ def s3_server() -> Iterator[str]:
 
 @contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set these variables inside the block."""
+    """Set environment variables inside the block, and restore their earlier values after it."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,4 +1,4 @@
-"""A BiomedCLIP and a SAM to try segmentation by text with, where no published weights are at hand."""
+"""Train a small BiomedCLIP and a small SAM on phantoms, to try segmentation by text without published weights."""
 
 from dataclasses import asdict
 
@@ -16,17 +16,26 @@ from cxr_ray.phantoms.phantom_models import (
 )
 from cxr_ray.phantoms.phantom_sam import train_phantom_sam
 
-JUDGED = 24
+EVALUATED_PHANTOMS = 24
+"""Number of phantoms, not used in training, on which the models are evaluated."""
 
 
 def make_phantom_models(config: PhantomModelsConfig) -> PhantomScores:
-    """Train both on drawn phantoms, judge them on others, and say how to use them."""
+    """Train both models on drawn phantoms, evaluate them on other phantoms, and print the options that use them.
+
+    Raises:
+        StorageError: if the output folder cannot be written.
+    """
     output = absolute_uri(config.output_uri)
     models = TextModels(clip_uri=join_uri(output, "clip"), sam_uri=join_uri(output, "sam.safetensors"))
     train_phantom_clip(models.clip_uri, seed=config.seed)
     train_phantom_sam(models.sam_uri, seed=config.seed)
     settings = TextSettings(layer=PHANTOM_LAYER, beta=PHANTOM_BETA)
-    scores = evaluate_phantom_models(models, settings, phantom_views(JUDGED, seed=config.seed, held_out=True))
+    scores = evaluate_phantom_models(
+        models, settings, phantom_views(EVALUATED_PHANTOMS, seed=config.seed, held_out=True)
+    )
     write_run_record(output, config, scores=asdict(scores))
-    print(f"--clip-uri {models.clip_uri} --sam-uri {models.sam_uri} --layer {PHANTOM_LAYER} --beta {PHANTOM_BETA}")
+    print(
+        f"To segment phantoms by text, give segment_archive.py the options --clip-uri {models.clip_uri} --sam-uri {models.sam_uri} --layer {PHANTOM_LAYER} --beta {PHANTOM_BETA}"
+    )
     return scores

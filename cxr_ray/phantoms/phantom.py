@@ -1,9 +1,9 @@
-"""Chest phantoms: radiographs that are drawn, with a known label and exact lung masks.
+"""Draw chest phantoms: artificial radiographs with a known label and an exact lung mask.
 
-A phantom is a map of log attenuation (tissue and bone, less the air of the lungs) behind the characteristic
-curve of a film. Three independent streams of random numbers feed it: the patient's give the anatomy, the
-view's the positioning, exposure and noise, the disease's the opacities. So two labels of one seed and patient
-differ only in how much of the lungs' air is replaced, and nothing else in the picture tells the label.
+A phantom is a map of log attenuation (tissue and bone, minus the air of the lungs) that passes the characteristic
+curve of a film. It uses three independent streams of random numbers: that of the patient gives the anatomy, that of
+the view gives positioning, exposure and noise, and that of the disease gives the opacities. Therefore two labels with
+the same seed and patient differ only in how much air of the lungs is replaced; nothing else reveals the label.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,13 @@ _LEAD_LETTERS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phantom:
-    """A drawn radiograph, displayed as usual: the patient's left is on the image's right.
+    """A drawn radiograph in the usual display: the patient's left is on the right side of the image.
 
     Attributes:
         pixels: uint8 [H, W], air dark and bone bright.
-        lung_mask: bool [H, W], both lung fields, two 8-connected regions; diseased lung belongs to it.
+        lung_mask: bool [H, W], both lung fields, as two 8-connected regions; diseased lung is included.
         label: one of `PHANTOM_LABELS`.
-        patient_id: the same for every view of one anatomy.
+        patient_id: id of the patient, the same for every view of one anatomy.
     """
 
     pixels: np.ndarray
@@ -45,12 +45,12 @@ def draw_phantom(label: str, *, seed: int, size: int = 256, patient: int | None 
 
     Args:
         label: one of `PHANTOM_LABELS`.
-        seed: non-negative; positioning, exposure, noise and disease.
+        seed: seed of positioning, exposure, noise and disease, at least 0.
         size: height and width in pixels, at least 32.
-        patient: non-negative; the anatomy. Without it, `seed` names the patient too.
+        patient: seed of the anatomy, at least 0; None takes `seed`.
 
     Raises:
-        ValueError: an unknown label, or a size below 32.
+        ValueError: if the label is unknown, or the size is below 32.
     """
     if label not in PHANTOM_LABELS:
         raise ValueError(f"label must be one of {', '.join(PHANTOM_LABELS)}; got {label!r}")
@@ -81,7 +81,7 @@ def draw_phantom(label: str, *, seed: int, size: int = 256, patient: int | None 
 
 
 def _ground_glass(view: View, chest: Chest, rng: np.random.Generator) -> np.ndarray:
-    """Patchy haze of both lungs, against the wall and in the lower zones."""
+    """Patchy haze of both lungs, near the chest wall and in the lower zones; a fraction of the air, [H, W]."""
     haze = np.zeros_like(chest.air)
     for lung in (chest.u > 0, chest.u < 0):
         patches = np.zeros_like(haze)
@@ -95,7 +95,7 @@ def _ground_glass(view: View, chest: Chest, rng: np.random.Generator) -> np.ndar
 
 
 def _consolidation(view: View, chest: Chest, rng: np.random.Generator) -> np.ndarray:
-    """One dense lobar or segmental opacity with a fuzzy border."""
+    """One dense lobar or segmental opacity with a blurred border; a fraction of the air, [H, W]."""
     lung = chest.u > 0 if rng.random() < 0.5 else chest.u < 0
     across = (chest.across - rng.uniform(0.5, 0.8)) / rng.uniform(0.28, 0.5)
     down = (chest.down - rng.uniform(0.22, 0.9)) / rng.uniform(0.15, 0.27)
@@ -104,7 +104,7 @@ def _consolidation(view: View, chest: Chest, rng: np.random.Generator) -> np.nda
 
 
 def _interstitial(view: View, chest: Chest, rng: np.random.Generator) -> np.ndarray:
-    """Streaks and small nodules of both lungs, thickest around the hila."""
+    """Streaks and small nodules of both lungs, densest around the hila; a fraction of the air, [H, W]."""
     side = np.repeat([-1.0, 1.0], 130)
     headings = outwards(side, rng.uniform(-1.4, 1.5, side.size))
     away = rng.gamma(2.2, 0.13, side.size) * np.stack([np.cos(headings), np.sin(headings)])
@@ -118,7 +118,7 @@ def _interstitial(view: View, chest: Chest, rng: np.random.Generator) -> np.ndar
     return rng.uniform(0.16, 0.3) * net + rng.uniform(0.08, 0.2) * haze
 
 
-# label -> share of the lungs' air [H, W] that the disease takes; a Normal chest has none
+# label -> function that draws the fraction of the lungs' air [H, W] that the disease replaces; Normal has no disease
 _OPACITIES: dict[str, Callable[[View, Chest, np.random.Generator], np.ndarray]] = {
     "COVID": _ground_glass,
     "Lung_Opacity": _consolidation,
@@ -127,7 +127,7 @@ _OPACITIES: dict[str, Callable[[View, Chest, np.random.Generator], np.ndarray]] 
 
 
 def _expose(attenuation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Photons, film, collimator and lead letter: log attenuation to uint8 [H, W]."""
+    """Convert log attenuation [H, W] to pixels uint8 [H, W]: photon noise, film, collimator and lead letter."""
     size = len(attenuation)
     axis = np.linspace(-1, 1, size)
     heel = rng.normal(0, 0.03) * axis[:, None] + rng.normal(0, 0.02) * axis
@@ -142,7 +142,7 @@ def _expose(attenuation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _collimate(film: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blacken, on some films, margins that the beam was shut off from; in place."""
+    """Blacken, on some films and in place, the margins that a collimator covers; `film` is returned."""
     margins = np.where(rng.random(4) < 0.2, rng.uniform(0.01, 0.06, 4), 0) * len(film)
     top, bottom, left, right = np.rint(margins).astype(int)
     film[:top] *= 0.04
@@ -153,7 +153,7 @@ def _collimate(film: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _mark(film: np.ndarray, rng: np.random.Generator) -> None:
-    """Lay a lead letter on most films, R on the patient's right or L on the left; in place."""
+    """Draw a lead letter on most films, in place: R on the patient's right or L on the patient's left."""
     letter, corner = rng.choice(["R", "L", ""], p=[0.45, 0.35, 0.2]), rng.uniform(0.04, 0.12, 2) * len(film)
     if not letter:
         return

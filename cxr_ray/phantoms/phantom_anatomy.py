@@ -1,7 +1,7 @@
-"""The patient behind a phantom: lungs, soft tissue, bones and vessels as maps of log attenuation.
+"""Draw the anatomy of a phantom: lungs, soft tissue, bones and vessels as maps of log attenuation.
 
-Lengths are in body coordinates; attenuation is about 0 in air and 1 below the diaphragm. A function draws the
-same numbers from `rng` at every film size: one patient stays the same person.
+Lengths are in body coordinates; attenuation is about 0 in air and 1 below the diaphragm. Every function draws the
+same numbers from `rng` at every film size, so that a patient's anatomy does not depend on the size.
 """
 
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ class Chest:
     """The patient's lungs on the film; every array is float64 [H, W].
 
     Attributes:
-        u: across the body, negative on the patient's right.
-        v: down the body.
-        across: 0 on the midline, 1 on the chest wall.
-        down: 0 at the apex, 1 on the diaphragm.
-        heart: 0 outside the heart's outline, 1 in its middle.
+        u: body coordinate across the body, negative on the patient's right.
+        v: body coordinate down the body.
+        across: relative distance from the midline, 0 on the midline and 1 on the chest wall.
+        down: relative height in the lung, 0 at the apex and 1 on the diaphragm.
+        heart: relative thickness of the heart, 0 outside its outline and 1 in its middle.
         depth: signed distance to the lungs' outline, positive inside.
-        air: thickness of the lungs, 0 to 1.
+        air: relative thickness of the lungs, 0 to 1.
     """
 
     u: np.ndarray
@@ -44,7 +44,7 @@ class Chest:
 
 
 def draw_chest(view: View, rng: np.random.Generator) -> Chest:
-    """Lay out the lungs between chest wall, mediastinum with the left-leaning heart, and diaphragm."""
+    """Draw the lungs between the chest wall, the diaphragm, and the mediastinum, whose heart points to the left."""
     u, v = view.body_grid()
     u += 0.008 * smooth_noise(rng, view.size, 7)
     v += 0.008 * smooth_noise(rng, view.size, 7)
@@ -56,14 +56,16 @@ def draw_chest(view: View, rng: np.random.Generator) -> Chest:
     arch = np.clip(1 - pointed * rise - (1 - pointed) * rise**2, 0, None)
     wall = tip + (width - tip) * np.sqrt(arch) - 0.15 * np.clip(v - widest, 0, None) ** 2
 
-    # the heart reaches about twice as far to the patient's left
+    # the heart extends about twice as far to the patient's left as to the right
     reach = rng.uniform(0.16, 0.23) * np.where(left, rng.uniform(1.7, 2.3), 1)
     ellipse = np.clip(1 - ((v - 0.25 * u - rng.uniform(0.34, 0.44)) / rng.uniform(0.4, 0.5)) ** 2, 0, None)
     aorta = np.where(left, rng.uniform(0.02, 0.06), 0) * bump(v + 0.28, 0.09)
     vessels = rng.uniform(0.1, 0.135) + aorta + 0.02 * bump(v + 0.05, 0.15) + (tip - 0.12) * (rise**2) ** 2
     mediastinum = -smooth_minimum(-vessels, -reach * np.sqrt(ellipse), 0.03)
 
-    level = rng.uniform(0.42, 0.6) + np.where(left, rng.uniform(0.02, 0.07), 0)  # the liver lifts the right
+    level = rng.uniform(0.42, 0.6) + np.where(
+        left, rng.uniform(0.02, 0.07), 0
+    )  # the liver lifts the right half of the diaphragm
     bend = (x - rng.uniform(0.3, 0.36)) / (width - 0.33)
     sulcus = rng.uniform(0.16, 0.26) * np.sqrt(np.abs(bend))
     dome = level + np.where(bend > 0, sulcus, 0.05) * bend**2
@@ -83,7 +85,7 @@ def draw_chest(view: View, rng: np.random.Generator) -> Chest:
 
 
 def soft_tissue(view: View, chest: Chest, rng: np.random.Generator) -> np.ndarray:
-    """Attenuation [H, W] of body, heart, abdomen, gastric bubble, breasts and airway; lungs still filled."""
+    """Attenuation [H, W] of body, heart, abdomen, gastric bubble, breasts and airway, as if the lungs contained no air."""
     u, v, x = chest.u, chest.v, np.abs(chest.u)
     neck, trunk = rng.uniform(0.24, 0.34), rng.uniform(0.83, 1.1)
     shoulders = edge(v - rng.uniform(-0.84, -0.76) + 0.1 * x, 0.16)
@@ -117,10 +119,10 @@ def _spine(chest: Chest, rng: np.random.Generator) -> np.ndarray:
 
 
 def _ribs(chest: Chest, rng: np.random.Generator) -> np.ndarray:
-    """Rib arcs: behind they fall from the spine to the wall, in front from the wall towards the sternum."""
+    """Attenuation [H, W] of the ribs: rear arcs fall from the spine to the wall, front arcs from the wall to the sternum."""
     v, across = chest.v, chest.across
     gap, first, drop = rng.uniform(0.155, 0.185), rng.uniform(0, 1), rng.uniform(0.26, 0.38)
-    spread = v + 0.1 * v**2  # lower ribs lie further apart
+    spread = v + 0.1 * v**2  # the distance between lower ribs is larger
     fall = drop * across**2 * np.sqrt(across) - 0.15 * across * (1 - across)
     climb = drop + rng.uniform(0.3, 0.45) * (1 - across**2)
     back = _tube(_nearest((spread - fall) / gap + first) / 0.24) * (1 + 0.6 * bump(across - 1, 0.05))
@@ -142,7 +144,7 @@ def _shoulder_girdle(chest: Chest, rng: np.random.Generator) -> np.ndarray:
 
 
 def vessels(view: View, chest: Chest, rng: np.random.Generator) -> np.ndarray:
-    """Share of the lungs' air [H, W], 0 to 0.5, that hila and three generations of vessels take."""
+    """Fraction of the lungs' air [H, W], 0 to 0.5, that the hila and three generations of vessels replace."""
     side, fan = np.repeat([-1.0, 1.0], 11), np.tile(np.linspace(-1.25, 1.35, 11), 2)
     roots = np.stack([0.17 * side, -0.02 - 0.03 * side], 1) + rng.normal(0, 0.025, (22, 2))
     headings = outwards(side, fan + rng.normal(0, 0.12, 22))
@@ -155,7 +157,7 @@ def vessels(view: View, chest: Chest, rng: np.random.Generator) -> np.ndarray:
 
 
 def _tube(distance: np.ndarray) -> np.ndarray:
-    """A hollow bone across: a plateau between -1 and 1 with brighter cortex at both."""
+    """Profile of a hollow bone across its axis: a plateau between -1 and 1 with a brighter cortex at both ends."""
     reach = np.abs(distance)
     return 0.6 * edge(1 - reach, 0.25) + 0.4 * bump(reach - 0.85, 0.2)
 

@@ -1,7 +1,7 @@
-"""An archive of chest phantoms in the COVID-19 Radiography layout, with all that real archives hold.
+"""Write an archive of chest phantoms in the COVID-19 Radiography layout, with the difficulties of real archives.
 
-PNG, JPEG and DICOM stand side by side, patients have several views, pictures turn up again under another
-patient, names are awkward, and a folder of uploads holds what cannot be read.
+The archive mixes PNG, JPEG and DICOM, patients have several views, some images occur again under another patient,
+names have special characters, and a folder of uploads holds files that cannot be read.
 """
 
 import csv
@@ -16,7 +16,7 @@ from cxr_ray.archive.uris import open_filesystem
 from cxr_ray.phantoms.phantom import PHANTOM_LABELS, draw_phantom
 from cxr_ray.phantoms.phantom_files import Shot, dicom_bytes, dicom_of, encode_image, shot_files
 
-# name -> the kind of error that reading it ends in; all of them awkward names for an object store
+# file name -> error kind of reading the file; the names have characters that are difficult for an object store
 _UPLOADS = {
     "Ward 3 #17.png": "empty",
     "Röntgen Thorax.png": "truncated",
@@ -28,11 +28,11 @@ _UPLOADS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhantomArchive:
-    """What `write_phantom_archive` wrote.
+    """Description of the archive that `write_phantom_archive` wrote.
 
     Attributes:
-        uri: the archive's prefix.
-        images: number of images in the class folders; each of them can be read and has a mask.
+        uri: prefix of the archive.
+        images: number of images in the class folders; each image can be read and has a mask.
         broken: (path relative to `uri`, error kind) of each file that cannot be read.
         labels: path relative to `uri` -> label, for the images in the class folders.
     """
@@ -55,20 +55,21 @@ def write_phantom_archive(
 ) -> PhantomArchive:
     """Draw an archive: `CLASS/images/*`, `CLASS/masks/*.png` (0 and 255), `metadata.csv`, `incoming/*`.
 
-    Nothing but the arguments decides what is written; files of other names that stand at `uri` stay.
+    The content depends only on the arguments; files with other names at `uri` are kept.
 
     Args:
         uri: prefix to write to, on any fsspec filesystem.
-        images_per_class: images in each class folder; a tenth of them are copies of others, half of these
-            byte for byte, half brightened and encoded anew.
-        size: height and width of every image in pixels.
-        seed: non-negative.
+        images_per_class: number of images in each class folder, at least 1; a tenth of them are copies of others,
+            one half of these byte for byte, the other half brightened and encoded again.
+        size: height and width of every image in pixels, at least 32.
+        seed: seed of the archive, at least 0.
         broken: number of unreadable files in `incoming/`.
-        dicom_fraction: share of DICOM files, every other one MONOCHROME1.
-        jpeg_fraction: share of JPEG files, to which the brightened copies come; the rest is PNG.
+        dicom_fraction: fraction of DICOM files (0 to 1), every second one MONOCHROME1.
+        jpeg_fraction: fraction of JPEG files (0 to 1), in addition to the brightened copies; all others are PNG.
 
     Raises:
-        ValueError: fewer than one image per class, or fractions that are not shares of one whole.
+        ValueError: if there is less than one image per class, or the fractions are below 0 or sum to more than 1.
+        StorageError: if the scheme of `uri` is unknown.
     """
     suffixes = _suffixes(images_per_class, dicom_fraction, jpeg_fraction)
     shots = []
@@ -87,18 +88,18 @@ def write_phantom_archive(
 
 
 def _suffixes(images_per_class: int, dicom_fraction: float, jpeg_fraction: float) -> list[str]:
-    """The formats of one class, as many of each as asked for."""
+    """File suffixes of the images of one class, in the numbers that the fractions give."""
     if images_per_class < 1:
         raise ValueError(f"images_per_class must be >= 1; got {images_per_class}")
     if min(dicom_fraction, jpeg_fraction) < 0 or dicom_fraction + jpeg_fraction > 1:
         both = f"{dicom_fraction} and {jpeg_fraction}"
-        raise ValueError(f"dicom_fraction and jpeg_fraction must be >= 0, together <= 1; got {both}")
+        raise ValueError(f"dicom_fraction and jpeg_fraction must be >= 0 and sum to <= 1; got {both}")
     dicoms, jpegs = round(dicom_fraction * images_per_class), round(jpeg_fraction * images_per_class)
     return ([".dcm"] * dicoms + [".jpg"] * jpegs + [".png"] * images_per_class)[:images_per_class]
 
 
 def _plan_class(label: str, suffixes: list[str], seed: int) -> list[Shot]:
-    """Who is taken how often, in which format, and which pictures turn up again under another name."""
+    """Plan the images of a class: their patients, views and formats, and which are copied under another name."""
     class_index = PHANTOM_LABELS.index(label)
     first_number = (seed * len(PHANTOM_LABELS) + class_index) * 1_000_000
     rng = np.random.default_rng([seed, class_index])
@@ -110,14 +111,14 @@ def _plan_class(label: str, suffixes: list[str], seed: int) -> list[Shot]:
     films = rng.permutation([i for i, shot in enumerate(shots) if shot.suffix != ".dcm"]).tolist()
     copies = min(len(shots) // 10, len(films) // 2)
     for turn in range(copies):
-        original, place = films[turn], films[turn + copies]
+        original, replaced = films[turn], films[turn + copies]
         exact = (turn + class_index) % 2 == 0
-        shots[place] = _copy(shots[original], owner=shots[place].patient_id, exact=exact)
+        shots[replaced] = _copy(shots[original], owner=shots[replaced].patient_id, exact=exact)
     return shots
 
 
 def _take(label: str, suffixes: list[str], first_number: int, rng: np.random.Generator) -> list[Shot]:
-    """One shot for each suffix, of patients who are seen one to three times."""
+    """Plan one image for each suffix; every patient has one to three images."""
     shots: list[Shot] = []
     patient, views_left = first_number, 0
     for number, suffix in enumerate(suffixes, start=1):
@@ -144,7 +145,7 @@ def _copy(original: Shot, *, owner: str, exact: bool) -> Shot:
 
 
 def _uploads(number: int, *, seed: int, size: int) -> dict[str, tuple[bytes, str]]:
-    """Unreadable files: path -> (content, error kind), the kinds in turn."""
+    """Make unreadable files, which cycle through the error kinds: path -> (content, error kind)."""
     shot = Shot(label="Normal", name="upload", suffix=".dcm", patient_id="phantom-0", patient=0, seed=seed)
     phantom = draw_phantom(shot.label, seed=seed, size=size)
     picture = encode_image(phantom.pixels, "PNG")
@@ -166,7 +167,7 @@ def _uploads(number: int, *, seed: int, size: int) -> dict[str, tuple[bytes, str
 
 
 def _png_that_claims(width: int, height: int) -> bytes:
-    """A few bytes of 8-bit greyscale PNG whose header promises an image of any size."""
+    """Make a small 8-bit greyscale PNG whose header claims an image of the given size in pixels."""
     chunks = {
         b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0),
         b"IDAT": zlib.compress(bytes(1000)),
@@ -187,7 +188,7 @@ def _metadata(shots: list[Shot]) -> bytes:
 
 
 def _write(uri: str, files: dict[str, bytes]) -> None:
-    """Put files, path relative to `uri` -> content, as many at once as the filesystem likes."""
+    """Write files, path relative to `uri` -> content, as many at the same time as the filesystem allows."""
     fs, root = open_filesystem(uri)
     for folder in sorted({path.rpartition("/")[0] for path in files}):
         fs.makedirs(f"{root}/{folder}".rstrip("/"), exist_ok=True)

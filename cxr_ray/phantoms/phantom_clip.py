@@ -1,11 +1,11 @@
-"""A small BiomedCLIP, trained on chest phantoms in a minute of CPU time: which lungs does a picture show?
+"""Train a small BiomedCLIP on chest phantoms, in about a minute of CPU time, to tell which lungs a picture shows.
 
-A published CLIP tells pictures apart; that a saliency map covers the whole of what a sentence names asks for more.
-The map holds what the image's feature needs to stay close to the text's: a model that is satisfied by any piece of
-lung gets a map of any piece of lung. So here the cosine of a picture and a sentence grows with the lung that they
-share. It is trained towards the cosine of two masks, as indicator vectors: of the lung that is left in the picture,
-and of the lung that the sentence means. That is 1 for the same, 0 for nothing in common, the root of a half for one
-of two equal lungs; unlike the zeros and ones of contrastive training, it tells half a lung from a whole one.
+Contrastive training only separates pictures; it does not make a saliency map cover the whole object that a sentence
+names. A saliency map contains the regions that keep the feature of the image close to the feature of the text, so the
+map of a model that needs only a piece of lung covers only a piece of lung. Therefore the cosine of a picture and a
+sentence is trained to be the cosine of two masks as indicator vectors: the mask of the lung that is visible in the
+picture, and the mask of the lung that the sentence means. This cosine is 1 for equal masks, 0 for disjoint masks, and
+the square root of 1/2 for one of two equal lungs. Unlike a target of 0 or 1, it distinguishes half a lung from a whole.
 """
 
 import re
@@ -25,7 +25,7 @@ from cxr_ray.phantoms.phantom import Phantom
 from cxr_ray.phantoms.phantom_models import LEFT, PHANTOM_LAYER, RIGHT, descend, lung_sides, phantom_views
 
 MEANT = {"both": (RIGHT, LEFT), "right": (RIGHT,), "left": (LEFT,), "none": ()}
-"""The lungs that a sentence means."""
+"""Lungs that a sentence means, by the kind of the sentence."""
 PHRASES = {
     "both": ("the lungs", "both lungs", "the lung fields", "the left and right lung fields", "lung parenchyma"),
     "right": ("the right lung", "the right lung field"),
@@ -33,10 +33,10 @@ PHRASES = {
     "none": ("no lungs", "no lung field"),
 }
 TEMPLATES = ("{}", "a chest x-ray of {}", "{} in a frontal chest radiograph", "{} within the rib cage")
-LEFT_IN_PICTURES = ("both", "some", "some", "right", "left", "none")
-"""The lung of a phantom that its pictures show; `some` is a random part."""
-NOISED_SHARE = 0.6
-"""Of the pictures, those whose lung gives way to noise."""
+VISIBLE_IN_PICTURES = ("both", "some", "some", "right", "left", "none")
+"""Lung that is visible in each picture of a phantom; `some` is a random part of both lungs."""
+NOISE_FRACTION = 0.6
+"""Fraction of the pictures whose hidden lung is replaced by noise; in the others, surrounding tissue replaces it."""
 PHANTOM_CLIP = BiomedClipConfig(
     vision_hidden=64,
     vision_layers=3,
@@ -51,7 +51,7 @@ PHANTOM_CLIP = BiomedClipConfig(
     projection=64,
     text_projection_hidden=64,
 )
-"""All sizes but that of the vocabulary."""
+"""Sizes of the model, except that of the vocabulary."""
 GRID = PHANTOM_CLIP.image_size // PHANTOM_CLIP.patch_size
 
 
@@ -66,17 +66,20 @@ def train_phantom_clip(
 ) -> None:
     """Write a BiomedCLIP whose saliency maps of phantoms show the lungs, for `load_biomedclip` to read.
 
-    The sentences come first: their features are fitted to each other, and kept. Then pictures are fitted to them. In
-    some, lung gives way to the tissue around it; in the others to the noise of M2IB's bottleneck, which also covers
-    much of what is no lung, so that noise means neither.
+    First the features of sentences are fitted to each other. Then the features of pictures are fitted to those of the
+    sentences. In some pictures the tissue around the hidden lung replaces it. In the others the noise of M2IB's
+    bottleneck replaces it and also covers much of the rest of the image, so that noise means neither lung nor no lung.
 
     Args:
-        uri: a folder, for weights and vocabulary.
-        seed: of weights, phantoms and pictures; the same on one machine gives the same file.
-        phantoms: how many are drawn.
-        steps: batches that are learned from.
-        batch_size: phantoms in each, with six pictures a phantom.
-        learning_rate: its peak.
+        uri: folder that receives the weights and the vocabulary.
+        seed: seed of weights, phantoms and pictures; on one machine, the same seed gives the same file.
+        phantoms: number of phantoms that are drawn, at least `batch_size`.
+        steps: number of training steps, each on one batch.
+        batch_size: number of phantoms per batch; each phantom gives six pictures.
+        learning_rate: peak of the learning rate.
+
+    Raises:
+        StorageError: if `uri` cannot be written.
     """
     captions = phantom_captions()
     tokenizer = PromptTokenizer(vocabulary_of(captions.values()), context=PHANTOM_CLIP.context)
@@ -92,7 +95,7 @@ def train_phantom_clip(
 
 
 def phantom_captions() -> dict[str, list[str]]:
-    """Sentences for each key of `MEANT`, the default prompts of segmentation among them."""
+    """Sentences for each key of `MEANT`, including the default prompts of segmentation by text."""
     captions = {
         name: [template.format(phrase) for template in TEMPLATES for phrase in phrases]
         for name, phrases in PHRASES.items()
@@ -104,13 +107,13 @@ def phantom_captions() -> dict[str, list[str]]:
 
 
 def vocabulary_of(captions: Iterable[list[str]]) -> list[str]:
-    """A token for each word and mark of the captions, after the special ones."""
+    """Vocabulary of the captions: the special tokens, then one token for each word and punctuation mark."""
     words = {word for sentences in captions for one in sentences for word in re.findall(r"\w+|[^\w\s]", one)}
     return [*SPECIAL_TOKENS, *sorted(words)]
 
 
 def mask_cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Cosine of two masks of one shape as vectors of zeros and ones; 1 if both are empty, 0 if one is."""
+    """Cosine, 0 to 1, of two bool masks of one shape as vectors of 0 and 1; it is 1 if both are empty, 0 if one is."""
     areas = float(np.count_nonzero(a)), float(np.count_nonzero(b))
     if not all(areas):
         return float(areas[0] == areas[1])
@@ -118,7 +121,7 @@ def mask_cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _initialise(model: BiomedClip) -> None:
-    """Weights by their layers' widths, since 0.02 is too little for narrow ones; positions as sines and cosines."""
+    """Initialise weights by the width of their layer, since 0.02 is too small for narrow layers, and positions by sines and cosines."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
@@ -137,7 +140,7 @@ def _initialise(model: BiomedClip) -> None:
 def _learn_captions(
     model: BiomedClip, tokenizer: PromptTokenizer, captions: dict[str, list[str]]
 ) -> dict[str, torch.Tensor]:
-    """Fit the features of sentences to each other; what comes of it, float32 [n, projection] by what they mean."""
+    """Fit the features of sentences to each other, and return them, float32 [n, projection], by their meaning."""
     sentences = [one for several in captions.values() for one in several]
     tokens = tokenizer.tokenise(sentences)
     meant = [np.isin((RIGHT, LEFT), MEANT[name]) for name, several in captions.items() for _ in several]
@@ -164,7 +167,7 @@ def _learn_pictures(
     batch_size: int,
     rate: float,
 ) -> None:
-    """Fit the features of pictures to those of sentences, each phantom's pictures to one sentence of each meaning."""
+    """Fit the features of pictures to those of sentences: each phantom's pictures to one sentence of each meaning."""
     to_input = clip_input(torch.device("cpu"))
 
     def loss_of_batch() -> torch.Tensor:
@@ -176,7 +179,7 @@ def _learn_pictures(
         image = model.blocks_after(passed * tokens + (1 - passed) * torch.randn_like(tokens), PHANTOM_LAYER)
         text = torch.stack([torch.stack(_one_of_each(features, rng)) for _ in chosen])
         cosines = image.view(len(chosen), -1, image.shape[-1]) @ text.transpose(1, 2)
-        # M2IB's noise is of unit variance: tokens of that size are neither deaf to it nor lost in it
+        # M2IB's noise has unit variance: tokens of the same variance are neither too large nor too small for it
         size = (tokens.square().mean(-1) - 1).square().mean()
         return _distance(cosines, targets.view_as(cosines)) + 0.1 * size
 
@@ -193,12 +196,12 @@ def _distance(cosines: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 class _Pictures:
-    """Phantoms squashed to CLIP's square, and as they would look without lungs.
+    """Phantoms resized to the square input of CLIP, with and without their lungs.
 
     Attributes:
-        pixels: uint8 [N, S, S].
-        bare: uint8 [N, S, S], the lungs filled with what is around them.
-        lungs: uint8 [N, S, S], 0, `RIGHT` or `LEFT`.
+        pixels: the phantoms, uint8 [N, S, S].
+        bare: the phantoms with lungs replaced by the tissue around them, uint8 [N, S, S].
+        lungs: maps of the lungs, uint8 [N, S, S], with the values 0, `RIGHT` and `LEFT`.
     """
 
     def __init__(self, views: list[Phantom]) -> None:
@@ -209,19 +212,19 @@ class _Pictures:
         self.bare = np.stack([_without_lungs(*pair) for pair in zip(self.pixels, self.lungs > 0, strict=True)])
 
     def of(self, index: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
-        """Pictures of one phantom, each with the lung of one of `LEFT_IN_PICTURES`.
+        """Draw the pictures of one phantom, each with the lung that `VISIBLE_IN_PICTURES` names.
 
         Yields:
-            Float32 [S, S] in 0-255; the bottleneck's parameters float32 [T, d]; its cosines with sentences of each
-            meaning, float32 [4].
+            A picture float32 [S, S] in 0 to 255, the parameters of the bottleneck float32 [T, d], and the target cosines
+            with the sentences of each meaning float32 [4].
         """
         lungs = self.lungs[index]
         meant = [np.isin(lungs, sides) for sides in MEANT.values()]
-        for name in LEFT_IN_PICTURES:
+        for name in VISIBLE_IN_PICTURES:
             kept = _part_of(lungs > 0, rng) if name == "some" else np.isin(lungs, MEANT[name])
             target = np.array([mask_cosine(kept, mask) for mask in meant], np.float32)
             contrast, brightness = rng.uniform(0.9, 1.1), rng.uniform(-10, 10)
-            if rng.random() < NOISED_SHARE:
+            if rng.random() < NOISE_FRACTION:
                 shown, openness = self.pixels[index], _openness(lungs > 0, kept, rng)
             else:
                 shown, openness = np.where(kept, self.pixels[index], self.bare[index]), _all_open()
@@ -230,21 +233,21 @@ class _Pictures:
 
 
 def _openness(lung: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Parameters of a bottleneck that shuts out the lung that is not kept, as M2IB might come by them.
+    """Draw parameters of a bottleneck that blocks the lung that is not kept, as M2IB might find them.
 
     Args:
-        lung: bool [S, S].
-        kept: bool [S, S], a part of it.
-        rng: of how far the rest is open, and of the differences between tokens and between their elements.
+        lung: mask of the lungs, bool [S, S].
+        kept: mask of the part that stays visible, bool [S, S].
+        rng: source of the openness outside the lungs, and of the differences between tokens and their elements.
 
     Returns:
-        float32 [T, d], whose sigmoids are the shares that pass.
+        float32 [T, d], whose sigmoids are the fractions of each element that pass.
     """
-    lung_share, kept_share = _share_of_patches(lung), _share_of_patches(kept)
-    is_kept = kept_share > 0.5 * np.maximum(lung_share, 0.1)
+    lung_fraction, kept_fraction = _covered_fractions(lung), _covered_fractions(kept)
+    is_kept = kept_fraction > 0.5 * np.maximum(lung_fraction, 0.1)
     level = np.where(is_kept, rng.uniform(2, 6), rng.uniform(-6, -3))
-    level[lung_share < 0.1] = rng.uniform(-6, 5)
-    level = np.concatenate([[rng.uniform(-6, 5)], level])  # [CLS] has seen every patch
+    level[lung_fraction < 0.1] = rng.uniform(-6, 5)
+    level = np.concatenate([[rng.uniform(-6, 5)], level])  # [CLS] attends to every patch
     spread = np.where(np.concatenate([[False], is_kept]), 1, 2)
     level += spread * rng.random() * rng.standard_normal(len(level))
     elements = rng.standard_normal((len(level), PHANTOM_CLIP.vision_hidden), np.float32)
@@ -255,27 +258,27 @@ def _all_open() -> np.ndarray:
     return np.full((1 + GRID**2, PHANTOM_CLIP.vision_hidden), 9, np.float32)
 
 
-def _share_of_patches(mask: np.ndarray) -> np.ndarray:
-    """Share of each patch, row by row, that a mask bool [S, S] covers."""
+def _covered_fractions(mask: np.ndarray) -> np.ndarray:
+    """Fraction of each patch, row by row, that a mask bool [S, S] covers; float64 [T - 1] in 0 to 1."""
     patch = PHANTOM_CLIP.patch_size
     return np.asarray(mask.reshape(GRID, patch, GRID, patch).mean((1, 3)).ravel())
 
 
 def _part_of(lung: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The patches of a lung, bool [S, S], where a random field is lowest: scattered ones or a few large pieces."""
+    """Draw a part of the lungs, bool [S, S]: the patches where a random field is lowest, scattered or in a few large pieces."""
     patch = PHANTOM_CLIP.patch_size
     cells = int(rng.integers(2, 8)) if rng.random() < 0.5 else GRID
     field = torch.from_numpy(rng.standard_normal((1, 1, cells, cells)))
     field = functional.interpolate(field, size=(GRID, GRID), mode="bicubic", align_corners=True)
     order = np.argsort(field.numpy().ravel())
-    area = np.cumsum(_share_of_patches(lung)[order])
+    area = np.cumsum(_covered_fractions(lung)[order])
     is_kept = np.zeros(GRID * GRID, bool)
     is_kept[order[area <= rng.uniform(0.1, 0.9) * area[-1]]] = True
     return lung & is_kept.reshape(GRID, GRID).repeat(patch, 0).repeat(patch, 1)
 
 
 def _without_lungs(pixels: np.ndarray, lung: np.ndarray) -> np.ndarray:
-    """Uint8 [S, S]: the lungs of a radiograph filled with the mean of what is around, weighted by nearness."""
+    """Fill the lungs of a radiograph uint8 [S, S] with the mean of the pixels around them, weighted by distance."""
     from scipy import ndimage
 
     filled = ndimage.binary_dilation(lung, iterations=5)

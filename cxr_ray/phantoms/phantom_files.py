@@ -1,4 +1,4 @@
-"""The files of one drawn radiograph: its image as PNG, JPEG or DICOM, and its lung mask."""
+"""Encode one drawn radiograph as files: its image as PNG, JPEG or DICOM, and its lung mask."""
 
 import io
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shot:
-    """One image file: the picture it holds, its name and its format.
+    """Plan of one image file: the picture that it shows, its name and its format.
 
     Attributes:
-        label: class folder.
+        label: label of the image and name of its class folder.
         name: file name without suffix.
         suffix: `.png`, `.jpg` or `.dcm`.
-        patient_id: who owns the file, according to `metadata.csv`.
-        patient: whose anatomy is drawn.
-        seed: of the picture; copies share it.
-        inverted: stored as MONOCHROME1, for DICOM.
-        brightened: a near duplicate.
+        patient_id: id of the patient in `metadata.csv`; that of a copy differs from the original's.
+        patient: seed of the anatomy.
+        seed: seed of the picture; copies have the seed of their original.
+        inverted: True stores a DICOM file as MONOCHROME1.
+        brightened: True makes the picture brighter, as a near duplicate.
     """
 
     label: str
@@ -49,7 +49,7 @@ class Shot:
 
 
 def shot_files(shot: Shot, size: int) -> dict[str, bytes]:
-    """Content of the image and of the mask (0 and 255) of a shot, by path; both are `size` pixels high and wide."""
+    """Encode the image and the lung mask (0 and 255) of a shot, by path; both are `size` pixels high and wide."""
     phantom = draw_phantom(shot.label, seed=shot.seed, size=size, patient=shot.patient)
     pixels = phantom.pixels
     if shot.brightened:
@@ -65,16 +65,16 @@ def shot_files(shot: Shot, size: int) -> dict[str, bytes]:
 
 
 def encode_image(pixels: np.ndarray, image_format: str, **options: int) -> bytes:
-    """Pixels uint8 [H, W] as a file in a format that Pillow writes, with the options of its writer."""
+    """Encode pixels uint8 [H, W] in a format that Pillow writes, with the options of its writer."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
 def dicom_of(phantom: Phantom, shot: Shot) -> "Dataset":
-    """A DX or CR image, 12 bits stored in 16, with a window over its whole range.
+    """Make a data set of a DX or CR image, 12 bits stored in 16, with a window over its whole range.
 
-    DICOM PS3.3: C.7.6.3 (image pixels), C.11.1 (modality LUT), C.11.2 (window).
+    The attributes follow DICOM PS3.3, C.7.6.3 (image pixels), C.11.1 (modality LUT) and C.11.2 (window).
     """
     stored = np.rint(phantom.pixels * (4095 / 255)).astype(np.uint16)
     slope, intercept = (2, -1024) if shot.seed % 2 else (1, 0)
@@ -88,13 +88,15 @@ def dicom_of(phantom: Phantom, shot: Shot) -> "Dataset":
     dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = slope, intercept, "US"
     dataset.WindowCenter = slope * 2047.5 + intercept + 0.5
     dataset.WindowWidth = slope * 4095 + 1
-    dataset.PixelSpacing = dataset.ImagerPixelSpacing = [round(350 / stored.shape[0], 4)] * 2  # a 35 cm film
+    dataset.PixelSpacing = dataset.ImagerPixelSpacing = [
+        round(350 / stored.shape[0], 4)
+    ] * 2  # in mm, for a film of 35 cm
     dataset.PixelData = (4095 - stored if shot.inverted else stored).astype("<u2").tobytes()
     return dataset
 
 
 def _dicom_header(shot: Shot, *, modality: str) -> "Dataset":
-    """Patient, study, series and equipment; every identifier follows from the shot."""
+    """Make the attributes of patient, study, series and equipment; the shot determines every identifier."""
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import (
@@ -128,7 +130,7 @@ def _dicom_header(shot: Shot, *, modality: str) -> "Dataset":
 
 
 def dicom_bytes(dataset: "Dataset") -> bytes:
-    """The DICOM file of a data set."""
+    """Encode a data set as the bytes of a DICOM file."""
     from pydicom import dcmwrite
 
     buffer = io.BytesIO()

@@ -1,7 +1,7 @@
-"""Small models for chest phantoms: the views they learn from, and how well they segment views that they never saw.
+"""Views of phantoms from which small models learn, their training loop, and their evaluation on unseen views.
 
-`phantom_clip` and `phantom_sam` train them in about a minute each, for places where no published weights can be had.
-They know nothing of real radiographs: a number that is measured with them says that the chain works, not how well.
+`phantom_clip` and `phantom_sam` train the models in about a minute each, for machines without published weights.
+The models know nothing of real radiographs: a result with them shows that the pipeline works, not its accuracy.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,25 +21,28 @@ from cxr_ray.phantoms.phantom import PHANTOM_LABELS, Phantom, draw_phantom
 from cxr_ray.training.learning_rate import cosine_fraction
 
 VIEW_SIZE = 256
-"""Pixels a side of a phantom before it is cropped."""
-LEARNED_PATIENTS, HELD_PATIENTS = 1 << 40, 1 << 41
-"""First seeds of two series of phantoms; those of phantom archives lie far below."""
-SEEDS_APART = 1 << 20
+"""Height and width in pixels of a phantom before it is cropped."""
+TRAINING_PATIENTS, HELD_OUT_PATIENTS = 1 << 40, 1 << 41
+"""First seeds of the phantoms for training and for evaluation; seeds of phantom archives are far below."""
+SEED_DISTANCE = 1 << 20
+"""Distance of the first phantoms of two consecutive seeds."""
 RIGHT, LEFT = 1, 2
-"""In a map of the lungs: the patient's right lung, which is on the left of the image, and the left one."""
+"""Values of the patient's right lung, which is on the left of the image, and of the left lung in a map of the lungs."""
 PHANTOM_LAYER, PHANTOM_BETA = 0, 0.01
-"""What `TextSettings` needs for a BiomedCLIP of `train_phantom_clip`."""
+"""Values of `layer` and `beta` in `TextSettings` for a BiomedCLIP of `train_phantom_clip`."""
 WARMUP = 0.1
+"""Fraction of the training in which the learning rate rises."""
 SEGMENTED_AT_ONCE = 8
+"""Number of views that are segmented together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhantomScores:
-    """Agreement with the true lung masks, mean Dice coefficients over views.
+    """Mean Dice coefficients over views, 0 to 1, between predicted and true lung masks.
 
     Attributes:
-        coarse_dsc: of the thresholded saliency.
-        dsc: of the masks that SAM makes of it.
+        coarse_dsc: coefficient of the coarse masks, which are thresholded saliency.
+        dsc: coefficient of the masks that SAM decodes from the coarse masks.
     """
 
     coarse_dsc: float
@@ -47,19 +50,19 @@ class PhantomScores:
 
 
 def phantom_views(count: int, *, seed: int, held_out: bool = False) -> list[Phantom]:
-    """Phantoms of all labels in turn, cropped at the margins to various proportions.
+    """Draw phantoms of all labels in turn, cropped at the margins to various proportions.
 
     Args:
-        count: how many.
-        seed: another one names other patients.
-        held_out: draw from the series that training never sees.
+        count: number of phantoms.
+        seed: seed of the patients, at least 0; another seed gives other patients.
+        held_out: True draws patients that training never uses.
     """
-    first = (HELD_PATIENTS if held_out else LEARNED_PATIENTS) + seed * SEEDS_APART
+    first = (HELD_OUT_PATIENTS if held_out else TRAINING_PATIENTS) + seed * SEED_DISTANCE
     return [_view(PHANTOM_LABELS[i % len(PHANTOM_LABELS)], first + i) for i in range(count)]
 
 
 def lung_sides(mask: np.ndarray) -> np.ndarray:
-    """Uint8 [H, W]: 0, `RIGHT` or `LEFT`, of the two largest 8-connected pieces of a lung mask bool [H, W]."""
+    """Map of the lungs, uint8 [H, W] with 0, `RIGHT` and `LEFT`, from the two largest 8-connected pieces of a mask bool [H, W]."""
     from scipy import ndimage
 
     labels, count = ndimage.label(mask, np.ones((3, 3)))
@@ -74,13 +77,13 @@ def lung_sides(mask: np.ndarray) -> np.ndarray:
 def descend(
     parameters: Iterable[torch.nn.Parameter], loss_of_batch: Callable[[], torch.Tensor], *, steps: int, rate: float
 ) -> None:
-    """AdamW with clipped gradients for some steps, its rate rising to `rate` and then falling to 0.
+    """Minimise a loss with AdamW and clipped gradients; the learning rate rises to `rate` and then falls to 0.
 
     Args:
-        parameters: changed in place.
-        loss_of_batch: draws the next batch and returns its loss.
-        steps: how many batches.
-        rate: the peak of the learning rate.
+        parameters: parameters that are changed in place.
+        loss_of_batch: function that draws the next batch and returns its loss, a scalar.
+        steps: number of steps, each on one batch.
+        rate: peak of the learning rate.
     """
     weights = list(parameters)
     optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.01)
@@ -93,24 +96,24 @@ def descend(
 
 
 def evaluate_phantom_models(models: TextModels, settings: TextSettings, views: Sequence[Phantom]) -> PhantomScores:
-    """Segment views by text on the CPU, print how well that went, and return it.
+    """Segment views by text on the CPU, and print and return the Dice coefficients.
 
     Args:
-        models: where their weights lie.
-        settings: prompts, bottleneck, thresholds and what SAM is shown.
-        views: with their true masks.
+        models: URIs of the weights of BiomedCLIP and SAM.
+        settings: settings of the prompts, the bottleneck, the thresholds and SAM.
+        views: phantoms, which contain their true masks.
     """
     found = segment_views(models, settings, views)
     dsc, coarse_dsc = (
         float(np.mean([mask_agreement(mask, view.lung_mask).dsc for mask, view in zip(masks, views, strict=True)]))
         for masks in ([one.mask for one in found], coarse_masks_of(settings, found))
     )
-    print(f"{len(views)} phantoms: DSC {coarse_dsc:.3f} of the coarse masks, {dsc:.3f} of SAM's", flush=True)
+    print(f"{len(views)} phantoms: DSC {coarse_dsc:.3f} (coarse masks), {dsc:.3f} (masks of SAM)", flush=True)
     return PhantomScores(coarse_dsc=coarse_dsc, dsc=dsc)
 
 
 def segment_views(models: TextModels, settings: TextSettings, views: Sequence[Phantom]) -> list[Segmentation]:
-    """What the models find in views, on the CPU."""
+    """Segment views by text on the CPU, in batches; one segmentation per view, in order."""
     clip = load_biomedclip(models.clip_uri)
     sam = load_sam(models.sam_uri, device="cpu")
     segmenter = ZeroShotSegmenter(clip, load_tokenizer(models.clip_uri, clip.config), sam, settings)
@@ -125,7 +128,7 @@ def segment_views(models: TextModels, settings: TextSettings, views: Sequence[Ph
 
 
 def coarse_masks_of(settings: TextSettings, found: Sequence[Segmentation]) -> list[np.ndarray]:
-    """The masks that SAM was prompted from, bool [H, W] at the sizes of the images."""
+    """Coarse masks from which SAM was prompted, bool [H, W] at the size of each image."""
     coarse = coarse_masks(
         torch.from_numpy(np.stack([one.saliency for one in found])),
         method=settings.threshold,
@@ -140,9 +143,9 @@ def coarse_masks_of(settings: TextSettings, found: Sequence[Segmentation]) -> li
 
 
 def _view(label: str, seed: int) -> Phantom:
-    """A phantom without some of its margins, so that few are square."""
+    """Draw a phantom and crop random margins, so that few views are square."""
     phantom, rng = draw_phantom(label, seed=seed, size=VIEW_SIZE), np.random.default_rng([seed, 3])
-    height, width = (round(VIEW_SIZE * rng.uniform(least, 1)) for least in (0.88, 0.8))
+    height, width = (round(VIEW_SIZE * rng.uniform(smallest, 1)) for smallest in (0.88, 0.8))
     top, left = rng.integers(VIEW_SIZE - height + 1), rng.integers(VIEW_SIZE - width + 1)
     window = slice(top, top + height), slice(left, left + width)
     return replace(phantom, pixels=phantom.pixels[window], lung_mask=phantom.lung_mask[window])

@@ -1,4 +1,4 @@
-"""A small SAM, trained on chest phantoms in half a minute of CPU time: from a rough box to the lung in it."""
+"""Train a small SAM on chest phantoms, in about half a minute of CPU time, to segment the lung in a rough box."""
 
 from typing import TYPE_CHECKING
 
@@ -21,20 +21,17 @@ PHANTOM_SAM = SamConfig(
     encoder_depth=3,
     encoder_embed_dim=64,
     encoder_num_heads=2,
-    encoder_global_attn_indexes=(
-        0,
-        1,
-        2,
-    ),  # windows of 14 x 14 patches would pad 16 x 16 of them to three times as many
+    # All blocks are global, because windows of 14 x 14 patches would pad 16 x 16 patches to three times their number.
+    encoder_global_attn_indexes=(0, 1, 2),
     prompt_embed_dim=32,
     image_size=256,
 )
 LOGIT_STRIDE = 4
-"""Pixels a side that a logit of SAM's decoder stands for."""
+"""Height and width in input pixels of the square that one logit of SAM's decoder covers."""
 BOX_JITTER = 0.08
-"""Greatest shift of a box's edge, as a share of the image's side: a little more than one of CLIP's patches."""
-CUT_PROBABILITY, GREATEST_CUT = 0.3, 0.4
-"""How often a box lacks some of a lung's height, and how much of it."""
+"""Maximum shift of a box's edge, as a fraction of the image's side: a little more than one patch of CLIP."""
+CUT_PROBABILITY, MAX_CUT = 0.3, 0.4
+"""Probability that the top or bottom of a box is moved further, and the maximum move as a fraction of its height."""
 
 
 def train_phantom_sam(
@@ -46,19 +43,22 @@ def train_phantom_sam(
     batch_size: int = 8,
     learning_rate: float = 1e-3,
 ) -> None:
-    """Write a SAM that cuts lungs out of phantoms, for `load_sam` to read.
+    """Write a SAM that segments the lungs of phantoms, for `load_sam` to read.
 
-    It is shown boxes around either lung and around both, moved and cut as those of coarse masks are, and learns the
-    lungs that were meant (cross-entropy and Dice) and how well each mask overlaps them. All four candidates learn
-    the same: with one object in a box there is nothing to be ambiguous about.
+    The prompts are boxes around the right lung, the left lung and both, moved and cut like boxes of coarse masks. SAM
+    learns the mask of the lungs in the box (cross-entropy and Dice) and the IoU of its own masks. All four candidates
+    learn the same mask, because a box with one object is not ambiguous.
 
     Args:
-        uri: of the safetensors file.
-        seed: of weights, phantoms and boxes; the same on one machine gives the same file.
-        phantoms: how many are drawn.
-        steps: batches that are learned from.
-        batch_size: phantoms in each, with three boxes a phantom.
-        learning_rate: its peak.
+        uri: URI of the safetensors file.
+        seed: seed of weights, phantoms and boxes; on one machine, the same seed gives the same file.
+        phantoms: number of phantoms that are drawn, at least `batch_size`.
+        steps: number of training steps, each on one batch.
+        batch_size: number of phantoms per batch; each phantom has three boxes.
+        learning_rate: peak of the learning rate.
+
+    Raises:
+        StorageError: if `uri` cannot be written.
     """
     from safetensors.torch import save
 
@@ -82,12 +82,12 @@ def train_phantom_sam(
 
 
 class _SamViews:
-    """Phantoms as SAM sees them: the longest side of its input's size, the rest padded.
+    """Phantoms as inputs of SAM: the longest side has the size of the input, and the rest is padded.
 
     Attributes:
-        inputs: float32 [N, 3, S, S], normalised.
-        lungs: float32 [N, 3, S / 4, S / 4], share of each logit's square that is right, left or either lung.
-        boxes: float64 [N, 3, 4], x0, y0, x1, y1 around them.
+        inputs: normalised inputs, float32 [N, 3, S, S].
+        lungs: float32 [N, 3, S / 4, S / 4], fraction of each logit's square that is right lung, left lung, or any lung.
+        boxes: boxes around the right lung, the left lung and both, int64 [N, 3, 4] as x0, y0, x1, y1 in pixels of the input.
     """
 
     def __init__(self, views: list[Phantom]) -> None:
@@ -106,30 +106,30 @@ class _SamViews:
         self.boxes = np.array([[_box_around(mask) for mask in masks] for masks in lungs])
 
     def boxes_of(self, index: int, rng: np.random.Generator) -> torch.Tensor:
-        """The boxes of a view as a coarse mask might give them, float32 [3, 4]."""
+        """Move and cut the boxes of a view at random, like boxes of coarse masks; float32 [3, 4] as x0, y0, x1, y1."""
         size, boxes = PHANTOM_SAM.image_size, self.boxes[index]
         shifts = size * rng.uniform(-BOX_JITTER, BOX_JITTER, boxes.shape)
         for shift, (_, top, _, bottom) in zip(shifts, boxes, strict=True):
             if rng.random() < CUT_PROBABILITY:
-                cut = rng.uniform(0, GREATEST_CUT) * (bottom - top)
+                cut = rng.uniform(0, MAX_CUT) * (bottom - top)
                 shift[1 if rng.random() < 0.5 else 3] += cut if rng.random() < 0.5 else -cut
         return torch.from_numpy(np.clip(boxes + shifts, 0, size)).float()
 
 
 def _box_around(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Outer edges of a mask [S, S] that is not empty: x0, y0, x1, y1."""
+    """Box around a mask [S, S] that is not empty: x0, y0, x1, y1 in pixels, where x1 and y1 are exclusive."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 
 def _mask_loss(model: "SamModel", embedding: torch.Tensor, boxes: torch.Tensor, lungs: torch.Tensor) -> torch.Tensor:
-    """Of the four candidates that SAM makes of each box of one image, [].
+    """Loss, a scalar tensor, of the four candidates that SAM decodes for each box of one image.
 
     Args:
         model: a SAM.
-        embedding: float32 [C, G, G] of the image.
-        boxes: float32 [n, 4].
-        lungs: float32 [n, h, w], the share of each logit's square that was meant.
+        embedding: embedding of the image, float32 [C, G, G].
+        boxes: boxes float32 [n, 4] as x0, y0, x1, y1 in pixels of the input.
+        lungs: float32 [n, h, w], fraction of each logit's square that the box's lungs cover.
     """
     sparse, dense = model.prompt_encoder(points=None, boxes=boxes, masks=None)
     logits, predicted_iou = model.mask_decoder.predict_masks(
@@ -139,8 +139,8 @@ def _mask_loss(model: "SamModel", embedding: torch.Tensor, boxes: torch.Tensor, 
         dense_prompt_embeddings=dense,
     )
     truth = lungs.unsqueeze(1).expand_as(logits)
-    shares = logits.sigmoid()
-    dice = 1 - 2 * (shares * truth).sum((2, 3)) / (shares + truth).sum((2, 3))
+    probabilities = logits.sigmoid()
+    dice = 1 - 2 * (probabilities * truth).sum((2, 3)) / (probabilities + truth).sum((2, 3))
     masks, meant = logits > model.mask_threshold, truth > 0.5
     iou = (masks & meant).sum((2, 3)) / (masks | meant).sum((2, 3))
     crossed = functional.binary_cross_entropy_with_logits(logits, truth)

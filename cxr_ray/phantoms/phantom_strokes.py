@@ -1,8 +1,8 @@
-"""What phantoms are drawn with: the view, soft edges, smooth noise, and lines that fork.
+"""Drawing operations for phantoms: the view, soft edges, smooth noise, and lines that fork.
 
-Body coordinates: `u` to the image's right (the patient's left), `v` down, both about -1 to 1 on the film.
-Everything is float64, so that machines whose `exp` differs in its last bit still round to the same pixels.
-Nothing is a BLAS product, whose threads would only wait for each other on arrays this small.
+Body coordinates are `u` to the right of the image (the patient's left) and `v` down, both about -1 to 1 on the film.
+All arrays are float64, so that machines whose `exp` differs in the last bit still round to the same pixels.
+BLAS products are avoided, because their threads would only wait for each other on such small arrays.
 """
 
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-STEP = 0.006  # distance of two samples along a line, in body coordinates
+STEP = 0.006  # distance between two samples along a line, in body coordinates
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lines:
-    """Wandering lines in body coordinates.
+    """N curved lines of S points each, in body coordinates.
 
     Attributes:
-        points: [N, S, 2], `u` first, `STEP` apart along a line.
-        weights: [N, S], strength of the line at each point, tapering to 0 at its end.
+        points: float64 [N, S, 2], `u` first; neighbours on a line have the distance `STEP`.
+        weights: float64 [N, S], strength of the line at each point, which falls to 0 at its end.
     """
 
     points: np.ndarray
@@ -28,13 +28,13 @@ class Lines:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """Where the film stands: body = zoom * rotation(angle) @ film + shift, `film` from -1 to 1.
+    """Position of the film: body = zoom * rotation(angle) @ film + shift, with `film` from -1 to 1.
 
     Attributes:
         size: height and width of the film in pixels.
         zoom: body lengths per film length; above 1 the patient looks smaller.
-        angle: in radians.
-        shift: float64 [2], `u` first.
+        angle: rotation in radians.
+        shift: shift in body coordinates, float64 [2], `u` first.
     """
 
     size: int
@@ -44,7 +44,7 @@ class View:
 
     @property
     def matrix(self) -> np.ndarray:
-        """The linear part, film to body, float64 [2, 2]."""
+        """Linear part of the map from film to body coordinates, float64 [2, 2]."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         return self.zoom * np.array([[cos, -sin], [sin, cos]])
 
@@ -56,7 +56,10 @@ class View:
         return ux * x + (uy * y + self.shift[0]), vx * x + (vy * y + self.shift[1])
 
     def trace(self, lines: Lines, sigma: float) -> np.ndarray:
-        """Draw lines of a Gaussian profile, [H, W]; a lone line's crest is as high as its weight."""
+        """Draw lines with a Gaussian profile of width `sigma` in body coordinates, float64 [H, W].
+
+        The maximum of a line that no other line crosses equals its weight.
+        """
         u, v = lines.points.reshape(-1, 2).T - self.shift[:, None]
         (ux, uy), (vx, vy) = self.matrix / self.zoom**2  # the inverse of a scaled rotation, transposed
         film = np.stack([ux * u + vx * v, uy * u + vy * v])
@@ -70,7 +73,14 @@ class View:
 
 
 def grow(rng: np.random.Generator, roots: np.ndarray, headings: np.ndarray, lengths: np.ndarray) -> Lines:
-    """Let a line grow from each root [N, 2]: headings [N] in radians (down is positive), lengths [N]."""
+    """Grow a curved line from each root.
+
+    Args:
+        rng: source of the random turns.
+        roots: first points, float64 [N, 2], `u` first, in body coordinates.
+        headings: initial directions in radians, float64 [N]; positive angles point down.
+        lengths: lengths in body coordinates, float64 [N].
+    """
     steps = np.arange(int(0.6 / STEP))
     headings = headings[:, None] + np.cumsum(rng.normal(0, 0.07, (len(roots), len(steps))), axis=1)
     paths = np.cumsum(STEP * np.stack([np.cos(headings), np.sin(headings)], 2), axis=1)
@@ -79,7 +89,7 @@ def grow(rng: np.random.Generator, roots: np.ndarray, headings: np.ndarray, leng
 
 
 def fork(rng: np.random.Generator, parents: Lines, *, children: int) -> Lines:
-    """Lines that leave each parent sideways, `children` from each."""
+    """Grow `children` lines from random points of each parent, to its sides."""
     points = np.repeat(parents.points, children, axis=0)
     samples = np.repeat(np.count_nonzero(parents.weights, axis=1), children)
     row = np.arange(len(points))
@@ -103,11 +113,12 @@ def smooth_noise(rng: np.random.Generator, size: int, cells: int) -> np.ndarray:
     return np.einsum("il,jl->ij", rows, bumps)
 
 
-# These three are called some fifty times a picture; in place, since fresh memory costs more than the sums.
+# The next three functions are called about fifty times per picture. They compute in place, because allocating memory
+# takes longer than the arithmetic.
 
 
 def edge(distance: np.ndarray, width: float) -> np.ndarray:
-    """Smooth step: 0 below `-width`, 1 above `width`."""
+    """Smooth step from 0 at a distance below `-width` to 1 above `width`, elementwise."""
     t = distance * (0.5 / width)
     t += 0.5
     np.clip(t, 0, 1, out=t)
@@ -119,7 +130,7 @@ def edge(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def bump(distance: np.ndarray, width: float) -> np.ndarray:
-    """Gaussian: 1 at 0, 1/e at `width`."""
+    """Gaussian function of a distance, 1 at 0 and 1/e at `width`, elementwise."""
     t = distance * (1 / width)
     t *= t
     np.negative(t, out=t)
@@ -127,7 +138,7 @@ def bump(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def smooth_minimum(a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
-    """Lower of two distances, the corner between them rounded."""
+    """Minimum of two distances, elementwise, with the corner between them rounded by `radius`."""
     gap = a - b
     gap *= gap
     gap += radius**2

@@ -1,1 +1,1 @@
-"""From folders and label tables to datasets with splits."""
+"""Make datasets with splits from folders of radiographs and label tables."""

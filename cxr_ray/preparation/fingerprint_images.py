@@ -1,4 +1,4 @@
-"""Content hash and perceptual hash of many images, on all cores of the cluster."""
+"""Compute the content hash and the perceptual hash of many images on all cores of the cluster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,22 +8,23 @@ import pyarrow as pa
 
 from cxr_ray.imaging.limits import DecodeLimits
 
-HASH_SOURCE_SIZE = 128  # pixels a side that suffice for a perceptual hash
+HASH_SOURCE_SIZE = 128  # height and width in pixels that suffice for a perceptual hash
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fingerprint:
-    """What an image is known by, or why it cannot be read."""
+    """Hashes of an image, or the error that prevented its decoding; one of `phash` and `error_kind` is None."""
 
     content_sha256: str | None
+    """SHA-256 of the file, 64 hex digits; None if it was not downloaded."""
     phash: bytes | None
-    """Packed bits of the perceptual hash."""
+    """The 256 bits of the perceptual hash, packed into 32 bytes."""
     error_kind: str | None
     error: str | None
 
 
 def fingerprint_images(uris: Sequence[str], limits: DecodeLimits) -> list[Fingerprint]:
-    """One fingerprint for each URI, in order. Joins or starts a Ray cluster."""
+    """Compute one fingerprint for each URI, in order; a Ray cluster is joined, or started if there is none."""
     import ray
 
     from cxr_ray.cluster.session import ray_session

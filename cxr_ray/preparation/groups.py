@@ -1,4 +1,4 @@
-"""Images that must not be parted by a split: exact and near duplicates, and images of one patient."""
+"""Group images that must be in the same split: exact and near duplicates, and images of one patient."""
 
 from collections.abc import Hashable, Sequence
 
@@ -10,16 +10,17 @@ ROWS_AT_ONCE = 2048
 
 
 def near_duplicate_pairs(hashes: np.ndarray, max_distance: int) -> np.ndarray:
-    """Pairs of perceptual hashes that differ in at most `max_distance` bits.
+    """Find the pairs of perceptual hashes that differ in at most `max_distance` bits.
 
-    Exact, by matrix products of +-1 vectors: quadratic, which for 20,000 images is seconds and for 200,000 minutes.
+    The search is exact and compares all pairs by matrix products of vectors of -1 and 1. Its time grows with the
+    square of N: seconds for 20,000 images, minutes for 200,000.
 
     Args:
         hashes: bool [N, bits].
-        max_distance: bits.
+        max_distance: maximum number of differing bits.
 
     Returns:
-        int64 [P, 2], each pair once, the smaller index first.
+        int64 [P, 2], indexes of the two hashes; each pair occurs once, the smaller index first.
     """
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     bits = hashes.shape[1]
@@ -33,14 +34,14 @@ def near_duplicate_pairs(hashes: np.ndarray, max_distance: int) -> np.ndarray:
 
 
 def equal_pairs(values: Sequence[Hashable | None]) -> np.ndarray:
-    """Pairs that chain together all positions holding the same value; None equals nothing. int64 [P, 2]."""
+    """Pairs of positions, int64 [P, 2], that connect all positions with an equal value; None is equal to nothing."""
     first: dict[Hashable, int] = {}
     pairs = [(first.setdefault(v, i), i) for i, v in enumerate(values) if v is not None]
     return np.array([p for p in pairs if p[0] != p[1]], np.int64).reshape(-1, 2)
 
 
 def group_by_pairs(count: int, *pair_lists: np.ndarray) -> np.ndarray:
-    """Connected components of `count` items joined by pairs. int [count], a group number each."""
+    """Group numbers, int [count], of `count` items; items that are connected by pairs int64 [P, 2] have the same number."""
     pairs = np.concatenate([np.empty((0, 2), np.int64), *pair_lists])
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1])

@@ -1,4 +1,4 @@
-"""What an image is, read off its place in a folder of radiographs: label, split, and the mask that belongs to it."""
+"""Read label, split and mask of an image from its path in a folder of radiographs, and its patient from metadata.csv."""
 
 import csv
 import io
@@ -19,20 +19,21 @@ METADATA_NAME = "metadata.csv"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelledImage:
-    """An image with what its folder and `metadata.csv` say of it."""
+    """An image with the label, split, mask and patient that its folder and `metadata.csv` give."""
 
     image_id: str
+    """Path relative to the input folder."""
     uri: str
     label: str | None
     split: str | None = None
-    """Set only where the folder names it."""
+    """Split that the folder names; None if it names none."""
     mask_uri: str | None = None
     patient_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Class folder, split and role (`images` or `masks`) that a path stands for."""
+    """Label, split and role (`images` or `masks`) that the folders of a path give."""
 
     label: str | None
     split: str | None
@@ -40,20 +41,20 @@ class _Place:
 
 
 def canonical_label(name: str) -> str:
-    """`Viral Pneumonia`, `viral_pneumonia` and `Viral_Pneumonia` are one label; unknown names keep their spelling."""
+    """Normalise the spelling of a label: `viral pneumonia` becomes `Viral_Pneumonia`; unknown names keep their case."""
     joined = "_".join(name.replace("-", " ").replace("_", " ").split())
     return CANONICAL_LABELS.get(joined.lower(), joined)
 
 
 def read_layout(objects: Iterable[ListedObject]) -> list[LabelledImage]:
-    """Images with their labels and masks, sorted by image_id.
+    """Find the images of a folder with their labels, splits and masks, sorted by image_id.
 
-    Three layouts are read, also mixed: `CLASS/images/*` with `CLASS/masks/*` (COVID-19 Radiography Database),
+    Three layouts are read, and may be mixed: `CLASS/images/*` with `CLASS/masks/*` (COVID-19 Radiography Database),
     `CLASS/{train,val,test}_{images,masks}/*` (MedCLIP-SAMv2), and both without CLASS. A mask belongs to the image
-    of the same class, split and base name. Objects elsewhere are no part of the dataset.
+    of the same class, split and base name. Objects in other folders are ignored.
 
     Raises:
-        DatasetError: if no image is found in any of these places.
+        DatasetError: if no image is found in any of these layouts.
     """
     images: list[LabelledImage] = []
     masks: dict[tuple[str | None, str | None, str], str] = {}
@@ -76,21 +77,31 @@ def read_layout(objects: Iterable[ListedObject]) -> list[LabelledImage]:
 
 
 def add_metadata(images: list[LabelledImage], metadata_csv: bytes) -> list[LabelledImage]:
-    """Patients (and labels, where no folder gives one) from a table with the columns `path,label,patient_id`.
+    """Add patients, and labels where no folder gives one, from a CSV table with the columns `path,label,patient_id`.
+
+    Args:
+        images: the images of `read_layout`; `path` in the table is their `image_id`.
+        metadata_csv: content of the table, in UTF-8.
 
     Raises:
-        DatasetError: if the table is no CSV, has no `path` column, names none of the images, or contradicts a folder.
+        DatasetError: if the table is not CSV, has no `path` column, names none of the images, or contradicts a folder.
     """
     try:
         reader = csv.DictReader(io.StringIO(metadata_csv.decode("utf-8-sig"), newline=""))
         columns, rows = list(reader.fieldnames or ()), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{METADATA_NAME} is not readable as CSV in UTF-8: {error}") from error
+        raise DatasetError(
+            f"{METADATA_NAME} is not readable as CSV in UTF-8: {error}; save it again as CSV in UTF-8"
+        ) from error
     if rows and "path" not in columns:
-        raise DatasetError(f"{METADATA_NAME} has no column 'path'; it has {', '.join(columns)}")
+        raise DatasetError(
+            f"{METADATA_NAME} has no column 'path'; it has {', '.join(columns)}; write path,label,patient_id with commas"
+        )
     by_path = {row["path"]: row for row in rows}
     if rows and not any(image.image_id in by_path for image in images):
-        raise DatasetError(f"{METADATA_NAME} names none of the images; its first path is {rows[0]['path']!r}")
+        raise DatasetError(
+            f"{METADATA_NAME} names none of the images; its first path is {rows[0]['path']!r}, which must be relative to the input"
+        )
     return [_with_metadata(image, by_path.get(image.image_id, {})) for image in images]
 
 
@@ -98,7 +109,7 @@ def _with_metadata(image: LabelledImage, row: dict[str, str]) -> LabelledImage:
     label = canonical_label(row.get("label") or "") or image.label
     if image.label is not None and label != image.label:
         raise DatasetError(
-            f"{METADATA_NAME} calls {image.image_id} {label}, its folder says {image.label}; mend one of them"
+            f"{METADATA_NAME} gives {image.image_id} the label {label}, and its folder gives {image.label}; fix one of them"
         )
     return replace(image, label=label, patient_id=(row.get("patient_id") or "").strip() or None)
 

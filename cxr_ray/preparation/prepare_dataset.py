@@ -1,4 +1,4 @@
-"""A folder of radiographs to a dataset: labels, patients, masks, duplicates and splits in one table."""
+"""Make a dataset from a folder of radiographs: labels, patients, masks, duplicates and splits in one table."""
 
 import logging
 from collections import Counter
@@ -26,22 +26,23 @@ log = logging.getLogger("cxr_ray")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupedImages:
-    """Readable images with what may not be parted."""
+    """N readable images with the groups that must stay together."""
 
     images: list[LabelledImage]
     contents: list[str]
-    """sha256 of each file."""
+    """SHA-256 of each file, 64 hex digits."""
     duplicate_groups: np.ndarray
-    """int [N]: copies share a number."""
+    """Group numbers int [N]; copies of one image have the same number."""
     split_groups: np.ndarray
-    """int [N]: copies and images of one patient share a number."""
+    """Group numbers int [N]; copies of one image, and images of one patient, have the same number."""
 
 
 def prepare_dataset(config: PrepareConfig) -> pa.Table:
     """Write the dataset table of `config.input_uri` to `config.output_uri`, print a summary, and return the table.
 
     Raises:
-        DatasetError: if the folder has no layout that is known, or none of its images is readable.
+        DatasetError: if the layout of the folder is unknown, or none of its images is readable.
+        StorageError: if the folder cannot be listed, or the output cannot be written.
     """
     input_uri = absolute_uri(config.input_uri)
     images = read_images(input_uri)
@@ -60,7 +61,12 @@ def prepare_dataset(config: PrepareConfig) -> pa.Table:
 
 
 def read_images(input_uri: str) -> list[LabelledImage]:
-    """Images below `input_uri` with labels, masks and patients."""
+    """Find the images below `input_uri` with their labels, splits, masks and patients.
+
+    Raises:
+        DatasetError: if the layout of the folder is unknown, or metadata.csv cannot be used.
+        StorageError: if the folder cannot be listed.
+    """
     images = read_layout(list_objects(input_uri))
     metadata_uri = join_uri(input_uri, METADATA_NAME)
     return add_metadata(images, read_bytes(metadata_uri)) if exists(metadata_uri) else images
@@ -70,16 +76,16 @@ def _readable(images: list[LabelledImage], prints: list[Fingerprint]) -> tuple[l
     kept = [(i, p) for i, p in zip(images, prints, strict=True) if p.phash is not None]
     for image, fingerprint in zip(images, prints, strict=True):
         if fingerprint.phash is None:
-            log.warning("left out %s: %s: %s", image.image_id, fingerprint.error_kind, fingerprint.error)
+            log.warning("%s is left out: %s: %s", image.image_id, fingerprint.error_kind, fingerprint.error)
     if not kept:
         raise DatasetError(
-            f"none of the {len(images)} images is readable; the first is {images[0].uri}: {prints[0].error}"
+            f"none of the {len(images)} images is readable; fix the files, of which the first is {images[0].uri}: {prints[0].error}"
         )
     return [i for i, _ in kept], [p for _, p in kept]
 
 
 def group_images(images: list[LabelledImage], prints: list[Fingerprint], max_distance: int) -> GroupedImages:
-    """Join copies (equal content, or perceptual hashes within `max_distance` bits) and images of one patient."""
+    """Group copies (equal content, or perceptual hashes that differ in at most `max_distance` bits) and images of one patient."""
     contents = [p.content_sha256 or "" for p in prints]
     hashes = np.stack([np.unpackbits(np.frombuffer(p.phash or b"", np.uint8)).astype(bool) for p in prints])
     copies = (equal_pairs(contents), near_duplicate_pairs(hashes, max_distance))
@@ -92,8 +98,17 @@ def group_images(images: list[LabelledImage], prints: list[Fingerprint], max_dis
     )
 
 
-def choose_splits(grouped: GroupedImages, shares: tuple[float, float, float], seed: int) -> list[str]:
-    """The split that a folder names; else one that keeps groups whole and classes in proportion."""
+def choose_splits(grouped: GroupedImages, fractions: tuple[float, float, float], seed: int) -> list[str]:
+    """Split of every image: the one that its folder names, else one drawn by class that keeps groups together.
+
+    Args:
+        grouped: the images and their groups.
+        fractions: fractions of train, val and test, which sum to 1; ignored if the folders name the splits.
+        seed: seed of the drawn split.
+
+    Raises:
+        DatasetError: if the folders name a split for some images only.
+    """
     given = [image.split for image in grouped.images]
     if all(given):
         return [split for split in given if split]
@@ -102,11 +117,14 @@ def choose_splits(grouped: GroupedImages, shares: tuple[float, float, float], se
             "some folders name a split (train_images, ...) and others do not; name it for all or for none"
         )
     labels = [image.label or "" for image in grouped.images]
-    return assign_splits(labels, grouped.split_groups.tolist(), grouped.contents, shares=shares, seed=seed)
+    return assign_splits(labels, grouped.split_groups.tolist(), grouped.contents, fractions=fractions, seed=seed)
 
 
 def dataset_table(grouped: GroupedImages, splits: list[str]) -> pa.Table:
-    """One row per image, sorted by image_id; a duplicate group is named after the least content hash in it."""
+    """Make the dataset table, one row per image, sorted by image_id.
+
+    The name of a duplicate group is the start of the smallest content hash in it.
+    """
     names: dict[int, str] = {}
     for group, content in sorted(zip(grouped.duplicate_groups.tolist(), grouped.contents, strict=True), reverse=True):
         names[group] = content[:16]
@@ -129,7 +147,7 @@ def dataset_table(grouped: GroupedImages, splits: list[str]) -> pa.Table:
 
 
 def summary(table: pa.Table, grouped: GroupedImages) -> str:
-    """Counts by class and split, and what was found to belong together."""
+    """Text for the terminal: numbers of images by class and split, patients, masks and copies."""
     labels = table["label"].to_pylist()
     splits = table["split"].to_pylist()
     counts = Counter(zip(labels, splits, strict=True))
@@ -141,16 +159,21 @@ def summary(table: pa.Table, grouped: GroupedImages) -> str:
     copies = table.num_rows - len(set(grouped.duplicate_groups.tolist()))
     exact = table.num_rows - len(set(grouped.contents))
     masks = table.num_rows - table["mask_uri"].null_count
-    lines.append(f"{len(set(patients.to_pylist())):,} patients known for {len(patients):,} images, {masks:,} masks")
     lines.append(
-        f"{copies:,} images are copies of another ({exact:,} byte for byte); groups are never parted by the split"
+        f"{len(patients):,} images name one of {len(set(patients.to_pylist())):,} patients; {masks:,} have a mask"
     )
-    parted = _parted_groups(grouped.split_groups, splits)
-    if parted:
-        lines.append(f"warning: {parted:,} groups lie in several of the splits that the folders name")
+    lines.append(
+        f"{copies:,} images are copies of another image ({exact:,} byte for byte);"
+        " a split drawn by this job keeps copies and the images of a patient together"
+    )
+    divided = _divided_groups(grouped.split_groups, splits)
+    if divided:
+        lines.append(
+            f"warning: {divided:,} groups of copies or of a patient's images are in several of the splits that the folders name"
+        )
     return "\n".join(lines)
 
 
-def _parted_groups(groups: np.ndarray, splits: list[str]) -> int:
+def _divided_groups(groups: np.ndarray, splits: list[str]) -> int:
     places = set(zip(groups.tolist(), splits, strict=True))
     return sum(1 for n in Counter(group for group, _ in places).values() if n > 1)

@@ -1,4 +1,4 @@
-"""Splits that are stratified by class, keep groups whole, and depend on seed and content alone."""
+"""Assign splits that are stratified by class, keep groups together, and depend only on the seed and the content."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -12,20 +12,23 @@ def assign_splits(
     groups: Sequence[int],
     contents: Sequence[str],
     *,
-    shares: tuple[float, float, float],
+    fractions: tuple[float, float, float],
     seed: int,
 ) -> list[str]:
-    """Split of every image: no group is parted, every class is shared out as `shares` says as nearly as groups allow.
+    """Assign a split to every image; groups stay together, and each class comes as close to `fractions` as they allow.
 
-    Groups are dealt largest first, those of one size in an order drawn by `seed`, each to the split that lacks most
-    of the group's classes. The order of the arguments does not matter: a group is known by the content of its images.
+    Groups are assigned from the largest to the smallest, those of one size in an order drawn by `seed`, each to the
+    split that lacks most images of the group's classes. The order of the images does not change the result.
 
     Args:
         labels: class of each image.
         groups: group number of each image.
         contents: content hash of each image.
-        shares: of train, val and test; they sum to 1.
-        seed: another seed, another split.
+        fractions: fractions of train, val and test, which sum to 1.
+        seed: seed of the order of groups of one size.
+
+    Returns:
+        `train`, `val` or `test` for each image, in order.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for position, group in enumerate(groups):
@@ -34,12 +37,16 @@ def assign_splits(
     order = sorted(members, key=lambda g: (-len(members[g]), _draw(names[g], seed)))
     totals = Counter(labels)
     lacking = {
-        (split, label): share * n for split, share in zip(SPLITS, shares, strict=True) for label, n in totals.items()
+        (split, label): fraction * n
+        for split, fraction in zip(SPLITS, fractions, strict=True)
+        for label, n in totals.items()
     }
     chosen = [""] * len(labels)
     for group in order:
-        classes = Counter(sorted(labels[p] for p in members[group]))  # sorted, so that sums round alike
-        # Relative need, so that a rare class weighs as much as a common one.
+        classes = Counter(
+            sorted(labels[p] for p in members[group])
+        )  # sorted, so that sums are rounded alike in any order
+        # The need is relative to the class, so that a rare class weighs as much as a common one.
         split = max(SPLITS, key=lambda s: sum(n * lacking[s, label] / totals[label] for label, n in classes.items()))
         for label, n in classes.items():
             lacking[split, label] -= n

@@ -14,7 +14,7 @@ from cxr_ray.archive.listing import list_objects
 from cxr_ray.archive.uris import join_uri, open_filesystem, write_bytes
 from cxr_ray.errors import StorageError
 
-# Pairs that sort otherwise by folders first, by case, by locale, or by UTF-16.
+# Pairs whose order would differ if folders came first, or by case, by locale, or by UTF-16.
 NAMES = [
     "A.png", "a b/#1.png", "a/1.png", "a/10.png", "a/2.png", "a+b.png", "a-b.png", "a.png", "a/[x]*?.png", "a//b.png", "a/é.png",
     "ab/1.png", "b/50%.png", "b/%41.png", "b/~t", "e\u0301.png", "é.png", "日本.png", "\uffee.png", "\U0001f600.png",
@@ -43,7 +43,7 @@ def memory_uri() -> Iterator[str]:
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3), "memory"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty archive on each kind of storage, its own name as wild as those in it."""
+    """An empty archive on each kind of storage, whose own name has special characters too."""
     if request.param == "local":
         return f"{tmp_path}/arch [1] #2 é%20"
     return f"{request.getfixturevalue('bucket_uri' if request.param == 's3' else 'memory_uri')}/arch [1] #2 é%20"
@@ -80,7 +80,7 @@ def test_hidden_objects_are_passed_over(place):
 
 def test_nothing_is_an_error_that_names_it(place):
     put(place, ["a/1.png"])
-    with pytest.raises(StorageError, match=r"(nothing stands at .*/none; check|none is empty; name the folder)"):
+    with pytest.raises(StorageError, match=r"(nothing exists at .*/none; check|none is empty; name the folder)"):
         names_of(f"{place}/none")
 
 
@@ -108,7 +108,7 @@ def test_pages_of_s3_are_one_listing(bucket_uri):
 
 @pytest.mark.s3
 def test_a_missing_bucket_is_named(s3):
-    with pytest.raises(StorageError, match="nothing stands at s3://no-such-bucket/x; check the URI"):
+    with pytest.raises(StorageError, match="nothing exists at s3://no-such-bucket/x; check the URI"):
         names_of("s3://no-such-bucket/x")
     with pytest.raises(StorageError, match="cannot list s3://: Parameter validation failed: Invalid bucket name"):
         names_of("s3://")
@@ -188,7 +188,7 @@ def test_a_forbidden_folder_is_named(tmp_path):
         names_of(str(tmp_path))
 
 
-# Parts of a path on disk: anything but a slash, NUL and what is hidden; lone surrogates are no UTF-8.
+# Parts of a path on disk: any text without a slash or NUL that does not start with a dot; lone surrogates are not UTF-8.
 PART = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=8).filter(
     lambda part: not part.startswith(".")
 )

@@ -186,7 +186,7 @@ def test_an_archive_without_images_is_an_error_and_leaves_the_old_manifest(archi
     words = put(str(tmp_path / "words"), {"a.txt": b"words", "b.csv": b"1,2"})
     with pytest.raises(StorageError, match=r"no image under .*/words; 2 other files were passed over"):
         index(words, tmp_path)
-    with pytest.raises(StorageError, match=r"nothing stands at .*/nowhere; check the URI"):
+    with pytest.raises(StorageError, match=r"nothing exists at .*/nowhere; check the URI"):
         index(tmp_path / "nowhere", tmp_path)
     assert len(formats(tmp_path / "manifest.parquet")) == 4
 

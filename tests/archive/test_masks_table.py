@@ -48,7 +48,7 @@ def test_the_masks_of_the_cascade_have_their_own_status_and_model(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([row("a"), row("a")], "image_id 'a' stands 2 times in .*; segment into an empty output"),
+        ([row("a"), row("a")], "image_id 'a' occurs 2 times in .*; segment into an empty output"),
         (
             [row("a", mask_counts=None)],
             "1 rows of masks have status ok but no mask, first 'a'; segment these images again",

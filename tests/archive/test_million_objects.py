@@ -23,7 +23,7 @@ sys.exit(code)
 
 
 class _EndlessBucket(BaseHTTPRequestHandler):
-    """As much of S3 as a listing needs: ListObjectsV2 over a bucket that exists in arithmetic only."""
+    """An S3 server with only ListObjectsV2, over a bucket whose keys are computed and not stored."""
 
     protocol_version = "HTTP/1.1"
 
@@ -56,7 +56,7 @@ class _EndlessBucket(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write no line to the log."""
 
 
 @pytest.fixture

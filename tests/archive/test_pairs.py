@@ -1,4 +1,4 @@
-"""Tables of images and captions: both formats, every fault by name, and splits that content alone decides."""
+"""Tables of images and captions: both formats, an error that names each fault, and splits that depend on content only."""
 
 import hashlib
 
@@ -53,7 +53,7 @@ def test_a_parquet_table_with_labels_and_splits(root, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "has no rows; a table of images and captions is needed"),
+        ("", "has no rows; name a table of images and captions"),
         ("image,caption\n", "has no rows"),
         ("image,report\na.png,b\n", r"has no column caption \(or Caption\)"),
         ("file,caption\na.png,b\n", r"has no column image \(or filename\)"),
@@ -61,7 +61,7 @@ def test_a_parquet_table_with_labels_and_splits(root, tmp_path):
         ("image,caption\n,x\n", "row 1 of .* has no image"),
         ("image,caption\na.png,clear, no mass\n", "row 1 of .* has 3 values for 2 columns; quote its commas"),
         ('image,caption\na.png,"x\n', "is not readable as CSV in UTF-8"),
-        ("image,image\na.png,x\n", "has two columns of one name; it has image, image"),
+        ("image,image\na.png,x\n", "has two columns with the same name; rename one of image, image"),
         ("image,caption,split\na.png,x,dev\n", r"names the splits \['dev'\]; only train, val, test exist"),
         ("image,caption,split\na.png,x,val\nb.png,x,\n", r"names the splits \['None'\]"),
     ],

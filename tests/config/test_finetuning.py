@@ -19,7 +19,7 @@ FLAGS = ["--dataset-uri", "d", "--weights-uri", "w", "--output-uri", "o"]
         ({"beta1": -0.1}, "beta1 must be >= 0; got -0.1"),
         ({"weight_decay": -1.0}, "weight_decay must be >= 0; got -1.0"),
         ({"gradient_clip": -1.0}, "gradient_clip must be >= 0; got -1.0"),
-        ({"val_share": 1.0}, "val_share must be above 0 and below 1; got 1.0"),
+        ({"val_fraction": 1.0}, "val_fraction must be above 0 and below 1; got 1.0"),
         ({"warmup": 1.0}, r"warmup must be in \[0, 1\); got 1.0"),
         ({"adam_betas": (0.9, 1.0)}, r"adam_betas must be two numbers in \[0, 1\); got \(0.9, 1.0\)"),
         ({"crop_scale": (0.9, 0.8)}, r"crop_scale must be MIN MAX with 0 < MIN <= MAX <= 1; got \(0.9, 0.8\)"),

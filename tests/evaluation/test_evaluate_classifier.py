@@ -109,7 +109,7 @@ def test_archive_that_failed_as_a_whole_is_refused(evaluation, image_row, predic
 def test_image_scored_twice_is_refused(evaluation, image_row, prediction_row):
     config = evaluation([image_row("a", "COVID")], [prediction_row("a", "COVID"), prediction_row("a", "Normal")])
 
-    with pytest.raises(DatasetError, match=r"'a' stands 2 times in .*scored/predictions .*--overwrite"):
+    with pytest.raises(DatasetError, match=r"'a' occurs 2 times in .*scored/predictions .*--overwrite"):
         evaluate_classifier(config)
 
 

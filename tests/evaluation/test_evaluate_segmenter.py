@@ -358,7 +358,7 @@ def test_nothing_to_compare_is_refused(evaluation, truth_row, mask_row, images, 
 def test_image_segmented_twice_is_refused(evaluation, truth_row, mask_row):
     config = evaluation([truth_row("a", disc(40))], [mask_row("a", disc(40)), mask_row("a", disc(4))])
 
-    with pytest.raises(DatasetError, match=r"'a' stands 2 times in .*segmented/masks .*--overwrite"):
+    with pytest.raises(DatasetError, match=r"'a' occurs 2 times in .*segmented/masks .*--overwrite"):
         evaluate_segmenter(config)
 
 

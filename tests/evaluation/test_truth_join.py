@@ -71,14 +71,14 @@ def test_split_is_cut_and_unlabelled_images_are_left_out(dataset_table, image_ro
 def test_image_in_two_splits_is_refused(dataset_table, image_row):
     dataset = dataset_table([image_row("a", "COVID"), image_row("a", "COVID", split="train")])
 
-    with pytest.raises(DatasetError, match=r"image_id 'a' stands 2 times in there"):
+    with pytest.raises(DatasetError, match=r"image_id 'a' occurs 2 times in there"):
         labelled_images(dataset, "test", "there")
 
 
 def test_duplicates_are_counted(predictions_table, prediction_row):
     rows = [prediction_row(image_id, "COVID") for image_id in ("a", "b", "b", "b", "c", "c")]
 
-    with pytest.raises(DatasetError, match=r"'b' stands 3 times in s3://out \(2 such images\); start over"):
+    with pytest.raises(DatasetError, match=r"'b' occurs 3 times in s3://out \(2 such images\); start over"):
         refuse_duplicates(predictions_table(rows), "s3://out", "start over")
 
 

@@ -1,4 +1,4 @@
-"""DICOM files made on the spot."""
+"""Fixtures that make DICOM files and radiographs."""
 
 import io
 
@@ -7,7 +7,7 @@ import pytest
 
 
 def write_dicom(pixels, *, syntax="1.2.840.10008.1.2.1", codestream=None, preamble=True, **tags):
-    """Bytes of a DX file. `codestream` is encapsulated in place of `pixels`; a tag of None is left out."""
+    """Bytes of a DX file. `codestream` is encapsulated in place of `pixels`; a tag whose value is None is left out."""
     from pydicom import Dataset, dcmwrite
     from pydicom.dataset import FileMetaDataset
     from pydicom.encaps import encapsulate
@@ -56,7 +56,7 @@ def make_dicom():
 
 @pytest.fixture(scope="session")
 def transcode(tmp_path_factory):
-    """Rewrite an uncompressed DICOM file into a transfer syntax of GDCM's, by its name there."""
+    """Rewrite an uncompressed DICOM file in the transfer syntax that GDCM calls by this name."""
 
     def rewrite(data, syntax_name):
         import gdcm

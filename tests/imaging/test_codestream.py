@@ -62,9 +62,9 @@ def test_a_jpeg2000_that_ends_in_its_header_is_truncated(jpeg2000, kept):
 def test_restart_markers_and_stray_bytes_do_not_hide_a_second_frame_header(jpeg):
     frame = jpeg.index(b"\xff\xc0")
     segment = jpeg[frame : frame + 19]
-    with pytest.raises(ImageRefused, match="JPEG codestream has 2 frame headers, not one"):
+    with pytest.raises(ImageRefused, match="JPEG codestream has 2 frame headers; exactly one is allowed"):
         read_jpeg_header(jpeg[:frame] + segment + jpeg[frame:])
-    with pytest.raises(ImageRefused, match="JPEG codestream has 0 frame headers, not one"):
+    with pytest.raises(ImageRefused, match="JPEG codestream has 0 frame headers; exactly one is allowed"):
         read_jpeg_header(jpeg[:frame] + jpeg[frame + 19 :])
     for stray in (b"\xff\xd0", b"\0", b"\xff\xff"):
         with pytest.raises(ImageRefused, match="damaged header"):
@@ -72,7 +72,7 @@ def test_restart_markers_and_stray_bytes_do_not_hide_a_second_frame_header(jpeg)
 
 
 def test_other_bytes_are_named(jpeg, jpeg2000):
-    with pytest.raises(ImageRefused, match=r"codestream is no JPEG$"):
+    with pytest.raises(ImageRefused, match=r"codestream is not a JPEG$"):
         read_jpeg_header(jpeg2000)
-    with pytest.raises(ImageRefused, match=r"codestream is no JPEG 2000 \(JP2 boxes are not allowed in DICOM\)"):
+    with pytest.raises(ImageRefused, match=r"codestream is not a JPEG 2000 \(JP2 boxes are not allowed in DICOM\)"):
         read_jpeg2000_header(jpeg)

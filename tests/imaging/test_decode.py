@@ -31,10 +31,20 @@ def encoded(name):
     ("data", "format_name", "kind", "message"),
     [
         (b"", None, "empty", "file has 0 bytes"),
-        (b"hello", None, "unsupported", "format unknown is not read"),
-        (encoded("BMP"), "bmp", "unsupported", "format bmp is not read"),
-        (encoded("JPEG2000"), "jpeg2000", "unsupported", "format jpeg2000 is not read"),
-        (b'<?xml version="1.0"?><Error/>', "xml", "unsupported", "format xml is not read"),
+        (b"hello", None, "unsupported", "format unknown is not supported; dicom, png, jpeg, tiff are read"),
+        (encoded("BMP"), "bmp", "unsupported", "format bmp is not supported; dicom, png, jpeg, tiff are read"),
+        (
+            encoded("JPEG2000"),
+            "jpeg2000",
+            "unsupported",
+            "format jpeg2000 is not supported; dicom, png, jpeg, tiff are read",
+        ),
+        (
+            b'<?xml version="1.0"?><Error/>',
+            "xml",
+            "unsupported",
+            "format xml is not supported; dicom, png, jpeg, tiff are read",
+        ),
     ],
 )
 def test_what_cannot_be_read_says_why(data, format_name, kind, message):

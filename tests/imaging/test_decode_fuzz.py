@@ -16,7 +16,7 @@ from cxr_ray.imaging import raster
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
 from cxr_ray.imaging.limits import ErrorKind
 
-MUTANTS = 200  # of each original
+MUTANTS = 200  # damaged files per original
 LIMITS = DecodeLimits(max_megapixels=4)
 MARKERS = [bytes([0xFF, low]) for low in (0xC0, 0xC1, 0xC3, 0xC4, 0xD7, 0xD8, 0xD9, 0xDA, 0xDD, 0xEE, 0xF7)]
 ANNOTATIONS = [
@@ -98,7 +98,7 @@ def dicom_files(make_dicom, transcode, radiograph, ramp12):
 
 
 def decode_mutants(originals, seed, connection):
-    raster.MIN_WANTED = 1  # of this process, so that small JPEGs are reduced as large ones are
+    raster.MIN_WANTED = 1  # in this process, so that small JPEGs are reduced like large ones
     rng = random.Random(seed)
     outcomes = Counter()
     for data in originals:

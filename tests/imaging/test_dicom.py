@@ -51,13 +51,16 @@ def test_projection_radiographs_are_read(make_dicom, radiograph, modality):
 def test_other_modalities_are_refused_with_their_tags(make_dicom, radiograph, modality):
     result = decode_image(make_dicom(radiograph, Modality=modality))
     assert result.error_kind == "wrong_modality"
-    assert result.error == f"modality '{modality}' is no projection radiograph"
+    assert result.error == f"modality '{modality}' is not a projection radiograph"
     assert result.dicom.modality == modality
 
 
 def test_several_frames_are_refused(make_dicom, radiograph):
     result = decode_image(make_dicom(radiograph, NumberOfFrames=3))
-    assert (result.error_kind, result.error) == ("multi_frame", "DICOM file has 3 frames; one is read")
+    assert (result.error_kind, result.error) == (
+        "multi_frame",
+        "DICOM file has 3 frames; only files of one frame are read",
+    )
     assert decode_image(make_dicom(radiograph, NumberOfFrames=1)).error is None
 
 
@@ -67,7 +70,7 @@ def test_a_file_without_pixels(make_dicom, radiograph):
     buffer = io.BytesIO()
     dataset.save_as(buffer)
     result = decode_image(buffer.getvalue())
-    assert (result.error_kind, result.error) == ("no_pixels", "DICOM file without Pixel Data")
+    assert (result.error_kind, result.error) == ("no_pixels", "DICOM file has no Pixel Data")
 
 
 @pytest.mark.parametrize("cut", [1, 2, 1000, 7000])
@@ -141,7 +144,7 @@ def test_what_a_header_lacks_is_named():
     from pydicom.data import get_testdata_file
 
     data = Path(get_testdata_file("meta_missing_tsyntax.dcm", download=False)).read_bytes()
-    assert decode_image(data).error == "DICOM file without Rows, Columns, BitsAllocated, PhotometricInterpretation"
+    assert decode_image(data).error == "DICOM file has no Rows, Columns, BitsAllocated, PhotometricInterpretation"
 
 
 @pytest.mark.realdata

@@ -154,5 +154,5 @@ def test_a_segmented_palette_is_refused():
 
 
 def test_a_rescale_without_numbers_is_refused():
-    with pytest.raises(ImageRefused, match="rescale slope or intercept is no finite number"):
+    with pytest.raises(ImageRefused, match="rescale slope or intercept is not a finite number"):
         shown([1, 2], grey(RescaleSlope=float("inf"), RescaleIntercept=0))

@@ -19,7 +19,7 @@ def jpeg(pixels, **options):
 
 
 def rle(data):
-    """The same file in RLE Lossless, by pydicom's encoder."""
+    """Compress a DICOM file to RLE Lossless with pydicom's encoder."""
     import pydicom
 
     dataset = pydicom.dcmread(io.BytesIO(data))
@@ -37,7 +37,7 @@ def shown(data, **arguments):
 
 
 def unit(samples):
-    """What min-max scaling makes of samples."""
+    """Scale samples so that their range becomes 0 to 255."""
     samples = samples.astype(float)
     return np.rint((samples - samples.min()) / (samples.max() - samples.min()) * 255)
 
@@ -109,7 +109,7 @@ def test_what_gdcm_compresses(make_dicom, transcode, ramp12, name, syntax):
     for pixels in images:
         data = transcode(make_dicom(pixels, BitsStored=min(12, pixels.itemsize * 8)), name)
         assert f"1.2.840.10008.1.2.4.{syntax}".encode() in data[:600]
-        tolerance = 1 if syntax == "51" else 0  # the only lossy one
+        tolerance = 1 if syntax == "51" else 0  # syntax 51 is the only lossy one
         np.testing.assert_allclose(shown(data), unit(pixels), rtol=0, atol=tolerance)
 
 
@@ -177,7 +177,7 @@ def test_twelve_bit_extended_jpeg_of_another_maker():
 
     dataset = pydicom.dcmread(get_testdata_file("JPGExtended.dcm", download=False))
     samples = decode_samples(dataset, limits=DecodeLimits())
-    assert (samples[420, 140], samples[230, 120]) == (244, 95)  # as pydicom's own tests have them
+    assert (samples[420, 140], samples[230, 120]) == (244, 95)  # the values that pydicom's own tests expect
 
 
 @pytest.mark.parametrize(("rows", "columns", "expected"), [(30_000, 30_000, "too_large"), (65_535, 1, "truncated")])
@@ -202,7 +202,9 @@ def test_a_codestream_larger_than_its_dicom_header_is_refused(make_dicom, radiog
         data = make_dicom(radiograph, syntax=f"1.2.840.10008.1.2.4.{suffix}", codestream=bytes(huge))
         result = decode_image(data)
         assert result.error_kind == "unreadable"
-        assert result.error.startswith("codestream has 30000x30000x1 samples of 8 bits, the DICOM header 80x96x1")
+        assert result.error.startswith(
+            "codestream has 30000x30000x1 samples of 8 bits; the DICOM header claims 80x96x1"
+        )
     huge = bytearray(encode_array(ramp12, bits_stored=12))
     huge[8:16] = struct.pack(">2I", 30_000, 30_000)
     result = decode_image(make_dicom(ramp12, syntax="1.2.840.10008.1.2.4.90", codestream=bytes(huge)))
@@ -211,20 +213,20 @@ def test_a_codestream_larger_than_its_dicom_header_is_refused(make_dicom, radiog
 
 def test_a_codestream_of_another_process_is_refused(make_dicom, radiograph):
     data = make_dicom(radiograph, syntax="1.2.840.10008.1.2.4.70", codestream=jpeg(radiograph))
-    assert decode_image(data).error == "codestream is of another JPEG process than its transfer syntax"
+    assert decode_image(data).error == "codestream uses JPEG process 0xc0, which its transfer syntax does not allow"
 
 
 def test_too_few_samples_are_truncated(make_dicom, radiograph):
     data = make_dicom(radiograph, Rows=radiograph.shape[0] + 1)
     assert decode_image(data).error_kind == "truncated"
-    assert decode_image(data).error == "Pixel Data has 7680 bytes of 7760 that its header claims"
+    assert decode_image(data).error == "Pixel Data has 7680 bytes; the DICOM header claims 7760"
 
 
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        ({"BitsAllocated": 32, "Rows": 48}, "DICOM file has 32 bits per sample, not 8 or 16"),
-        ({"BitsAllocated": 1}, "DICOM file has 1 bits per sample, not 8 or 16"),
+        ({"BitsAllocated": 32, "Rows": 48}, "DICOM file has 32 bits per sample; only 8 or 16 are supported"),
+        ({"BitsAllocated": 1}, "DICOM file has 1 bits per sample; only 8 or 16 are supported"),
         (
             {"PhotometricInterpretation": "HSV"},
             "photometric interpretation with 1 samples per pixel is not supported",

@@ -48,5 +48,5 @@ def test_it_names_the_patient_by_the_key_alone(shared_data, name):
 @pytest.mark.realdata
 def test_a_mask_of_another_size_is_refused(shared_data):
     source = (shared_data / "dicom" / NAMES[0]).read_bytes()
-    with pytest.raises(ValueError, match=r"mask must be \[\d+, \d+\] as the image is; got \[4, 4\]"):
+    with pytest.raises(ValueError, match=r"mask must be \[\d+, \d+\] like the image; got \[4, 4\]"):
         dicom_segmentation(source, np.ones((4, 4), bool), patient_key=None)

@@ -21,7 +21,7 @@ def png(shade, side=8):
 
 @pytest.fixture
 def shades(tmp_path):
-    """URIs of 200 small images, each of a shade of its own, and their sizes."""
+    """URIs of 200 small images, each with a different grey value, and their sizes in bytes."""
     for shade in range(200):
         (tmp_path / f"{shade}.png").write_bytes(png(shade))
     uris = [str(tmp_path / f"{shade}.png") for shade in range(200)]
@@ -101,8 +101,8 @@ def test_what_the_listing_calls_too_large_is_not_downloaded(tmp_path, shades):
     nowhere = str(tmp_path / "nowhere.png")
     before, refused, after = load_images([first, nowhere, last], [size, 2**20 + 1, size], limits=LIMITS)
     assert shades_of([before, after]) == [0, 1]
-    assert refused.decoded.error_kind == "too_large"  # it would be not_found had anybody looked
-    assert refused.decoded.error == "the file has 1,048,577 bytes, more than the 1,048,576 allowed"
+    assert refused.decoded.error_kind == "too_large"  # a download would have given not_found
+    assert refused.decoded.error == "the file has 1,048,577 bytes, more than the 1,048,576 that are allowed"
     assert refused.content_sha256 is None
 
 

@@ -1,4 +1,4 @@
-"""Left and right, where lungs are two pieces, one, touching or in crumbs; and the figures of a region."""
+"""Right and left lung of masks in two pieces, one, touching or many; and the measures of a region."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_a_single_piece_is_two_lungs_from_three_quarters_of_its_height_on(width,
 
 @pytest.mark.parametrize(("thin", "cut"), [(14, 20), (15, 15), (24, 24), (25, 20)])
 def test_a_piece_is_cut_at_the_thinnest_column_of_its_middle_third(thin, cut):
-    mask = rectangles((0, 40, 5, 35))  # the middle third are columns 15 to 24
+    mask = rectangles((0, 40, 5, 35))  # the middle third is columns 15 to 24
     mask[10:, thin] = False
     mask[30:, 20] = False
     pair = lung_pair(components_of(mask))

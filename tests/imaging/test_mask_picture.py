@@ -42,5 +42,5 @@ def test_a_black_jpeg_covers_nothing():
 
 
 def test_what_cannot_be_read_is_no_mask():
-    with pytest.raises(ValueError, match=r"a picture without pixels \(empty\) is no mask"):
+    with pytest.raises(ValueError, match=r"a picture without pixels \(empty\) cannot be a mask"):
         mask_of_picture(decode_image(b""))

@@ -14,7 +14,7 @@ MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40))
 
 
 def smooth_mask(height, width):
-    """Two ellipses, as lungs lie in a radiograph."""
+    """Two ellipses at the position of lungs in a radiograph."""
     y, x = np.mgrid[0:height, 0:width]
     return (np.abs((x - width / 2) / width) - 0.2) ** 2 * 40 + ((y - height / 2) / height) ** 2 * 9 < 1
 
@@ -68,7 +68,7 @@ def test_any_layout_of_the_mask_in_memory_gives_the_same_counts():
 def test_a_cut_string_is_refused(mask, data):
     counts = encode_mask(mask)
     cut = counts[: data.draw(st.integers(0, len(counts) - 1))]
-    # what is left may end at a run of length 0, and then says as much as before
+    # the rest may encode the whole mask, if only a run of length 0 was cut off
     if cut and not ord(cut[-1]) - 48 & 32 and (decoded_runs_sum(cut) == mask.size):
         np.testing.assert_array_equal(decode_mask(cut, *mask.shape), mask)
     else:
@@ -102,14 +102,14 @@ def test_no_text_raises_anything_but_the_error_of_the_project(text):
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ("", "mask_counts '' of a 2 x 3 mask are no COCO run lengths; write the masks again"),
+        ("", "mask_counts '' of a 2 x 3 mask are not COCO run lengths; write the masks again"),
         ("5", "mask_counts '5' of a 2 x 3 mask cover 5 pixels"),
         ("7", "cover 7 pixels"),
-        ("V", "are no COCO run lengths"),  # a digit that says more will follow
-        ("O7", "are no COCO run lengths"),  # -1 and 7
-        ("6\n", "are no COCO run lengths"),
-        ("6é", "are no COCO run lengths"),
-        ("o" * 40 + "0", "mask_counts 'oooooooooooooooooooooooo'... of a 2 x 3 mask are no COCO"),
+        ("V", "are not COCO run lengths"),  # a digit whose flag says that another one follows
+        ("O7", "are not COCO run lengths"),  # runs of -1 and 7 pixels
+        ("6\n", "are not COCO run lengths"),
+        ("6é", "are not COCO run lengths"),
+        ("o" * 40 + "0", "mask_counts 'oooooooooooooooooooooooo'... of a 2 x 3 mask are not COCO"),
     ],
 )
 def test_bad_counts_are_named(counts, message):

@@ -1,4 +1,4 @@
-"""Outlines: where they lie, what colour they have, and that nothing else of the radiograph changes."""
+"""Outlines have the right position and colour, and nothing else of the radiograph changes."""
 
 import io
 

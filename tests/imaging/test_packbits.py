@@ -23,7 +23,7 @@ def test_the_no_operation_byte_is_skipped():
 
 @pytest.mark.parametrize("packed", [b"", b"\x05abc", b"\xfe", b"\x80" * 9])
 def test_a_segment_that_ends_early_is_truncated(packed):
-    with pytest.raises(ImageRefused, match=r"RLE segment gives \d bytes of 9") as refusal:
+    with pytest.raises(ImageRefused, match=r"RLE segment gives \d bytes; 9 are needed") as refusal:
         unpack_bits(packed, 9)
     assert refusal.value.kind == ErrorKind.TRUNCATED
 
@@ -54,7 +54,7 @@ def test_reads_what_pydicom_writes(shape, dtype):
 
 
 def test_a_header_with_other_segments_is_unreadable():
-    with pytest.raises(ImageRefused, match="RLE frame has 3 segments, not 2"):
+    with pytest.raises(ImageRefused, match="RLE frame has 3 segments; the DICOM header asks for 2"):
         decode_rle_frame(struct.pack("<16L", 3, *[64] * 15), pixels=1, samples_per_pixel=1, bytes_per_sample=2)
     with pytest.raises(ImageRefused, match="ends in its header"):
         decode_rle_frame(b"\x01", pixels=1, samples_per_pixel=1, bytes_per_sample=1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, JpegImagePlugin
 
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
-from cxr_ray.imaging.raster import jpeg_reduction, least_side
+from cxr_ray.imaging.raster import jpeg_reduction, min_side
 
 
 def encode(image, pillow_name="PNG", **options):
@@ -148,7 +148,7 @@ def test_damaged_exif_leaves_the_picture(radiograph):
         ((2000, 1000), 250, (1000, 500)),
         ((790, 1600), 400, (790, 1600)),
         ((3600, 3600), 224, (450, 450)),
-        ((3600, 3600), 32, (450, 450)),  # no further than for 224
+        ((3600, 3600), 32, (450, 450)),  # the same reduction as for 224
     ],
 )
 def test_a_jpeg_is_reduced_while_both_sides_stay_twice_as_large(size, wanted, reduced):
@@ -166,7 +166,7 @@ def test_a_jpeg_is_reduced_while_both_sides_stay_twice_as_large(size, wanted, re
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 600))
 def test_the_reduction_is_foretold(width, height, wanted):
     with Image.open(io.BytesIO(encode(Image.new("L", (width, height)), "JPEG"))) as image:
-        image.draft("L", (least_side(wanted), least_side(wanted)))
+        image.draft("L", (min_side(wanted), min_side(wanted)))
         reduction = jpeg_reduction(width, height, wanted)
         assert image.size == (-(-width // reduction), -(-height // reduction))
 

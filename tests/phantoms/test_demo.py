@@ -1,4 +1,4 @@
-"""The demo, in a form that takes a minute: one epoch of few and small images."""
+"""The demo with one epoch on few, small images, which takes about a minute."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_the_demo_ends_with_a_report(tmp_path, warm_ray):
     ("flags", "message"),
     [
         (["--archive", "nowhere"], "no folder at nowhere; name the folder"),
-        (["--output", "."], "holds what no demo made; choose another --output"),
+        (["--output", "."], "holds files that no demo made; choose another --output"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_deleted(tmp_path, flags, message):

@@ -11,7 +11,7 @@ SIZE = 128
 
 
 def evidence(label: str, seed: int) -> np.ndarray:
-    """By how many grey levels the disease changes the picture of the same seed, int [H, W]."""
+    """Difference in grey levels that the disease makes to the picture of the same seed, int [H, W]."""
     sick, clear = (draw_phantom(name, seed=seed, size=SIZE).pixels.astype(int) for name in (label, "Normal"))
     return sick - clear
 
@@ -49,12 +49,12 @@ def test_lungs_are_darker_than_what_surrounds_them():
 
 
 def test_the_heart_lies_on_the_right_of_the_picture():
-    """The left lung yields to the heart: it is the smaller one in most patients."""
-    shares = []
+    """The left lung is the smaller one in most patients, because the heart takes its space."""
+    fractions = []
     for patient in range(20):
         columns = np.nonzero(draw_phantom("Normal", seed=patient, size=SIZE).lung_mask)[1]
-        shares.append(np.mean(columns > SIZE / 2))
-    assert np.mean(shares) < 0.48
+        fractions.append(np.mean(columns > SIZE / 2))
+    assert np.mean(fractions) < 0.48
 
 
 @pytest.mark.parametrize("label", DISEASES)
@@ -104,7 +104,7 @@ def test_brightness_does_not_tell_the_class():
 
 def test_views_of_one_patient_share_the_anatomy():
     def contour(seed: int, patient: int) -> np.ndarray:
-        """The lungs cut out and brought to one size: what is left when the film has moved."""
+        """Crop the lungs and resize them to one size, so that the position of the film does not matter."""
         mask = draw_phantom("Normal", seed=seed, size=SIZE, patient=patient).lung_mask
         box = mask[ndimage.find_objects(mask.astype(int))[0]].astype(float)
         return ndimage.zoom(box, (64 / box.shape[0], 64 / box.shape[1]), order=1)

@@ -168,7 +168,7 @@ def test_any_filesystem_will_do():
     ("arguments", "match"),
     [
         ({"images_per_class": 0}, "images_per_class must be >= 1; got 0"),
-        ({"dicom_fraction": 0.8, "jpeg_fraction": 0.3}, "together <= 1; got 0.8 and 0.3"),
+        ({"dicom_fraction": 0.8, "jpeg_fraction": 0.3}, "sum to <= 1; got 0.8 and 0.3"),
         ({"jpeg_fraction": -0.1}, "must be >= 0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Segmentation by text as a whole, with a CLIP and a SAM that are trained here, on phantoms that they never saw."""
+"""Segmentation by text from end to end, with a CLIP and a SAM that the test trains, on phantoms that they never saw."""
 
 import json
 

@@ -10,13 +10,16 @@ from cxr_ray.preparation.groups import equal_pairs, group_by_pairs, near_duplica
 
 
 @given(
-    seed=st.integers(0, 2**32), count=st.integers(0, 40), bits=st.sampled_from([1, 8, 64, 256]), share=st.floats(0, 1)
+    seed=st.integers(0, 2**32),
+    count=st.integers(0, 40),
+    bits=st.sampled_from([1, 8, 64, 256]),
+    fraction=st.floats(0, 1),
 )
-def test_near_duplicates_are_those_of_brute_force(seed, count, bits, share):
+def test_near_duplicates_are_those_of_brute_force(seed, count, bits, fraction):
     random = np.random.default_rng(seed)
     hashes = random.random((max(count // 4, 1), bits))[random.integers(0, max(count // 4, 1), count)] < 0.5
     hashes ^= random.random(hashes.shape) < 0.05
-    distance = int(share * bits)
+    distance = int(fraction * bits)
     expected = [(i, j) for i, j in combinations(range(count), 2) if (hashes[i] != hashes[j]).sum() <= distance]
     found = near_duplicate_pairs(hashes, distance)
     assert found.dtype == np.int64
@@ -40,12 +43,12 @@ def test_equal_values_chain_together_and_none_equals_nothing(values):
 
 
 def _reachable(count: int, pairs: list[tuple[int, int]]) -> list[int]:
-    """Least member of each item's component, by relabelling until nothing changes."""
-    least = list(range(count))
+    """Smallest member of each item's component, found by relabelling until nothing changes."""
+    smallest = list(range(count))
     for _ in range(count):
         for i, j in pairs:
-            least[i] = least[j] = min(least[i], least[j])
-    return least
+            smallest[i] = smallest[j] = min(smallest[i], smallest[j])
+    return smallest
 
 
 @given(st.data(), st.integers(1, 25))
@@ -55,9 +58,9 @@ def test_groups_are_the_connected_components(data, count):
     half = len(pairs) // 2
     halves = (np.array(part, np.int64).reshape(-1, 2) for part in (pairs[:half], pairs[half:]))
     groups = group_by_pairs(count, *halves)
-    least = _reachable(count, pairs)
+    smallest = _reachable(count, pairs)
     for i, j in combinations(range(count), 2):
-        assert (groups[i] == groups[j]) == (least[i] == least[j])
+        assert (groups[i] == groups[j]) == (smallest[i] == smallest[j])
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

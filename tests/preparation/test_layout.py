@@ -120,13 +120,25 @@ def test_metadata_that_says_nothing_changes_nothing(table):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file,label\na,b\n", "metadata.csv has no column 'path'; it has file, label"),
-        ("file,label\na,b,c,d\n", "metadata.csv has no column 'path'; it has file, label"),
-        ("path;label\na;b\n", "metadata.csv has no column 'path'; it has path;label"),
-        ("path\nelse/where.png\n", "metadata.csv names none of the images; its first path is 'else/where.png'"),
+        (
+            "file,label\na,b\n",
+            "metadata.csv has no column 'path'; it has file, label; write path,label,patient_id with commas",
+        ),
+        (
+            "file,label\na,b,c,d\n",
+            "metadata.csv has no column 'path'; it has file, label; write path,label,patient_id with commas",
+        ),
+        (
+            "path;label\na;b\n",
+            "metadata.csv has no column 'path'; it has path;label; write path,label,patient_id with commas",
+        ),
+        (
+            "path\nelse/where.png\n",
+            "metadata.csv names none of the images; its first path is 'else/where.png', which must be relative to the input",
+        ),
         (
             "path,label\nCOVID/images/1.png,normal\n",
-            "metadata.csv calls COVID/images/1.png Normal, its folder says COVID; mend one of them",
+            "metadata.csv gives COVID/images/1.png the label Normal, and its folder gives COVID; fix one of them",
         ),
     ],
 )

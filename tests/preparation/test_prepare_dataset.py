@@ -31,15 +31,15 @@ def test_a_drawn_archive_becomes_a_dataset(ray_cluster, archive, tmp_path, capsy
     for column in ("patient_id", "duplicate_group"):
         splits_per_group = table.group_by(column).aggregate([("split", "count_distinct")])
         assert set(splits_per_group["split_count_distinct"].to_pylist()) == {1}
-    shares = {row["values"]: row["counts"] / table.num_rows for row in pc.value_counts(table["split"]).to_pylist()}
-    assert shares == pytest.approx({"train": 0.7, "val": 0.2, "test": 0.1}, abs=0.06)
+    fractions = {row["values"]: row["counts"] / table.num_rows for row in pc.value_counts(table["split"]).to_pylist()}
+    assert fractions == pytest.approx({"train": 0.7, "val": 0.2, "test": 0.1}, abs=0.06)
     copies = [name for name in labels if "copy" in name or "brighter" in name]
     groups = dict(zip(table["image_id"].to_pylist(), table["duplicate_group"].to_pylist(), strict=True))
     sizes = table["duplicate_group"].value_counts().to_pylist()
     size_of = {row["values"]: row["counts"] for row in sizes}
     assert copies
     assert all(size_of[groups[name]] >= 2 for name in copies)
-    assert sum(size_of.values()) - len(size_of) == len(copies), "strangers are not taken for copies"
+    assert sum(size_of.values()) - len(size_of) == len(copies), "different images do not count as copies"
     assert "Viral_Pneumonia" in capsys.readouterr().out
 
 

@@ -11,7 +11,7 @@ from cxr_ray.schema import DATASET
 
 
 def fingerprint(content, *, flipped=0):
-    """Of a picture drawn by `content`, with so many bits of its perceptual hash turned over."""
+    """Fingerprint of an image whose content is `content`, with `flipped` bits of its perceptual hash inverted."""
     bits = np.random.default_rng(len(content) + sum(content.encode())).integers(0, 2, 256).astype(bool)
     bits[:flipped] ^= True
     return Fingerprint(
@@ -28,7 +28,7 @@ def image(name, label="Normal", **known):
 
 @pytest.fixture
 def grouped():
-    """a, its byte-for-byte copy b and its near copy c; p and q of one patient; x alone."""
+    """Six images: a, its byte-for-byte copy b and its near copy c; p and q of one patient; x alone in its group."""
     images = [
         image("a"),
         image("b", mask_uri="s3://m/b"),
@@ -42,7 +42,7 @@ def grouped():
 
 
 def joined(groups):
-    """Sets of positions that share a group."""
+    """Sets of positions that have the same group number."""
     return {frozenset(np.flatnonzero(groups == g).tolist()) for g in set(groups.tolist())}
 
 
@@ -58,7 +58,7 @@ def test_near_copies_are_those_within_the_distance():
 
 
 def test_a_copy_joins_what_patients_join():
-    """a and b are one patient's, b and c one picture, c and d another patient's."""
+    """Images a and b are of one patient, b and c are copies, c and d are of another patient."""
     images = [
         image("a", patient_id="1"),
         image("b", patient_id="1"),
@@ -72,18 +72,18 @@ def test_a_copy_joins_what_patients_join():
 def test_splits_keep_groups_whole_and_do_not_depend_on_order():
     images = [image(f"{i:03}", "COVID" if i % 3 else "Normal", patient_id=str(i // 4)) for i in range(120)]
     prints = [fingerprint("f" * (i + 1)) for i in range(120)]
-    shares = (0.7, 0.2, 0.1)
+    fractions = (0.7, 0.2, 0.1)
     grouped = group_images(images, prints, 0)
-    splits = choose_splits(grouped, shares, seed=1)
+    splits = choose_splits(grouped, fractions, seed=1)
     by_patient = {}
     for one, split in zip(images, splits, strict=True):
         by_patient.setdefault(one.patient_id, set()).add(split)
     assert all(len(found) == 1 for found in by_patient.values())
     assert set(splits) == {"train", "val", "test"}
     assert splits.count("train") == pytest.approx(84, abs=6)
-    backwards = choose_splits(group_images(images[::-1], prints[::-1], 0), shares, seed=1)
+    backwards = choose_splits(group_images(images[::-1], prints[::-1], 0), fractions, seed=1)
     assert backwards[::-1] == splits
-    assert choose_splits(grouped, shares, seed=2) != splits
+    assert choose_splits(grouped, fractions, seed=2) != splits
 
 
 def test_splits_that_folders_name_are_taken():
@@ -126,11 +126,13 @@ def test_summary(grouped):
         ["(no", "label)", "0", "0", "1", "1"],
         ["Normal", "3", "0", "0", "3"],
     ]
-    assert "1 patients known for 2 images, 1 masks" in text
-    assert "2 images are copies of another (1 byte for byte); groups are never parted by the split" in text
+    assert "2 images name one of 1 patients; 1 have a mask" in text
+    assert "2 images are copies of another image (1 byte for byte); a split drawn by this job keeps copies and" in text
     assert "warning" not in text
 
 
 def test_summary_warns_of_folders_that_part_a_group(grouped):
     splits = ["train", "test", "train", "val", "test", "test"]
-    assert "warning: 2 groups lie in several of the splits" in summary(dataset_table(grouped, splits), grouped)
+    assert "warning: 2 groups of copies or of a patient's images are in several of the splits" in summary(
+        dataset_table(grouped, splits), grouped
+    )

@@ -221,7 +221,7 @@ def test_a_job_that_cannot_start_deletes_nothing(scored, archive, bundle, tmp_pa
     before = {path: path.read_bytes() for path in scored.rglob("*") if path.is_file()}
     with pytest.raises(ClusterError, match="99 actors"):
         classify(archive.uri, bundle, scored, overwrite=True, num_actors=99)
-    with pytest.raises(StorageError, match="nothing stands at"):
+    with pytest.raises(StorageError, match="nothing exists at"):
         classify(tmp_path / "nowhere", bundle, scored, overwrite=True)
     assert {path: path.read_bytes() for path in scored.rglob("*") if path.is_file()} == before
 

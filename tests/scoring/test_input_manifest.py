@@ -94,7 +94,7 @@ def test_exclude_is_refused_for_a_manifest(tmp_path, listing_uri):
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.parquet"])
 def test_an_input_that_does_not_exist_is_refused(tmp_path, listing_uri, name):
-    with pytest.raises(StorageError, match=f"nothing stands at .*{name}"):
+    with pytest.raises(StorageError, match=f"nothing exists at .*{name}"):
         manifest_of(str(tmp_path / name), listing_uri)
 
 

@@ -91,9 +91,11 @@ def check_sizes(pairs: Mapping[str, SplitPairs], config: FinetuneClipConfig) -> 
     """
     check_full_batches(len(pairs["train"]), "pairs", batch_size=config.batch_size, workers=config.worker_range[1])
     if len(pairs["val"]) < 2:
-        raise DatasetError(f"{len(pairs['val'])} val pairs are too few, two are needed; raise --val-share or add pairs")
+        raise DatasetError(
+            f"{len(pairs['val'])} val pairs are too few, two are needed; raise --val-fraction or add pairs"
+        )
     if config.class_prompts and not (pairs["val"].labels >= 0).any():
-        raise DatasetError("class_prompts are given, and no val pair has a label; raise --val-share or add labels")
+        raise DatasetError("class_prompts are given, and no val pair has a label; raise --val-fraction or add labels")
 
 
 def _prepare(config: FinetuneClipConfig, pairs: pa.Table, listener: ActorHandle) -> PreparedTask:
@@ -114,7 +116,7 @@ def _prepare(config: FinetuneClipConfig, pairs: pa.Table, listener: ActorHandle)
     content_of = dict(zip(images, found, strict=True))
     contents = [content_of[uri] for uri in uris]
     if pairs["split"].null_count:
-        splits = pa.array(split_by_content(contents, config.val_share))
+        splits = pa.array(split_by_content(contents, config.val_fraction))
         pairs = pairs.set_column(pairs.schema.get_field_index("split"), "split", splits)
     by_split = pairs_by_split(pairs, contents, list(config.class_prompts))
     check_sizes(by_split, config)

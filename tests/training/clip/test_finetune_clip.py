@@ -149,7 +149,7 @@ def test_splits_that_are_too_small_are_named():
     check_sizes({"train": of_size(12), "val": of_size(2)}, config)
     with pytest.raises(DatasetError, match="11 train pairs are too few for a --batch-size of 4 on each of 3 workers"):
         check_sizes({"train": of_size(11), "val": of_size(2)}, config)
-    with pytest.raises(DatasetError, match="1 val pairs are too few, two are needed; raise --val-share"):
+    with pytest.raises(DatasetError, match="1 val pairs are too few, two are needed; raise --val-fraction"):
         check_sizes({"train": of_size(12), "val": of_size(1)}, config)
     with pytest.raises(DatasetError, match="no val pair has a label"):
         check_sizes({"train": of_size(12), "val": of_size(2, label=-1)}, config)
