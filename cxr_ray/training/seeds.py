@@ -14,5 +14,5 @@ def seed_epoch(seed: int, epoch: int, rank: int) -> torch.Generator:
 
 
 def seed_of(*parts: int) -> int:
-    """Derive a seed, 0 to 2**32 - 1, from integers >= 0; other integers, or another order, give another seed."""
+    """Derive a seed, 0 to 2**32 - 1, from integers >= 0; their values and their order matter, but not zeros at the end."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
