@@ -1,4 +1,4 @@
-"""What a feed gives to a worker at a time."""
+"""The batch of images that a feed yields to a training worker."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 class Batch(NamedTuple):
-    """Some images of a split."""
+    """Images of one batch and their positions in the split."""
 
     positions: np.ndarray
     """int64 [B], positions of the images within the split."""
     pixels: np.ndarray
-    """uint8 [B, S, S], or [B, P, S, S] for images of P planes."""
+    """uint8 [B, S, S], or uint8 [B, P, S, S] for images that have P planes each."""

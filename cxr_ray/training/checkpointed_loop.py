@@ -1,4 +1,4 @@
-"""The loop that every worker of every training runs: epoch after epoch, with a checkpoint after each."""
+"""The training loop that every worker runs; it reports a checkpoint to Ray Train after each epoch."""
 
 import math
 import time
@@ -22,36 +22,36 @@ Shard = TypeVar("Shard")
 
 
 class Learner(Protocol):
-    """A model and everything that changes it, on one worker."""
+    """A model in training, with its optimizer, on one worker."""
 
     context: WorkerContext
 
     @property
     def learning_rate(self) -> float:
-        """The present learning rate."""
+        """The current learning rate."""
 
     def train_epoch(self, batches: Iterator[Any], *, epoch: int, steps: int) -> tuple[float, int]:
-        """Learn from the batches of epoch `epoch` (from 1), which make `steps` steps; mean loss and images seen."""
+        """Train for `steps` steps on the batches of epoch `epoch` (the first is 1); return mean loss and number of images."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs: tensors, numbers and strings."""
+        """Return the state to resume from, made of tensors, numbers and strings only."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Restore the state that `state_dict` returned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedEpoch:
-    """The result of an epoch."""
+    """The result of one epoch on one worker."""
 
     report: EpochReport
-    """Its metrics hold at least `epoch`, `train_loss` and `val_loss`; the loop adds `seconds`."""
+    """Report of the epoch; its metrics include `epoch`, `train_loss` and `val_loss`, and the loop adds `seconds`."""
     save_bundle: Callable[[str, dict[str, Any]], object]
-    """Writes the model as it is now, with its metrics, as a bundle into the folder of a path."""
+    """Function of a folder's path and of metrics that writes the current model into the folder as a bundle."""
 
 
 def start_worker(task: TrainingTask) -> WorkerContext:
-    """Seed torch and, on a CPU, set the number of its threads; the context of this worker."""
+    """Seed torch, set its number of threads if the worker uses a CPU, and return the context of this worker."""
     ray_context = train.get_context()
     context = WorkerContext(
         rank=ray_context.get_world_rank(),
@@ -73,15 +73,16 @@ def train_epochs(
     patience: float = math.inf,
     best_by: str = "val_accuracy",
 ) -> None:
-    """Run the epochs after the last checkpoint; report a checkpoint, which carries the best bundle, after each.
+    """Run the epochs after the last checkpoint, and report a checkpoint with the best bundle after each of them.
 
     Args:
-        learner: takes the state of the checkpoint.
-        run_epoch: trains and validates the epoch of a number; None if it diverged, which ends the training.
-        epochs: epochs to run at most.
-        listener: an `EpochLog`.
-        patience: epochs without a lower validation loss after which the training ends.
-        best_by: the metric by which the best epoch is chosen.
+        learner: learner whose state is restored from the last checkpoint.
+        run_epoch: function that trains and validates the epoch of a number (the first is 1); it returns None if the
+            training diverged, which ends it.
+        epochs: maximum number of epochs.
+        listener: `EpochLog` actor that receives the reports of the first worker.
+        patience: number of epochs without a lower validation loss after which the training ends.
+        best_by: name of the metric whose maximum determines the best epoch.
     """
     context, progress, best = learner.context, Progress(), BestBundle()
     if checkpoint := train.get_checkpoint():
@@ -90,21 +91,21 @@ def train_epochs(
             learner.load_state_dict(state)
             best.restore(Path(folder))
     while progress.epoch < epochs and progress.epochs_since_least_loss < patience:
-        began = time.monotonic()
+        started = time.monotonic()
         finished = run_epoch(progress.epoch + 1)
         if finished is None:
             ray.get(listener.note_divergence.remote(progress.epoch + 1))
             return
         metrics = finished.report.metrics
-        metrics["seconds"] = time.monotonic() - began
+        metrics["seconds"] = time.monotonic() - started
         if progress.add(metrics, best_by) and context.is_first:
-            known = {name: value for name, value in metrics.items() if not math.isnan(value)}  # JSON knows no NaN
+            known = {name: value for name, value in metrics.items() if not math.isnan(value)}  # JSON has no NaN
             finished.save_bundle(str(best.path), known)
         _report(learner, progress, best, finished.report, listener)
 
 
 def _report(learner: Learner, progress: Progress, best: BestBundle, report: EpochReport, listener: ActorHandle) -> None:
-    """Report the epoch to Ray Train, which waits for all workers; the first one brings the checkpoint along."""
+    """Report the epoch to Ray Train, which waits for the reports of all workers; the first adds the checkpoint."""
     if not learner.context.is_first:
         train.report(report.metrics)
         return
@@ -119,18 +120,19 @@ def train_and_validate(
     """Train one epoch on this worker's batches, then validate.
 
     Args:
-        learner: trains on the batches.
-        batches: the worker's batches of the epoch, which make `steps` steps.
-        validate: called after the training; what the model makes of this worker's shard of the validation split.
-        epoch: number of the epoch, from 1.
-        steps: steps of each worker.
+        learner: learner of this worker.
+        batches: this worker's batches of the epoch, enough for `steps` steps.
+        validate: function that is called after the training and returns the result of this worker's shard of the
+            validation split.
+        epoch: number of the epoch; the first is 1.
+        steps: number of optimizer steps of each worker.
 
     Returns:
-        Metrics of the training over all workers, `train_loss` among them, and what `validate` gave on each worker.
+        Training metrics over all workers, including `train_loss`, and the results of `validate` in the order of ranks.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     loss, images = learner.train_epoch(batches, epoch=epoch, steps=steps)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - started
     losses, counts, shards = zip(*learner.context.gather((loss, images, validate())), strict=True)
     metrics = {
         "epoch": epoch,

@@ -1,4 +1,4 @@
-"""The report of an epoch. It needs no torch, which the actor that collects reports would import during an epoch."""
+"""The report of an epoch; without torch, which the actor that collects reports would else import during training."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ class Mistake:
     """An image that the classifier assigned to a wrong class."""
 
     pixels: np.ndarray
-    """uint8 [S, S], the image as it was validated."""
+    """uint8 [S, S], the image as the classifier received it."""
     truth: int
     """Index of the true class."""
     predicted: int
@@ -22,10 +22,11 @@ class Mistake:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochReport:
-    """What the first worker reports of an epoch."""
+    """Results of an epoch, which the first worker reports for all workers."""
 
     metrics: dict[str, Any]
-    """Numbers by name, `epoch` among them."""
+    """Metrics by name, including `epoch`, the number of the epoch."""
     confusion: np.ndarray | None = None
-    """int64 [K, K] of the validation split, a row for each true class; None where the model has no classes."""
+    """Confusion matrix of the validation split, int64 [K, K], one row per true class; None for models without classes."""
     mistakes: list[Mistake] = field(default_factory=list)
+    """Most confident mistakes in the validation split; empty for models without classes."""

@@ -1,4 +1,4 @@
-"""Arrays in the object store of Ray, from which all training workers of a node read one copy."""
+"""Arrays in Ray's object store, of which all training workers of a node read the same copy."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -8,19 +8,20 @@ import ray
 
 from cxr_ray.errors import DatasetError
 
-USABLE_FRACTION = 0.5  # of a node's object store; the rest is for what else runs on the node
+USABLE_FRACTION = 0.5
+"""Fraction of a node's object store that a training may fill; other work on the node uses the rest."""
 
 Note = TypeVar("Note")
 
 
 def memory_excess(images: int, image_size: int, *, what: str = "images", planes: int = 1) -> str | None:
-    """Say how far the images of a training exceed the memory of the cluster; None if every node can hold all of them.
+    """Describe by how much the images of a training exceed the cluster's memory; None if every node can hold them all.
 
     Args:
         images: number of images in all splits.
-        image_size: pixels a side.
-        what: name of the images for the sentence.
-        planes: planes of an image, uint8 each; 2 for an image and its mask.
+        image_size: height and width of an image in pixels.
+        what: noun for the images in the returned text.
+        planes: number of uint8 planes per image; 2 for an image and its mask.
     """
     stores = [node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]]
     size_bytes = images * planes * image_size**2
@@ -31,7 +32,7 @@ def memory_excess(images: int, image_size: int, *, what: str = "images", planes:
 
 
 def fits_every_store(size_bytes: int, stores: Sequence[float]) -> bool:
-    """Whether even the smallest of the object stores, whose sizes are in bytes, has room beside other work."""
+    """Whether `size_bytes` fit the usable fraction of every object store; `stores` holds the store sizes in bytes."""
     return size_bytes <= USABLE_FRACTION * min(stores)
 
 
@@ -41,32 +42,34 @@ def load_in_parts(
     """Load the parts of a dataset on all cores of the cluster.
 
     Args:
-        load: called with the arguments of one part, in a task of its own; returns an array, and a note about it.
+        load: function that a Ray task calls with the arguments of one part; it returns an array and a note, which is any
+            value about the array.
         parts: arguments of `load` for each part.
 
     Returns:
         References to the arrays, and the notes, in the order of `parts`.
 
     Raises:
-        DatasetError: the first that `load` raised, in the order of `parts`.
+        DatasetError: if `load` raised one; of several, that of the first part.
     """
     loading = [_load_part.remote(load, *part) for part in parts]
     arrays, notes = [], list[Note]()
-    while loading:  # each task's own array is released as soon as it is copied, or all would be in memory twice
+    while loading:  # each task's array is released after it is copied, so that not all arrays are in memory twice
         array, outcome = loading.pop(0)
         note, problem = ray.get(outcome)
         if problem:
             raise DatasetError(problem)
         notes.append(note)
-        arrays.append(kept_here(array))
+        arrays.append(copied_to_own_node(array))
     return arrays, notes
 
 
-@ray.remote(num_cpus=1, num_returns=2, scheduling_strategy="SPREAD")  # also outside the reservation of a trial of Tune
+# SPREAD lets a task also use CPUs outside the placement group that Ray Tune reserves for a trial.
+@ray.remote(num_cpus=1, num_returns=2, scheduling_strategy="SPREAD")
 def _load_part(
     load: Callable[..., tuple[np.ndarray, Any]], *arguments: Any
 ) -> tuple[np.ndarray | None, tuple[Any, str | None]]:
-    """The array; its note, and the message of a `DatasetError`, which Ray would bury in a traceback."""
+    """Return the array, then its note and the message of a `DatasetError`, which Ray would hide in a traceback."""
     try:
         array, note = load(*arguments)
     except DatasetError as error:
@@ -74,10 +77,10 @@ def _load_part(
     return array, (note, None)
 
 
-def kept_here(made: ray.ObjectRef) -> ray.ObjectRef:
+def copied_to_own_node(result: ray.ObjectRef) -> ray.ObjectRef:
     """Copy the result of a task into the object store of this process's node.
 
-    A node that is lost takes along what tasks made on it. Ray would run the task again, which would wait forever for
-    the CPUs that training workers hold, while the workers wait for the task.
+    When a node is lost, the results of the tasks that ran on it are lost, too. Ray would run such a task again, but the
+    task would wait forever for the CPUs that training workers hold, while the workers wait for the result.
     """
-    return ray.put(ray.get(made))
+    return ray.put(ray.get(result))

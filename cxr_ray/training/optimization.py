@@ -1,4 +1,4 @@
-"""Optimizer, learning rate and averaged weights: how gradients change the weights."""
+"""The optimizer of a classifier, with its learning-rate schedule and averaged weights."""
 
 from typing import Any
 
@@ -10,19 +10,20 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.training.learning_rate import cosine_fraction, peak_learning_rate
 
-PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 7  # of the seed recipe
+PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.5, 7
+"""`plateau` multiplies the rate by the factor once more epochs in a row than the patience do not lower the loss."""
 
 
 class Optimization:
-    """AdamW with clipped gradients under one of two schedules, and a moving average of the weights if asked for.
+    """AdamW with clipped gradients, one of two learning-rate schedules, and an optional moving average of the weights.
 
-    The rate of `cosine` is a function of the progress of the training alone, so a restart with another number of workers
-    does not change it; `plateau` halves the rate at the eighth epoch in a row without a better validation loss.
+    The schedule `cosine` depends only on the progress of the training, so a training may resume with another number of
+    workers; `plateau` halves the rate at the eighth epoch in a row without a better validation loss.
 
     Args:
         model: the model to train; its parameters are changed in place.
-        config: backbone, rate, schedule, weight decay, clipping and averaging.
-        images_per_step: images of a step, over all workers.
+        config: backbone, learning rate, schedule, weight decay, clipping and averaging.
+        images_per_step: number of images per step over all workers.
     """
 
     def __init__(self, model: nn.Module, config: TrainClassifierConfig, *, images_per_step: int) -> None:
@@ -39,16 +40,16 @@ class Optimization:
 
     @property
     def learning_rate(self) -> float:
-        """The present learning rate."""
+        """The current learning rate."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     @property
     def averaged_model(self) -> nn.Module:
-        """The model to validate and keep: the moving average, or the model itself where there is none."""
+        """The model to validate and save: the moving average of the weights, or the model itself without averaging."""
         return self._average.module if self._average else self._model
 
     def step(self, progress: float) -> None:
-        """Update the model by its gradients; the progress through the training (0-1) gives the rate of `cosine`."""
+        """Update the model by its gradients; `progress` (0-1) through the training determines the rate of `cosine`."""
         if not self._plateau:
             for group in self._optimizer.param_groups:
                 group["lr"] = self._peak * cosine_fraction(progress, self._config.warmup)
@@ -58,12 +59,12 @@ class Optimization:
             self._average.update(self._model, step=self._steps)
 
     def after_epoch(self, val_loss: float) -> None:
-        """Let the schedule `plateau` judge an epoch by its validation loss; `cosine` ignores it."""
+        """Pass the validation loss of an epoch to the schedule `plateau`; the schedule `cosine` ignores it."""
         if self._plateau:
             self._plateau.step(val_loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs besides the model."""
+        """Return the state to resume from, without the weights of the model."""
         return {
             "optimizer": self._optimizer.state_dict(),
             "peak": self._peak,
@@ -73,10 +74,10 @@ class Optimization:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken; the rate is scaled where the number of workers differs."""
+        """Restore the state that `state_dict` returned, and scale the learning rate to the current number of workers."""
         self._optimizer.load_state_dict(state["optimizer"])
         for group in self._optimizer.param_groups:
-            group["lr"] *= self._peak / state["peak"]  # which grows with the number of workers
+            group["lr"] *= self._peak / state["peak"]  # the peak grows with the number of workers
         if self._plateau:
             self._plateau.load_state_dict(state["plateau"])
         if self._average:
@@ -85,7 +86,7 @@ class Optimization:
 
 
 def clipped_step(optimizer: torch.optim.Optimizer, model: nn.Module, gradient_clip: float) -> None:
-    """Step along the gradients of `model`, scaled to a norm of at most `gradient_clip` unless that is 0; clear them."""
+    """Clip the gradients to the norm `gradient_clip` (0 does not clip), take a step of `optimizer`, clear the gradients."""
     if gradient_clip:
         nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
     optimizer.step()

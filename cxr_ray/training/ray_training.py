@@ -1,4 +1,4 @@
-"""What the driver of every training does: claim the output, fit on the workers, report epochs, publish the bundle."""
+"""The driver's part of every training: claim the output, train on the workers, report epochs, publish the bundle."""
 
 import logging
 import threading
@@ -26,7 +26,7 @@ from cxr_ray.models.bundle import CARD_NAME, Card, read_card
 from cxr_ray.training.epoch_lines import LineMetrics, epoch_line, print_line, reported_epochs
 from cxr_ray.training.epoch_report import EpochReport
 from cxr_ray.training.streamed_feed import ShardedStreams
-from cxr_ray.training.tensorboard_log import TensorBoardLog, import_drawing
+from cxr_ray.training.tensorboard_log import TensorBoardLog, import_drawing_libraries
 from cxr_ray.training.training_output import RUN_NAME, TrainingOutput
 from cxr_ray.training.training_state import BEST_NAME, read_state
 from cxr_ray.training.training_task import TrainingTask
@@ -36,45 +36,46 @@ log = logging.getLogger("cxr_ray")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedTask:
-    """A task whose images are loaded, or about to be streamed."""
+    """A training task with the resources of its workers and, if images are streamed, their streams."""
 
     task: TrainingTask
+    """The task that every worker receives."""
     scaling: ScalingConfig
     """Number and resources of the workers, see `scaling_of`."""
     streams: "dict[str, ray.data.Dataset] | None" = None
-    """Images of each split, where they are no part of the task."""
+    """Stream of images by split; None if the task holds references to the decoded images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training(Generic[Card]):
-    """What distinguishes one training from another on the driver."""
+    """Everything that `run_training` needs to know about one training."""
 
     config: TrainingJobConfig
-    """Its output URI is absolute."""
+    """Config of the job, whose output URI must be absolute."""
     epochs: int
-    """Epochs to run at most."""
+    """Maximum number of epochs."""
     dataset_fingerprint: str
-    """Identifies the data for the signature of the output."""
+    """Fingerprint of the training data, which is part of the identity of the output."""
     card_type: type[Card]
-    """Type of the card of the bundle."""
+    """Type of the bundle's card."""
     loop_per_worker: Callable[[dict[str, Any]], None]
-    """Runs on each worker; it gets `{"task": task}`."""
+    """Function that runs on each worker with the argument `{"task": task}`."""
     prepare: Callable[[ActorHandle], PreparedTask]
-    """Makes the task, with the listener that it gets, once a Ray cluster is there."""
+    """Function that makes the task once Ray is connected; its argument is the `EpochLog` that becomes the listener."""
     line_metrics: LineMetrics
-    """Metrics in the line of an epoch."""
+    """Metrics that the line of an epoch shows."""
     summary: Callable[[Card, int], str]
-    """Text about the finished bundle, made of its card and the number of epochs that ran."""
+    """Function of the card and the number of finished epochs that returns a text about the finished bundle."""
     labels: Sequence[str] = ()
-    """Class names for TensorBoard."""
+    """Class names for TensorBoard; empty for models without classes."""
 
 
 def run_training(training: Training[Card], show: Callable[[str], object] = print_line) -> Card:
-    """Train from the last checkpoint in the output on, and write the bundle there; the card of the bundle.
+    """Train, resuming from the last checkpoint in the output; write the bundle there, and return its card.
 
     Args:
-        training: what to train.
-        show: called with a line for each epoch, and with the summary.
+        training: config and functions of the training.
+        show: function that is called with a line for each epoch, and at the end with the summary.
 
     Raises:
         ResumeError: if the output holds another training.
@@ -102,18 +103,18 @@ def check_full_batches(count: int, what: str, *, batch_size: int, workers: int) 
     """Refuse a train split that does not give each worker a full batch.
 
     Args:
-        count: images, or pairs, of the train split.
-        what: what they are, for the error.
-        batch_size: images of a batch of one worker.
-        workers: number of workers at most.
+        count: number of images, or pairs, in the train split.
+        what: noun for the images or pairs in the error.
+        batch_size: images per batch of one worker.
+        workers: maximum number of workers.
 
     Raises:
-        DatasetError: naming both numbers.
+        DatasetError: if `count` is below `batch_size * workers`.
     """
     if count < batch_size * workers:
         raise DatasetError(
             f"{count} train {what} are too few for a --batch-size of {batch_size} on each of {workers} workers; "
-            "lower one of them"
+            "lower --batch-size or --num-workers"
         )
 
 
@@ -124,13 +125,13 @@ def fit(
     config: TrainingJobConfig,
     output: TrainingOutput,
 ) -> Result:
-    """Run `loop` on all workers, from the last checkpoint in `output` on.
+    """Run `loop` on all workers, resuming from the last checkpoint in `output`.
 
     Args:
-        loop: gets `{"task": task}`.
-        prepared: task, workers and streams.
-        config: names how many times lost workers are replaced.
-        output: keeps the checkpoints.
+        loop: function that each worker calls with `{"task": task}`.
+        prepared: the task, the resources of the workers, and the streams of images.
+        config: its `max_failures` limits how often lost workers are replaced.
+        output: the output folder, which holds the checkpoints.
 
     Raises:
         TrainingError: if the training diverges or its workers are lost too often.
@@ -159,13 +160,13 @@ def fit(
         ) from error
     if epoch := ray.get(prepared.task.listener.diverged_in.remote()):
         raise TrainingError(
-            f"the loss is no finite number in epoch {epoch}; start over with --overwrite and a lower --learning-rate"
+            f"the loss is not a finite number in epoch {epoch}; start over with --overwrite and a lower --learning-rate"
         )
     return result
 
 
 def _cause(error: BaseException) -> str:
-    """The last line of the error that a worker raised first."""
+    """Last line of the innermost cause of `error`, or the name of its type if it has no message."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split("\n")[-1].split()) or type(error).__name__
@@ -175,12 +176,12 @@ def _cause(error: BaseException) -> str:
 def epochs_reported(
     output_uri: str, labels: Sequence[str], show: Callable[[dict[str, Any]], object]
 ) -> Iterator[ActorHandle]:
-    """An `EpochLog` whose reports are shown and become entries of TensorBoard, until the block ends.
+    """Yield an `EpochLog`; until the block ends, each of its reports is shown and written to TensorBoard files.
 
     Args:
-        output_uri: output of the training, which gets the folder of TensorBoard.
-        labels: class names.
-        show: called with the metrics of each epoch.
+        output_uri: output of the training, in which the folder `tensorboard` is written.
+        labels: class names for the confusion matrix; empty for models without classes.
+        show: function that is called with the metrics of each epoch.
     """
     board: list[TensorBoardLog] = []
 
@@ -192,9 +193,9 @@ def epochs_reported(
                 board.append(TensorBoardLog(uri, labels, first_epoch=report.metrics["epoch"]))
             board[0].add(report)
         except StorageError as error:  # the next epoch writes the whole file again
-            log.warning("TensorBoard lacks epoch %s for now: %s", report.metrics["epoch"], error)
+            log.warning("TensorBoard files lack epoch %s until the next epoch ends: %s", report.metrics["epoch"], error)
 
-    threading.Thread(target=import_drawing, daemon=True).start()
+    threading.Thread(target=import_drawing_libraries, daemon=True).start()
     with reported_epochs(on_epoch) as listener:
         yield listener
     for opened in board:
@@ -204,10 +205,10 @@ def epochs_reported(
 def publish(
     config: TrainingJobConfig, output: TrainingOutput, result: Result, card_type: type[Card]
 ) -> tuple[Card, list[dict[str, Any]]]:
-    """Copy the best epoch's bundle to the output, its card last; write history and `run.json`; delete the checkpoints.
+    """Copy the best epoch's bundle to the output, its card last; write the history and `run.json`; delete checkpoints.
 
     Returns:
-        The card, and the metrics of every epoch.
+        The card of the bundle, and the metrics of every epoch.
     """
     with result.checkpoint.as_directory() as folder:
         progress, _ = read_state(Path(folder))
@@ -216,5 +217,5 @@ def publish(
     write_table(pa.Table.from_pylist(progress.history), join_uri(output.uri, "history.parquet"))
     card = read_card(output.uri, card_type)
     write_run_record(output.uri, config, model_id=card.model_id, metrics=card.metrics)
-    output.conclude()
+    output.delete_checkpoints()
     return card, progress.history

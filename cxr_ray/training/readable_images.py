@@ -1,4 +1,4 @@
-"""Images to train on: each one must be readable, or the training stops and names it."""
+"""Loading of training images and masks; the first file that cannot be read stops the training with an error."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,19 +13,19 @@ from cxr_ray.imaging.resize import resize_image
 def load_resized(
     image_ids: Sequence[str], uris: Sequence[str], image_size: int, interpolation: str = "bilinear"
 ) -> tuple[np.ndarray, list[str]]:
-    """Load images and squash each to a square.
+    """Load images and resize each to a square, whatever its aspect ratio.
 
     Args:
-        image_ids: names of the images for errors.
-        uris: where each image is.
-        image_size: pixels a side of the square.
-        interpolation: see `resize_image`.
+        image_ids: ids of the images, which errors name.
+        uris: URI of the file of each image.
+        image_size: height and width of the square in pixels.
+        interpolation: name of the interpolation, see `resize_image`.
 
     Returns:
-        Pixels uint8 [N, image_size, image_size], and the sha256 of each file's content.
+        Pixels uint8 [N, image_size, image_size], and the SHA-256 of each file's content.
 
     Raises:
-        DatasetError: naming the first image that cannot be read.
+        DatasetError: if an image cannot be read; the error names the first one.
     """
     resized, contents = np.empty((len(uris), image_size, image_size), np.uint8), list[str]()
     for square, (pixels, image) in zip(resized, _readable(image_ids, uris, image_size), strict=True):
@@ -35,22 +35,23 @@ def load_resized(
 
 
 def load_mask_pictures(image_ids: Sequence[str], uris: Sequence[str]) -> Iterator[DecodedImage]:
-    """Load pictures of masks, one after the other, for all at once might not fit into memory; all have pixels.
+    """Yield the decoded mask pictures at `uris` one after the other, because all of them might not fit into memory.
 
     Raises:
-        DatasetError: naming the first image whose mask cannot be read.
+        DatasetError: if a mask cannot be read; the error names the first such image, by its id in `image_ids`.
     """
     return (image.decoded for _, image in _readable(image_ids, uris, what="its mask: "))
 
 
 def unreadable(image_id: str, reason: object, what: str = "") -> DatasetError:
-    """The error for an image, or for the part of it that `what` names, that cannot be read."""
+    """Make the error for an image that cannot be read; `what`, such as "its mask: ", comes before the reason."""
     return DatasetError(f"cannot train on {image_id}: {what}{reason}; fix the file, or drop the image from the dataset")
 
 
 def _readable(
     image_ids: Sequence[str], uris: Sequence[str], *wanted_sizes: int, what: str = ""
 ) -> Iterator[tuple[np.ndarray, LoadedImage]]:
+    """Yield pixels, uint8 [H, W], and loading result of each image; the first image without pixels raises an error."""
     images = load_images(uris, wanted_sizes=wanted_sizes)
     for image_id, image in zip(image_ids, images, strict=True):
         if image.decoded.pixels is None:

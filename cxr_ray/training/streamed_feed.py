@@ -1,4 +1,4 @@
-"""A feed of images that Ray Data decodes anew in every epoch, for splits that no memory holds."""
+"""A feed of images that Ray Data decodes again in every epoch, for splits that do not fit into memory."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,30 +17,30 @@ IMAGES_PER_BLOCK = 128
 
 
 class StreamedFeed:
-    """Batches of one worker from a stream.
+    """Feed that gives one worker batches from a stream of images.
 
     Args:
-        shard: the worker's side of the split stream of `streamed_images`.
-        batch_size: images of a batch.
-        shard_size: images of the split that fall to each worker; if they do not fill a batch, they are one batch.
+        shard: this worker's part of the stream of `streamed_images`.
+        batch_size: images per batch.
+        shard_size: number of the split's images per worker; if they do not fill a batch, they are one smaller batch.
     """
 
     def __init__(self, shard: DataIterator, batch_size: int, shard_size: int) -> None:
         self._shard, self._batch_size, self._shard_size = shard, batch_size, shard_size
 
     def shuffled(self, seed: int, weights: np.ndarray | None = None) -> Iterator[Batch]:
-        """Full batches of one epoch. The stream draws a new order in every pass; `seed` has no part in it.
+        """Return the full batches of one epoch; the stream shuffles itself in every pass, so that `seed` has no effect.
 
         Raises:
-            ValueError: if there are `weights`, by which a stream cannot draw.
+            ValueError: if `weights` are given, because a stream cannot draw images by weights.
         """
         del seed
         if weights is not None:
-            raise ValueError("a stream cannot draw images by weights; load them into memory")
+            raise ValueError("a stream cannot draw images by weights; use --feed cache to load the images into memory")
         return self._batches(drop_last=self._shard_size >= self._batch_size)
 
     def in_order(self) -> Iterator[Batch]:
-        """Batches of this worker's shard of the split, each image once; the last batch may be smaller."""
+        """Yield each image of this worker's shard of the split once; the last batch may be smaller."""
         return self._batches(drop_last=False)
 
     def _batches(self, *, drop_last: bool) -> Iterator[Batch]:
@@ -49,7 +49,10 @@ class StreamedFeed:
 
 
 class ShardedStreams(DataConfig):
-    """Splits streams over workers: equal shards of train, so that all take as many steps; every image of others."""
+    """Distributes streams over workers: equal shards of the train split, and every image of the other splits.
+
+    Equal shards give all workers the same number of steps.
+    """
 
     def configure(
         self,
@@ -59,7 +62,7 @@ class ShardedStreams(DataConfig):
         worker_node_ids: Any,
         **kwargs: Any,
     ) -> list[dict[str, DataIterator]]:
-        """See `ray.train.DataConfig`, which would drop what does not divide evenly from every split."""
+        """Return the streams of each worker by split; `ray.train.DataConfig` would drop the remainder of every split."""
         del worker_handles, kwargs
         by_worker: list[dict[str, DataIterator]] = [{} for _ in range(world_size)]
         for split, images in datasets.items():
@@ -70,14 +73,15 @@ class ShardedStreams(DataConfig):
 
 
 def streamed_images(rows: pa.Table, *, image_size: int, shuffle_seed: int | None) -> "ray.data.Dataset":
-    """Stream the images of a dataset table as rows of `position` and `pixels` (uint8 [image_size, image_size]).
+    """Stream the images of a dataset table as rows `position` (int64) and `pixels` (uint8 [image_size, image_size]).
 
-    A worker that meets an image that cannot be read raises `ray.exceptions.RayTaskError`, which names the image.
+    If an image cannot be read, its worker raises `ray.exceptions.RayTaskError`, which names the image.
 
     Args:
-        rows: dataset table of one split.
-        image_size: pixels a side.
-        shuffle_seed: draws another order in every pass, before anything is downloaded; None keeps the order of `rows`.
+        rows: dataset table of one split, with the columns `image_id` and `uri`.
+        image_size: height and width, in pixels, to which each image is resized.
+        shuffle_seed: seed of the shuffling, which happens before each pass and before any download; None keeps the order
+            of `rows`.
     """
     table = rows.select(["image_id", "uri"]).append_column("position", pa.array(np.arange(rows.num_rows)))
     images = ray.data.from_arrow(table)

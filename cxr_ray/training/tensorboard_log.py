@@ -1,4 +1,4 @@
-"""TensorBoard event files of a training, written while it runs."""
+"""TensorBoard event files of a training, written after each epoch."""
 
 import tempfile
 from collections.abc import Sequence
@@ -13,22 +13,23 @@ from cxr_ray.evaluation.figures import confusion_matrix_png, mistakes_png
 from cxr_ray.training.epoch_report import EpochReport, Mistake
 
 
-def import_drawing() -> None:
-    """Import what a `TensorBoardLog` needs; this takes seconds, better while workers start than while they train."""
+def import_drawing_libraries() -> None:
+    """Import the libraries of `TensorBoardLog`, which takes seconds; call it while the workers start."""
     import matplotlib.figure  # noqa: F401
     import torch.utils.tensorboard  # noqa: F401
 
 
 class TensorBoardLog:
-    """Event files in the folder at `uri`: metrics as scalars, and of a classifier the confusion matrix and mistakes.
+    """Event files in the folder at `uri`: metrics as scalars and, for classifiers, confusion matrix and mistakes.
 
     Args:
-        uri: folder on any storage; whole files are written there after each epoch.
-        labels: class names.
-        first_epoch: entries that an earlier run wrote of this epoch and later ones are hidden; 1 deletes its files.
+        uri: folder on any storage; complete files are written there after each epoch.
+        labels: class names for the confusion matrix and the mistakes.
+        first_epoch: number of the first epoch of this run. TensorBoard hides what an earlier run wrote for this epoch and
+            later ones; 1 deletes the files of an earlier run.
 
     Raises:
-        StorageError: here or in `add`, if the storage fails; the next `add` writes the missing entries as well.
+        StorageError: if the storage fails, here or in `add`; the next `add` writes the missing entries, too.
     """
 
     def __init__(self, uri: str, labels: Sequence[str], *, first_epoch: int) -> None:
@@ -36,12 +37,12 @@ class TensorBoardLog:
 
         self._uri, self._labels = uri, labels
         if first_epoch == 1:
-            delete_tree(uri)  # curves of an earlier training would overlap these
+            delete_tree(uri)  # the curves of an earlier training would overlap the new ones
         self._folder = tempfile.TemporaryDirectory(prefix="cxr_ray_tensorboard_")
         self._writer = SummaryWriter(self._folder.name, purge_step=first_epoch)
 
     def add(self, report: EpochReport) -> None:
-        """Write the entries of one epoch."""
+        """Write the entries of one epoch to the event files at `uri`."""
         epoch = report.metrics["epoch"]
         for name, value in report.metrics.items():
             if name != "epoch":
@@ -68,6 +69,6 @@ class TensorBoardLog:
             write_bytes(join_uri(self._uri, file.name), file.read_bytes())
 
     def close(self) -> None:
-        """Close the files; all entries are at the URI already."""
+        """Close the writer and delete the local copies of its files; `add` has written all entries to `uri`."""
         self._writer.close()
         self._folder.cleanup()

@@ -1,4 +1,4 @@
-"""The folder that a training writes to: whose it is, and how far it has come."""
+"""The output folder of a training: which training it belongs to, and whether that training is finished."""
 
 import logging
 from dataclasses import dataclass
@@ -16,28 +16,30 @@ STATE_FOLDER, RUN_NAME = "_state", "train"
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutput:
-    """See the module."""
+    """The output folder of one training."""
 
     uri: str
+    """Absolute URI of the folder."""
     identity: WorkIdentity
+    """Identity of the training, which decides whether it may resume the work in the folder."""
 
     @property
     def state_uri(self) -> str:
-        """Folder of the states of all jobs that write to this output; Ray Train's run is `RUN_NAME` in it."""
+        """Folder with the states of all jobs that write to this output, in which Ray Train's run is named `RUN_NAME`."""
         return join_uri(self.uri, STATE_FOLDER)
 
     @property
     def checkpoints_uri(self) -> str:
-        """Where Ray Train keeps its checkpoints."""
+        """Folder in which Ray Train keeps its checkpoints."""
         return join_uri(self.state_uri, RUN_NAME)
 
     @property
     def signature_uri(self) -> str:
-        """What the training depends on."""
+        """JSON file with the values of the training's identity."""
         return join_uri(self.uri, SIGNATURE_NAME)
 
     def claim(self, *, overwrite: bool) -> ModelCard | None:
-        """Make the folder this training's; the card of the classifier if it is finished there already.
+        """Claim the folder for this training; return the classifier's card if the training is finished there, else None.
 
         Raises:
             ResumeError: if the folder holds another training or bundle and `overwrite` is not set.
@@ -45,20 +47,27 @@ class TrainingOutput:
         return read_card(self.uri) if self.is_finished(overwrite=overwrite) else None
 
     def is_finished(self, *, overwrite: bool) -> bool:
-        """Make the folder this training's; whether its bundle stands there already. See `claim`."""
+        """Claim the folder for this training, and return whether its finished bundle is in the folder.
+
+        Args:
+            overwrite: delete first what an earlier training left in the folder.
+
+        Raises:
+            ResumeError: if the folder holds another training or bundle and `overwrite` is not set.
+        """
         if overwrite:
             self._clear()
-        is_done, is_begun = exists(join_uri(self.uri, CARD_NAME)), exists(self.checkpoints_uri)
-        if is_done or is_begun:
+        is_finished, is_started = exists(join_uri(self.uri, CARD_NAME)), exists(self.checkpoints_uri)
+        if is_finished or is_started:
             self._check_same()
-            if is_done:
+            if is_finished:
                 return True
-            log.info("going on with the training in %s", self.uri)
+            log.info("resuming the training in %s", self.uri)
         write_bytes(self.signature_uri, self.identity.to_json())
         return False
 
     def _check_same(self) -> None:
-        """Refuse the bundle or the checkpoints of another training."""
+        """Raise `ResumeError` if the bundle or checkpoints in the folder belong to another training."""
         if not exists(self.signature_uri):
             raise ResumeError(f"{self.uri} holds a bundle or checkpoints of an unknown training; {START_OVER}")
         held = held_values(read_bytes(self.signature_uri), self.signature_uri)
@@ -66,10 +75,11 @@ class TrainingOutput:
             raise ResumeError(f"{self.uri} holds a training {difference}; {START_OVER}")
 
     def _clear(self) -> None:
+        """Delete the files of an earlier training, and leave all other files."""
         delete_tree(self.checkpoints_uri)
         for name in (CARD_NAME, WEIGHTS_NAME, SIGNATURE_NAME, "tensorboard", "history.parquet"):
             delete_tree(join_uri(self.uri, name))
 
-    def conclude(self) -> None:
-        """Delete the checkpoints: the bundle stands."""
+    def delete_checkpoints(self) -> None:
+        """Delete the checkpoints of a finished training; its bundle stays."""
         delete_tree(self.checkpoints_uri)

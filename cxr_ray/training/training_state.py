@@ -1,4 +1,4 @@
-"""The content of a checkpoint: progress, state of the learner, and the bundle of the best epoch."""
+"""The content of a checkpoint: the training's progress, the learner's state, and the bundle of the best epoch."""
 
 import shutil
 import tempfile
@@ -17,15 +17,15 @@ BEST_NAME = "best"
 
 @dataclass(slots=True)
 class Progress:
-    """Progress of a training.
+    """Progress of a training; the names of the attributes are keys in checkpoints.
 
     Attributes:
         epoch: number of finished epochs.
         history: metrics of each finished epoch.
-        best_accuracy: metric of the epoch whose bundle is kept; `add` names which metric it is.
-        best_loss: validation loss of the same epoch.
+        best_accuracy: value of the metric `best_by` (see `add`) in the epoch whose bundle is kept.
+        best_loss: validation loss of the epoch whose bundle is kept.
         least_loss: minimum validation loss of all epochs.
-        epochs_since_least_loss: finished epochs since that minimum, for early stopping.
+        epochs_since_least_loss: number of epochs after the one with the minimum validation loss, for early stopping.
     """
 
     epoch: int = 0
@@ -36,7 +36,7 @@ class Progress:
     epochs_since_least_loss: int = 0
 
     def add(self, metrics: dict[str, Any], best_by: str = "val_accuracy") -> bool:
-        """Add an epoch; True if it is the best so far by the metric `best_by`, and by validation loss where that ties."""
+        """Add a finished epoch; return True if it is the best so far: maximum `best_by`, then minimum validation loss."""
         accuracy, loss = metrics[best_by], metrics["val_loss"]
         self.epoch = metrics["epoch"]
         self.history.append(metrics)
@@ -49,20 +49,24 @@ class Progress:
 
 
 class BestBundle:
-    """The first worker's copy of the bundle of the best epoch, which is part of every checkpoint."""
+    """The first worker's local copy of the bundle of the best epoch, which is part of every checkpoint.
+
+    Attributes:
+        path: folder of the bundle; it does not exist until the first epoch is saved or a checkpoint is restored.
+    """
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="cxr_ray_best_")
         self.path = Path(self._folder.name) / BEST_NAME
 
     def restore(self, checkpoint: Path) -> None:
-        """Copy the bundle from the folder of a checkpoint."""
+        """Copy the bundle from `checkpoint`, the folder of a checkpoint."""
         shutil.copytree(checkpoint / BEST_NAME, self.path)
 
 
 @contextmanager
 def checkpoint_of(progress: Progress, learner_state: dict[str, Any], best: BestBundle) -> Iterator[train.Checkpoint]:
-    """A checkpoint for `ray.train.report`; its folder is deleted after the block."""
+    """Yield a checkpoint for `ray.train.report`; its folder is deleted after the block."""
     with tempfile.TemporaryDirectory(prefix="cxr_ray_checkpoint_") as folder:
         torch.save({"progress": asdict(progress), "learner": learner_state}, Path(folder) / STATE_NAME)
         shutil.copytree(best.path, Path(folder) / BEST_NAME, copy_function=_link)
@@ -74,6 +78,6 @@ def _link(source: str, target: str) -> None:
 
 
 def read_state(checkpoint: Path, *, device: str | torch.device = "cpu") -> tuple[Progress, dict[str, Any]]:
-    """Progress and state of the learner from the folder of a checkpoint."""
+    """Read the progress and the learner's state from the folder of a checkpoint; tensors are loaded to `device`."""
     state = torch.load(checkpoint / STATE_NAME, map_location=device, weights_only=True)
     return Progress(**state["progress"]), state["learner"]

@@ -1,4 +1,4 @@
-"""What the driver of every training hands to its workers."""
+"""The task that the driver of a training sends to its workers."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,13 @@ from cxr_ray.config.training import TrainingJobConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingTask:
-    """What a worker of any training needs to know."""
+    """Values that a worker of any training needs."""
 
     config: TrainingJobConfig
+    """Config of the job."""
     dataset_fingerprint: str
+    """Fingerprint of the training data, which the bundle's card records."""
     threads: int
-    """Threads that a worker on a CPU computes with."""
+    """Number of torch threads of a worker that uses a CPU."""
     listener: ActorHandle
-    """An `EpochLog`, which receives an `EpochReport` as each epoch ends."""
+    """`EpochLog` actor, which receives an `EpochReport` at the end of each epoch."""

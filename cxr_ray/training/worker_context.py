@@ -1,4 +1,4 @@
-"""What a worker knows of itself and of the other workers, and how it exchanges values with them."""
+"""Rank and device of a training worker, and its communication with the other workers."""
 
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,13 +10,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerContext:
-    """Rank and device of a worker; where there are several workers, they have a process group."""
+    """Rank and device of one worker; several workers need an initialised torch process group."""
 
     rank: int
-    """0 to world_size - 1."""
+    """Rank of this worker, 0 to world_size - 1."""
     world_size: int
     """Number of workers."""
     device: torch.device
+    """Device on which this worker computes."""
 
     @property
     def is_first(self) -> bool:
@@ -24,9 +25,9 @@ class WorkerContext:
         return self.rank == 0
 
     def gather(self, value: T) -> list[T]:
-        """Give every worker the `value` of each worker, in the order of their ranks.
+        """Collect the `value` of every worker in the order of ranks; every worker receives the list.
 
-        The values are pickled; they should be small.
+        The values are pickled, so they should be small.
         """
         if self.world_size == 1:
             return [value]
@@ -42,7 +43,7 @@ class WorkerContext:
         return torch.nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
     def average_buffers(self, model: torch.nn.Module) -> None:
-        """Replace the buffers of `model`, such as batch normalisation statistics, by their mean over all workers."""
+        """Replace each floating-point buffer of `model`, such as batch-norm statistics, by its mean over all workers."""
         if self.world_size > 1:
             for buffer in model.buffers():
                 if buffer.is_floating_point():

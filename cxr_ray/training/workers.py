@@ -1,4 +1,4 @@
-"""How many training workers, of how many CPUs and GPUs, fit on the nodes of the cluster."""
+"""Number of training workers that fit on the nodes of the cluster, and the CPUs and GPUs of each worker."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from cxr_ray.errors import ClusterError
 
 
 def scaling_of(config: TrainingJobConfig, *, streams_images: bool) -> tuple[ScalingConfig, int]:
-    """Number and resources of the workers on the cluster as it is now, and the threads of each worker.
+    """Choose the number and resources of the workers for the current cluster, and the torch threads of each worker.
 
     Args:
-        config: names the number of workers, and whether they use GPUs.
-        streams_images: reserve only half of a worker's CPUs, because images are decoded on the other half meanwhile.
+        config: config with the number of workers, and whether they use GPUs.
+        streams_images: reserve only half of a worker's CPUs, because the other half decodes images during the training.
 
     Raises:
         ClusterError: if the minimum number of workers does not fit, or if their number could grow until no CPU is left to
@@ -24,7 +24,8 @@ def scaling_of(config: TrainingJobConfig, *, streams_images: bool) -> tuple[Scal
     minimum, maximum = config.worker_range
     if streams_images and minimum < maximum and not config.use_gpu:
         raise ClusterError(
-            f"--num-workers {config.num_workers} on CPUs would leave none to decode the stream; give one number"
+            f"--num-workers {config.num_workers} on CPUs could leave no CPU to decode the stream; "
+            f"give one number, such as --num-workers {minimum}"
         )
     nodes = alive_nodes()
     present = min(maximum, max(minimum, int(sum(n.gpus if config.use_gpu else n.cpus for n in nodes))))
@@ -41,18 +42,19 @@ def scaling_of(config: TrainingJobConfig, *, streams_images: bool) -> tuple[Scal
 
 
 def cpus_per_worker(nodes: Sequence[NodeRoom], workers: int, *, use_gpu: bool, minimum: int) -> int:
-    """Maximum of whole CPUs for each of `workers` workers, each on one node; for fewer workers if not all of them fit.
+    """Maximum number of whole CPUs per worker with which `workers` workers fit, or as many as possible if not all fit.
 
-    A worker with a GPU gets no more CPUs than its node has for each GPU, so that the node's other GPUs can be used.
+    A worker runs on one node. With a GPU it gets no more CPUs than its node has per GPU, so that other workers can use the
+    node's other GPUs.
 
     Args:
-        nodes: CPUs and GPUs of the nodes.
-        workers: number of workers to fit.
+        nodes: CPUs and GPUs of each node.
+        workers: number of workers that should fit.
         use_gpu: whether each worker needs a GPU.
         minimum: number of workers that must fit.
 
     Raises:
-        ClusterError: if `minimum` workers of one CPU do not fit.
+        ClusterError: if `minimum` workers do not fit even with one CPU each.
     """
     per_worker = [node.cpus / node.gpus for node in nodes if node.gpus] if use_gpu else [node.cpus for node in nodes]
     maximum = max(1, math.floor(max(per_worker, default=0)))
@@ -63,16 +65,16 @@ def cpus_per_worker(nodes: Sequence[NodeRoom], workers: int, *, use_gpu: bool, m
     gpus = sum(node.gpus for node in nodes)
     if use_gpu and gpus < minimum:
         raise ClusterError(
-            f"--use-gpu with --num-workers {minimum} needs {minimum} GPUs and the cluster has {gpus}; ask for fewer"
+            f"--use-gpu with --num-workers {minimum} needs {minimum} GPUs and the cluster has {gpus}; ask for fewer workers"
         )
     total = sum(math.floor(node.cpus) for node in nodes)
     raise ClusterError(
-        f"--num-workers {minimum} needs {minimum} CPUs{' besides their GPUs' if use_gpu else ''} and the cluster has {total}; "
-        "ask for fewer"
+        f"--num-workers {minimum} needs {minimum} CPUs{' in addition to GPUs' if use_gpu else ''} and the cluster has {total}; "
+        "ask for fewer workers"
     )
 
 
 def worker_slots(nodes: Sequence[NodeRoom], cpus: int, *, use_gpu: bool) -> int:
-    """Number of workers that the nodes hold together, of `cpus` CPUs each, and a GPU each if `use_gpu`."""
+    """Number of workers that fit on the nodes with `cpus` CPUs each and, if `use_gpu`, with one GPU each."""
     by_cpu = [math.floor(node.cpus / cpus) for node in nodes]
     return sum(min(held, node.gpus) if use_gpu else held for held, node in zip(by_cpu, nodes, strict=True))

@@ -17,21 +17,21 @@ def seeded(seed=0):
 
 @pytest.fixture
 def square():
-    """A bright square of 8 x 8 pixels, its centre 12 right of and 4 below the image's."""
+    """64 images with a bright square of 8 x 8 pixels, whose centre is 12 right of and 4 below the image's centre."""
     grey = torch.zeros(64, 1, 64, 64)
     grey[:, :, 32:40, 40:48] = 200.0
     return grey
 
 
 def centres(views):
-    """Centre of brightness of each view as (x, y) in pixels from the middle."""
+    """Compute the centre of brightness (x, y) of each view, in pixels from the middle of the view."""
     mass = views[:, 0]
     axis = torch.arange(64) - 31.5
     total = mass.sum((1, 2))
     return torch.stack([(mass.sum(1) * axis).sum(1) / total, (mass.sum(2) * axis).sum(1) / total], 1)
 
 
-def test_nothing_asked_for_changes_nothing(square):
+def test_limits_of_zero_change_nothing(square):
     assert Augmentation(**STILL)(square, seeded()).equal(square)
 
 
@@ -41,7 +41,7 @@ def test_mirrored_is_exactly_mirrored_with_and_without_other_moves(square):
     torch.testing.assert_close(nearly, square.flip(3), atol=0.1, rtol=0)
 
 
-def test_half_are_mirrored_and_a_seed_repeats_it(square):
+def test_half_of_the_views_are_mirrored_and_a_seed_repeats_them(square):
     views = Augmentation()(square, seeded(1))
     assert 0.3 < (centres(views)[:, 0] < 0).float().mean() < 0.7
     assert views.equal(Augmentation()(square, seeded(1)))
@@ -71,7 +71,7 @@ def test_scale_changes_the_area_within_its_bounds(square):
     assert areas.max() - areas.min() > 0.4
 
 
-def test_a_stretched_view_is_wider_by_what_it_is_lower(square):
+def test_a_view_that_is_stretched_in_width_shrinks_in_height_by_the_same_factor(square):
     mass = Augmentation(stretch=0.25, **STILL)(square, seeded())[:, 0]
     across, down = spread(mass.sum(1)) / spread(square[:, 0].sum(1)), spread(mass.sum(2)) / spread(square[:, 0].sum(2))
     assert 1.2 < across.max() < 1.27
@@ -80,28 +80,28 @@ def test_a_stretched_view_is_wider_by_what_it_is_lower(square):
 
 
 def spread(mass):
-    """Standard deviation, in pixels, of the positions at which the brightness [N, 64] lies."""
+    """Compute the standard deviation, in pixels, of the position along the brightness profiles [N, 64]."""
     fraction, positions = mass / mass.sum(1, keepdim=True), torch.arange(64.0)
     middle = (fraction * positions).sum(1, keepdim=True)
     return (fraction * (positions - middle) ** 2).sum(1).sqrt()
 
 
-def test_a_bent_view_moves_every_part_by_its_own_way_and_folds_nowhere():
+def test_a_bent_view_moves_its_parts_differently_and_folds_nowhere():
     ramp = torch.arange(64.0).expand(64, 64)
     planes = torch.stack([ramp, ramp.T]).expand(100, 2, 64, 64)  # a point shows its own x and y
     x, y = Augmentation(bend=MAX_BEND, **STILL).moved(planes, seeded())[:, :, 16:48, 16:48].unbind(1)
     assert (x.diff(dim=2) > 0).all()
     assert (y.diff(dim=1) > 0).all()
-    strays = x - ramp[16:48, 16:48]
-    assert strays.abs().max() < 1.5 * MAX_BEND * 64
-    assert (strays.amax((1, 2)) - strays.amin((1, 2))).median() > 3, "pixels, within one view"
+    shifts = x - ramp[16:48, 16:48]
+    assert shifts.abs().max() < 1.5 * MAX_BEND * 64
+    assert (shifts.amax((1, 2)) - shifts.amin((1, 2))).median() > 3, "pixels by which shifts differ in one view"
 
 
 def test_shade_differs_from_part_to_part_but_slowly():
     grey = torch.full((50, 1, 64, 64), 120.0)
     shades = Augmentation(shade=0.2, **STILL)(grey, seeded())[:, 0] - 120
     assert 20 < (shades.amax((1, 2)) - shades.amin((1, 2))).median() < 2 * 1.3 * 0.2 * 255
-    assert shades.diff(dim=2).abs().max() < 10, "grey values from a pixel to the next"
+    assert shades.diff(dim=2).abs().max() < 10, "neighbouring pixels must differ by less than 10 grey values"
 
 
 @given(

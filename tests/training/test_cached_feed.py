@@ -64,7 +64,7 @@ def test_weights_draw_rare_images_as_often_as_common_ones():
 
 @pytest.fixture
 def cache():
-    """300 images of 2 x 2 pixels, more than a part of the cache; all pixels of image i are i % 251."""
+    """Cache of 300 images of 2 x 2 pixels, which need two parts; all pixels of image i have the value i % 251."""
     pixels = np.broadcast_to((np.arange(300) % 251).astype(np.uint8)[:, None, None], (300, 2, 2))
     return PixelCache([pixels[:IMAGES_PER_PART], pixels[IMAGES_PER_PART:]])
 
@@ -113,12 +113,12 @@ print([part.shape for part in ray.get(parts, timeout=60)])
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_images_outlive_the_nodes_that_decoded_them(tmp_path, short_folder):
-    """No CPU is left to decode the images again, as if training workers held all CPUs."""
+    """After the nodes are lost, no CPU is left to decode the images again, as if training workers held all CPUs."""
     names = [str(tmp_path / f"{i}.png") for i in range(2)]
     for i, name in enumerate(names):
         Image.new("L", (8, 8), 100 * i).save(name)
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    environment["RAY_TMPDIR"] = str(short_folder)  # where it notes its address; other jobs are not to join it
+    environment["RAY_TMPDIR"] = str(short_folder)  # Ray writes its address here; no other job may join the cluster
     line = [sys.executable, "-c", LOSE_EVERY_NODE, *names]
     ended = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert "[(256, 256, 256), (144, 256, 256)]" in ended.stdout, ended.stderr

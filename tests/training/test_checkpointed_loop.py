@@ -1,4 +1,4 @@
-"""Figures of an epoch over all workers."""
+"""Metrics of an epoch over all workers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,8 @@ from cxr_ray.training.worker_context import WorkerContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BesideAnother(WorkerContext):
-    """A worker whose one neighbour gives a value that is known beforehand."""
+class WithSecondWorker(WorkerContext):
+    """A worker of two, of which the second always gives the value `neighbour`."""
 
     neighbour: Any
 
@@ -21,16 +21,16 @@ class BesideAnother(WorkerContext):
 
 
 class Counting:
-    """A learner whose loss is the sum of its batches, and which notes what it is asked."""
+    """A learner whose loss is the sum of its batches, and which records the arguments of its calls."""
 
     learning_rate = 1e-3
 
     def __init__(self, context):
-        self.context, self.asked = context, []
+        self.context, self.calls = context, []
 
     def train_epoch(self, batches, *, epoch, steps):
         batches = list(batches)
-        self.asked.append((epoch, steps))
+        self.calls.append((epoch, steps))
         return float(sum(batches)), 10 * len(batches)
 
     def state_dict(self):
@@ -41,10 +41,10 @@ class Counting:
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_images_and_not_over_workers():
-    context = BesideAnother(rank=0, world_size=2, device=torch.device("cpu"), neighbour=(2.0, 10, "theirs"))
+    context = WithSecondWorker(rank=0, world_size=2, device=torch.device("cpu"), neighbour=(2.0, 10, "theirs"))
     learner = Counting(context)
     metrics, shards = train_and_validate(learner, iter([1.0, 2.0, 3.0]), lambda: "ours", epoch=4, steps=3)
-    assert learner.asked == [(4, 3)]
+    assert learner.calls == [(4, 3)]
     assert shards == ["ours", "theirs"]
     assert metrics.pop("images_per_second") > 40
     assert metrics == {
@@ -57,5 +57,5 @@ def test_the_loss_of_an_epoch_is_the_mean_over_images_and_not_over_workers():
 
 def test_validation_follows_the_training():
     learner = Counting(WorkerContext(rank=0, world_size=1, device=torch.device("cpu")))
-    _, (seen,) = train_and_validate(learner, iter([1.0]), lambda: list(learner.asked), epoch=1, steps=1)
+    _, (seen,) = train_and_validate(learner, iter([1.0]), lambda: list(learner.calls), epoch=1, steps=1)
     assert seen == [(1, 1)]

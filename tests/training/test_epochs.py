@@ -9,7 +9,7 @@ CRITERION = torch.nn.CrossEntropyLoss()
 
 
 def blobs(size=10):
-    """Two classes that a linear layer can part, in batches of one size."""
+    """Batches of `size` points from two classes that a linear layer can separate."""
     torch.manual_seed(0)
     targets = torch.arange(50) % 2
     inputs = torch.randn(50, 4) + 3 * targets[:, None]
@@ -30,7 +30,7 @@ def epoch(model, step, **options):
     return train_epoch(model, iter(blobs()), criterion=CRITERION, autocast=nullcontext, step=step, **options)
 
 
-def test_an_epoch_gives_its_mean_loss_and_steps_once_a_batch():
+def test_an_epoch_returns_its_mean_loss_and_steps_once_per_batch():
     model, steps = torch.nn.Linear(4, 2), []
     loss, seen = epoch(model, steps.append)
     inputs, targets = (torch.cat(parts) for parts in zip(*blobs(), strict=True))

@@ -34,6 +34,6 @@ def test_schedule_and_rate_suit_the_weights(choice, schedule, rate):
     assert (config.chosen_schedule, peak_learning_rate(config, 32)) == (schedule, rate)
 
 
-def test_the_rate_grows_with_the_images_a_step_unless_told_not_to():
+def test_the_rate_grows_with_the_images_per_step_unless_scaling_is_switched_off():
     assert peak_learning_rate(config_of(), 128) == pytest.approx(4e-3)
     assert peak_learning_rate(config_of(scale_learning_rate=False), 128) == 1e-3

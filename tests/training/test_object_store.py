@@ -10,7 +10,7 @@ from cxr_ray.training.object_store import fits_every_store, load_in_parts, memor
 
 @pytest.mark.parametrize("stores", [[1000, 10_000], [10_000, 1000], [5000, 1000, 9000]])
 def test_images_must_fit_half_of_the_smallest_store(stores):
-    """Every node may get workers, and each node needs all images."""
+    """Every node may get workers, and each node with workers needs all images."""
     assert fits_every_store(500, stores)
     assert not fits_every_store(501, stores)
 
@@ -23,7 +23,7 @@ def test_a_further_node_never_makes_room(stores, size_bytes):
 
 
 @pytest.mark.cluster
-def test_what_exceeds_the_memory_of_the_cluster_is_said_in_gibibytes(ray_cluster):
+def test_the_error_about_too_many_images_gives_their_size_in_gibibytes(ray_cluster):
     assert memory_excess(10, 64) is None
     assert memory_excess(2**21, 1024, what="images and masks", planes=2) == (
         "2,097,152 images and masks of 1024 px take 4096.0 GiB, more than half of a node's object store"

@@ -89,7 +89,7 @@ def test_the_average_lags_behind_the_weights_and_is_what_is_kept(model):
     assert torch.all(average < before)
 
 
-def test_more_workers_go_on_with_the_rate_of_more(model):
+def test_a_training_that_resumes_with_more_workers_has_the_rate_of_more_workers(model):
     few = optimization(model, schedule="plateau")
     for _ in range(9):
         few.after_epoch(1.0)
@@ -100,7 +100,7 @@ def test_more_workers_go_on_with_the_rate_of_more(model):
 
 
 @pytest.mark.parametrize("options", [{"schedule": "plateau"}, {"schedule": "cosine", "ema_decay": 0.5}])
-def test_a_training_that_is_loaded_goes_on_as_if_never_stopped(options):
+def test_a_resumed_training_is_like_one_without_interruption(options):
     def steps(training, model, count):
         for i in range(count):
             (model(torch.ones(1, 3) * (i + 1)).sum() ** 2).backward()

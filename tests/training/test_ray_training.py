@@ -1,4 +1,4 @@
-"""Epochs are shown as they end, whatever happens to the TensorBoard files about them."""
+"""Each epoch's line is shown when the epoch ends, even if its TensorBoard files cannot be written."""
 
 import time
 
@@ -23,7 +23,7 @@ def test_storage_that_fails_for_a_while_costs_no_line_and_a_few_curves(ray_clust
 
     with epochs_reported(str(in_the_way), (), lambda metrics: shown.append(metrics["epoch"])) as listener:
         end_epoch(1)
-        end_epoch(2)  # when its line is shown, writing the first epoch has failed
+        end_epoch(2)  # when the line of epoch 2 is shown, writing epoch 1 has failed
         in_the_way.unlink()
         end_epoch(3)
     assert shown == [1, 2, 3]

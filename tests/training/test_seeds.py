@@ -12,7 +12,7 @@ def test_a_seed_depends_on_every_part_and_on_their_order():
     assert seeds[:5] == [seed_of(*one) for one in parts[:5]]
 
 
-def test_an_epoch_of_a_worker_is_drawn_again_as_it_was_and_no_other_is_like_it():
+def test_an_epoch_of_a_worker_repeats_its_random_numbers_and_no_other_epoch_has_them():
     def drawn(*parts):
         generator = seed_epoch(*parts)
         return (torch.rand(1).item(), torch.rand(1, generator=generator).item())
@@ -21,4 +21,4 @@ def test_an_epoch_of_a_worker_is_drawn_again_as_it_was_and_no_other_is_like_it()
     torch.rand(7)
     assert drawn(0, 1, 0) == first
     others = [first, drawn(0, 2, 0), drawn(0, 1, 1), drawn(1, 1, 0)]
-    assert len({value for pair in others for value in pair}) == 8, "dropout and views have draws of their own as well"
+    assert len({value for pair in others for value in pair}) == 8, "dropout and views draw different random numbers"

@@ -1,4 +1,4 @@
-"""What a worker gets from a stream: full batches to train on, every image to validate."""
+"""Batches of a worker from a stream: full batches for training, and every image for validation."""
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ def stream_of(count):
 def test_training_drops_a_last_batch_that_is_not_full_unless_it_is_the_only_one(
     ray_cluster, images, batch_size, trained, validated
 ):
-    """Workers would wait for each other in vain if one had a step more than another."""
+    """If one worker had more steps than another, it would wait for the other worker forever."""
     feed = StreamedFeed(stream_of(images), batch_size, images)
     assert [len(batch.positions) for batch in feed.shuffled(0)] == trained
     batches = list(feed.in_order())
@@ -38,13 +38,13 @@ def test_training_drops_a_last_batch_that_is_not_full_unless_it_is_the_only_one(
 
 
 def test_a_stream_cannot_draw_by_weights(ray_cluster):
-    with pytest.raises(ValueError, match="a stream cannot draw images by weights"):
+    with pytest.raises(ValueError, match="a stream cannot draw images by weights; use --feed cache"):
         StreamedFeed(stream_of(4), 2, 4).shuffled(0, np.ones(4))
 
 
 @pytest.fixture
 def rows(tmp_path):
-    """Dataset rows of 40 grey squares of 8 pixels a side; square i has the grey value i."""
+    """Dataset rows of 40 grey images of 8 x 8 pixels; image i has the grey value i."""
     names = [f"{i}.png" for i in range(40)]
     for i, name in enumerate(names):
         Image.new("L", (8, 8), i).save(tmp_path / name)

@@ -30,14 +30,14 @@ def uri(request, tmp_path):
     return str(tmp_path / "out") if request.param == "local" else f"memory://out-{tmp_path.name}"
 
 
-def test_an_empty_folder_is_claimed_and_the_same_command_goes_on(uri):
+def test_an_empty_folder_is_claimed_and_the_same_command_resumes(uri):
     assert output(uri).claim(overwrite=False) is None
     leave_checkpoint(uri)
     assert output(uri, num_workers=2, feed="stream", debug=True).claim(overwrite=False) is None
     assert exists(join_uri(uri, "_state", "train"))
 
 
-def test_a_command_that_left_nothing_stands_in_nobodys_way(uri):
+def test_a_command_that_left_no_checkpoint_does_not_block_another_training(uri):
     output(uri, epochs=3).claim(overwrite=False)
     assert output(uri, epochs=4).claim(overwrite=False) is None
 
@@ -65,7 +65,7 @@ def test_a_finished_training_gives_its_card_and_keeps_no_state(uri):
     mine.claim(overwrite=False)
     leave_checkpoint(uri)
     card = leave_bundle(uri)
-    mine.conclude()
+    mine.delete_checkpoints()
     assert not exists(join_uri(uri, "_state", "train"))
     assert mine.claim(overwrite=False).model_id == card.model_id
 
@@ -98,7 +98,7 @@ def test_the_state_of_a_scoring_job_in_the_same_folder_stays(uri):
     assert mine.claim(overwrite=False) is None
     leave_checkpoint(uri)
     assert mine.claim(overwrite=True) is None
-    mine.conclude()
+    mine.delete_checkpoints()
     assert exists(marks)
 
 

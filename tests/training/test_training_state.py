@@ -1,4 +1,4 @@
-"""How far a training has come: which epoch is kept, when the loss stands still, what a checkpoint brings back."""
+"""Progress of a training: the best epoch, the epochs since the lowest loss, and the content of a checkpoint."""
 
 from pathlib import Path
 
@@ -13,14 +13,14 @@ def epoch(number, *, accuracy=0.5, loss=1.0, **others):
 
 def test_the_best_epoch_is_the_most_accurate_and_among_equals_that_of_the_lower_loss():
     progress = Progress()
-    told = [
+    is_best = [
         progress.add(epoch(1, accuracy=0.5, loss=2.0)),
         progress.add(epoch(2, accuracy=0.6, loss=3.0)),  # more accurate, though its loss is higher
         progress.add(epoch(3, accuracy=0.6, loss=3.0)),  # no better
         progress.add(epoch(4, accuracy=0.6, loss=2.5)),
         progress.add(epoch(5, accuracy=0.59, loss=1.0)),
     ]
-    assert told == [True, True, False, True, False]
+    assert is_best == [True, True, False, True, False]
     assert (progress.best_accuracy, progress.best_loss) == (0.6, 2.5)
     assert progress.epoch == 5
     assert [metrics["epoch"] for metrics in progress.history] == [1, 2, 3, 4, 5]
@@ -61,4 +61,4 @@ def test_a_checkpoint_brings_back_progress_weights_and_the_best_bundle():
     assert found["weights"].equal(state["weights"])
     assert found["step"] == 7
     assert (again.path / "card.json").read_text() == "{}"
-    assert not folder.exists(), "Ray Train has copied it by then"
+    assert not folder.exists(), "the folder is deleted, because Ray Train has copied it"

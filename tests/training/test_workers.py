@@ -14,7 +14,7 @@ NODES = st.lists(
 
 
 @given(NODES, st.integers(1, 8), st.booleans())
-def test_workers_fit_on_single_nodes_with_the_most_cpus_there_are(nodes, workers, use_gpu):
+def test_workers_fit_on_single_nodes_with_the_maximum_number_of_cpus(nodes, workers, use_gpu):
     if worker_slots(nodes, 1, use_gpu=use_gpu) < workers:
         with pytest.raises(ClusterError):
             cpus_per_worker(nodes, workers, use_gpu=use_gpu, minimum=workers)
@@ -22,7 +22,7 @@ def test_workers_fit_on_single_nodes_with_the_most_cpus_there_are(nodes, workers
     cpus = cpus_per_worker(nodes, workers, use_gpu=use_gpu, minimum=workers)
     assert worker_slots(nodes, cpus, use_gpu=use_gpu) >= workers
     if use_gpu and cpus == max(1, *(node.cpus // node.gpus for node in nodes if node.gpus)):
-        return  # the CPUs that the node has for each GPU
+        return  # the number of CPUs is limited by the node's CPUs per GPU
     assert worker_slots(nodes, cpus + 1, use_gpu=use_gpu) < workers
 
 
@@ -44,11 +44,11 @@ def test_elastic_workers_settle_for_fewer():
 @pytest.mark.parametrize(
     ("use_gpu", "message"),
     [
-        (False, "--num-workers 9 needs 9 CPUs and the cluster has 2; ask for fewer"),
+        (False, "--num-workers 9 needs 9 CPUs and the cluster has 2; ask for fewer workers"),
         (True, "--use-gpu with --num-workers 9 needs 9 GPUs and the cluster has 1"),
     ],
 )
-def test_what_does_not_fit_is_said(use_gpu, message):
+def test_workers_that_do_not_fit_are_refused(use_gpu, message):
     with pytest.raises(ClusterError, match=message):
         cpus_per_worker([NodeRoom(cpus=2.0, gpus=1)], 9, use_gpu=use_gpu, minimum=9)
 
@@ -57,14 +57,14 @@ def test_what_does_not_fit_is_said(use_gpu, message):
     ("num_workers", "use_gpu", "streams_images", "scaled", "resources", "threads"),
     [
         ("2", False, False, 2, {"CPU": 8}, 8),
-        ("2", False, True, 2, {"CPU": 4}, 8),  # the other half decodes
+        ("2", False, True, 2, {"CPU": 4}, 8),  # the other half of the CPUs decodes images
         ("1", True, False, 1, {"CPU": 4, "GPU": 1}, 4),
-        ("1..9", False, False, (1, 9), {"CPU": 1}, 1),  # nine workers fit if each has one CPU
+        ("1..9", False, False, (1, 9), {"CPU": 1}, 1),  # nine workers fit only if each has one CPU
         ("1..3", True, True, (1, 3), {"CPU": 2, "GPU": 1}, 4),
         ("1..2", False, False, (1, 2), {"CPU": 8}, 8),
     ],
 )
-def test_workers_are_laid_over_the_cluster_as_it_is(
+def test_the_workers_resources_are_those_that_the_cluster_has(
     monkeypatch, num_workers, use_gpu, streams_images, scaled, resources, threads
 ):
     monkeypatch.setattr(module, "alive_nodes", lambda: [NodeRoom(cpus=8.0, gpus=2), NodeRoom(cpus=8.0, gpus=2)])
@@ -76,5 +76,7 @@ def test_workers_are_laid_over_the_cluster_as_it_is(
 
 def test_workers_on_cpus_that_may_grow_leave_none_to_decode_a_stream():
     config = TrainClassifierConfig(dataset_uri="d", output_uri="o", num_workers="1..4")
-    with pytest.raises(ClusterError, match=r"--num-workers 1\.\.4 on CPUs would leave none to decode the stream"):
+    with pytest.raises(
+        ClusterError, match=r"--num-workers 1\.\.4 on CPUs could leave no CPU to decode the stream; give one"
+    ):
         scaling_of(config, streams_images=True)

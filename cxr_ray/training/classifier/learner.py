@@ -1,4 +1,4 @@
-"""A classifier and everything that changes it, on one worker."""
+"""A classifier in training, with its loss and optimizer, on one worker."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,10 +22,10 @@ class ClassifierLearner:
     """A classifier in training.
 
     Args:
-        config: what to train and how.
+        config: backbone, starting weights, training recipe and precision.
         classes: number of labels.
         class_weights: float [classes]; the loss of an image is multiplied by the weight of its class.
-        context: the worker's own.
+        context: rank and device of this worker.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class ClassifierLearner:
 
     @property
     def learning_rate(self) -> float:
-        """The present learning rate."""
+        """The current learning rate."""
         return self.optimization.learning_rate
 
     def train_epoch(
         self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]], *, epoch: int, steps: int
     ) -> tuple[float, int]:
-        """Learn from the batches of epoch `epoch` (from 1), which make `steps` steps; mean loss and images seen."""
+        """Train for `steps` steps on the batches of epoch `epoch` (the first is 1); return mean loss and number of images."""
         self._freeze(epoch <= self.config.freeze_epochs)
         assert self._parallel is not None  # noqa: S101 - for the type checker
         result = train_epoch(
@@ -76,31 +76,32 @@ class ClassifierLearner:
         return result
 
     def _loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Mean over images of the cross-entropy with smoothed `truth` (class probabilities), weighted by class."""
+        """Mean over images of the class-weighted cross-entropy of logits and smoothed class probabilities, float [B, K] each."""
         smoothing = self.config.label_smoothing
         smoothed = truth * (1 - smoothing) + smoothing / truth.shape[1]
         losses = -(smoothed * logits.float().log_softmax(1)).sum(1)
         return (losses * (truth @ self._class_weights)).mean()
 
     def autocast(self) -> Any:
-        """Context of mixed precision in the `precision` of the config."""
+        """Return the mixed-precision context for the `precision` of the config."""
         return autocast(self.context.device, self.config.precision)
 
     def _freeze(self, frozen: bool) -> None:
-        """Let only the head learn, or all layers; the normalisation statistics of frozen layers do not change."""
+        """Train only the head if `frozen`, else all layers; the normalisation statistics of frozen layers do not change."""
         if frozen != self._frozen:
             self.model.requires_grad_(not frozen)
             classifier_head(self.model).requires_grad_(True)
-            self._parallel = self.context.in_parallel(self._compiled)  # DDP notes here which parameters have gradients
+            # DDP records which parameters need gradients when it wraps a model
+            self._parallel = self.context.in_parallel(self._compiled)
             self._frozen = frozen
         self.model.train(not frozen)
         classifier_head(self.model).train()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs: the state of model and optimization."""
+        """Return the state to resume from: the states of the model and of its optimization."""
         return {"model": self.model.state_dict(), "optimization": self.optimization.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Restore the state that `state_dict` returned."""
         self.model.load_state_dict(state["model"])
         self.optimization.load_state_dict(state["optimization"])

@@ -1,4 +1,4 @@
-"""What each worker of a classifier training does."""
+"""The training loop of a classifier, which runs on each worker."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ Feeds = Mapping[str, CachedFeed | StreamedFeed]
 
 
 def train_from_last_checkpoint(task: ClassifierTask) -> None:
-    """Train until the epochs are done or the validation loss no longer falls; report a checkpoint after each epoch."""
+    """Train from the last checkpoint until all epochs are finished or the validation loss no longer falls."""
     context = start_worker(task)
     learner = ClassifierLearner(
         task.config, classes=len(task.labels), class_weights=_loss_weights(task), context=context
@@ -56,7 +56,7 @@ def _feed(task: ClassifierTask, split: str, context: WorkerContext) -> CachedFee
 
 
 def run_epoch(task: ClassifierTask, learner: ClassifierLearner, feeds: Feeds, epoch: int) -> FinishedEpoch | None:
-    """Train and validate over all workers; None if the training has diverged."""
+    """Train and validate epoch `epoch` (the first is 1) on this worker; return None if the training has diverged."""
     config, context, targets = task.config, learner.context, task.targets
     views = TrainingViews(
         to_input=learner.to_input,

@@ -1,4 +1,4 @@
-"""Several recipes trained on one dataset, as many at once as the cluster holds, and a table that compares them."""
+"""Training of several recipes on one dataset, as many at once as fit on the cluster, and a table that compares them."""
 
 import logging
 import os
@@ -29,30 +29,35 @@ COLUMNS = ("val_accuracy", "val_macro_f1", "val_auroc", "val_loss")
 
 
 def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
-    """Train every recipe that `--sweep` names into `OUTPUT/NAME`; print and return the comparison, best first.
+    """Train every recipe of `--sweep` into the folder `OUTPUT/NAME`; print and return the comparison, best recipe first.
 
-    Recipes that an earlier run has finished are not trained again; others resume after their last finished epoch.
+    A recipe that an earlier run finished is not trained again; any other resumes after its last finished epoch.
 
     Args:
-        argv: the command line; its flags override every recipe.
+        argv: arguments of the command line, which override every recipe.
+
+    Returns:
+        One row per recipe with `recipe`, `model_id`, `epoch` and the metrics of `COLUMNS`, which are None if it failed.
 
     Raises:
         ConfigError: if a recipe cannot be read, or two recipes have the same name.
-        TrainingError: after all recipes have ended, naming those that failed.
+        TrainingError: if a recipe failed; it is raised after all recipes have ended, and names each that failed.
     """
     config = load_config(TrainClassifierConfig, argv)
     output_uri = absolute_uri(config.output_uri)
     trials = {name: recipe_config(argv, path, name, output_uri) for name, path in named_recipes(config.sweep).items()}
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # or Tune prints a folder that is gone after the sweep
+    # otherwise Tune prints a folder that no longer exists after the sweep
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     with (
         ray_session(),
         tempfile.TemporaryDirectory(prefix="cxr_ray_sweep_") as folder,
         reported_epochs(print_line) as lines,
     ):
         at_once = trials_at_once(list(trials.values()))
-        log.info("%s recipes, %s at once", len(trials), at_once)
+        log.info("training %s recipes, %s at once", len(trials), at_once)
         tuner = tune.Tuner(
-            # A trial only starts workers, which reserve CPUs for themselves; Tune refuses one that reserves nothing.
+            # A trial only starts workers, which reserve their own CPUs. Tune refuses a trial that reserves nothing, so
+            # each trial reserves one byte of memory.
             tune.with_resources(_trial(trials, lines), {"memory": 1}),
             param_space={"recipe": tune.grid_search(list(trials))},
             tune_config=tune.TuneConfig(max_concurrent_trials=at_once),
@@ -67,14 +72,16 @@ def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
     write_run_record(output_uri, config, recipes=rows)
     print(comparison(rows))
     if problems := [
-        f"{name}: {metrics.get('problem', 'lost')}" for name, metrics in results if "model_id" not in metrics
+        f"{name}: {metrics.get('problem', 'its trial was lost')}"
+        for name, metrics in results
+        if "model_id" not in metrics
     ]:
         raise TrainingError("; ".join(problems))
     return rows
 
 
 def _trial(trials: dict[str, TrainClassifierConfig], lines: ActorHandle) -> Callable[[dict[str, str]], dict[str, Any]]:
-    """The function that Tune runs for each recipe; it sends its lines to the driver."""
+    """Make the function that Tune runs for each recipe; it sends the lines of its training to the driver."""
 
     def trial(chosen: dict[str, str]) -> dict[str, Any]:
         from cxr_ray.training.classifier.train_classifier import train_classifier
@@ -90,7 +97,7 @@ def _trial(trials: dict[str, TrainClassifierConfig], lines: ActorHandle) -> Call
 
 
 def named_recipes(paths: Sequence[str]) -> dict[str, str]:
-    """Path of each recipe, by the name of its file without the suffix.
+    """Map the name of each recipe, which is its file's name without the suffix, to the path of the recipe.
 
     Raises:
         ConfigError: if two recipes have the same name.
@@ -102,16 +109,16 @@ def named_recipes(paths: Sequence[str]) -> dict[str, str]:
 
 
 def recipe_config(argv: Sequence[str], path: str, name: str, output_uri: str) -> TrainClassifierConfig:
-    """Config of the command line with the recipe at `path` in place of the sweep; its output is `output_uri`/`name`."""
+    """Make the config of one recipe: the command line with the recipe at `path`, and the output `output_uri`/`name`."""
     config = load_config(TrainClassifierConfig, [*argv, "--config", path, "--sweep"])
     return replace(config, output_uri=join_uri(output_uri, name))
 
 
 def trials_at_once(configs: Sequence[TrainClassifierConfig]) -> int:
-    """Number of trials that fit on the cluster together, if each has as many workers as the largest one.
+    """Number of trials that fit on the cluster together, if each needs as many workers as the largest trial.
 
     Raises:
-        ClusterError: if the largest trial does not fit alone.
+        ClusterError: if the cluster cannot hold even the largest trial alone.
     """
     nodes = alive_nodes()
     workers = max(config.worker_range[0] for config in configs)
@@ -121,7 +128,7 @@ def trials_at_once(configs: Sequence[TrainClassifierConfig]) -> int:
 
 
 def comparison(rows: Sequence[dict[str, Any]]) -> str:
-    """Table of the recipes for the terminal, a line each."""
+    """Format a table for the terminal with one line per recipe; `rows` are those of `sweep_classifiers`."""
     width = max(len("recipe"), *(len(row["recipe"]) for row in rows))
     lines = [f"{'recipe':<{width}}  epoch  accuracy  macro F1   AUROC    loss"]
     for row in rows:

@@ -1,4 +1,4 @@
-"""What the driver of a classifier training hands to its workers."""
+"""The task that the driver of a classifier training sends to its workers."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,12 @@ from cxr_ray.training.training_task import TrainingTask
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassifierTask(TrainingTask):
-    """What a worker of a classifier training needs to know."""
+    """Values that a worker of a classifier training needs."""
 
     config: TrainClassifierConfig
     labels: tuple[str, ...]
+    """Class names, in the order of the classifier's outputs."""
     targets: dict[str, np.ndarray]
-    """Class indices, int64 [N], of the images of each split."""
+    """Class indices int64 [N] of the images, by split."""
     cached: dict[str, list[ray.ObjectRef]] | None
-    """Parts of the pixels of each split, see `cache_pixels`; None where Ray Data streams the images."""
+    """References to the decoded images by split, see `cache_pixels`; None if Ray Data streams the images."""

@@ -1,4 +1,4 @@
-"""A dataset to a classifier's bundle, through Ray Train."""
+"""Training of a classifier on a dataset, through Ray Train."""
 
 import logging
 from collections.abc import Callable
@@ -33,18 +33,18 @@ LINE_METRICS = (("accuracy", "val_accuracy"), ("macro F1", "val_macro_f1"), ("AU
 
 
 def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object] = print_line) -> ModelCard:
-    """Train on the dataset's train split, choose the epoch by its val split, write the bundle to `config.output_uri`.
+    """Train on the train split, choose the best epoch by the val split, write its bundle to `config.output_uri`.
 
-    The same command on the same output resumes after the last epoch that was finished there.
+    The same command on the same output resumes after the last finished epoch.
 
     Args:
         config: the dataset, the recipe and the output.
-        show: called with a line for each epoch, and with the summary.
+        show: function that is called with a line for each epoch, and at the end with the summary.
 
     Raises:
-        DatasetError: if a split is too small, fewer than two classes are labelled, or an image cannot be read.
+        DatasetError: if a split is too small, an image has no label, all have the same one, or an image cannot be read.
         ClusterError: if the cluster cannot hold the workers.
-        ConfigError: if images are to be drawn by class and do not fit the cluster's memory.
+        ConfigError: if images are to be drawn by class, but do not fit into the cluster's memory.
         ResumeError: if the output holds another training.
         TrainingError: if the training diverges or its workers are lost too often.
     """
@@ -69,41 +69,49 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
 
 
 def class_labels(dataset: pa.Table) -> tuple[str, ...]:
-    """Class names of a dataset in alphabetical order, which is the order of the classifier's outputs.
+    """Return the class names of a dataset in alphabetical order, which is the order of the classifier's outputs.
 
     Raises:
-        DatasetError: if an image has no label, all images have one label, or two labels differ in case or spaces alone.
+        DatasetError: if an image has no label, all images have the same label, or the column names of two labels are equal,
+            as for labels that differ only in case or spaces.
     """
     if dataset["label"].null_count:
-        raise DatasetError(f"{dataset['label'].null_count} images have no label; a classifier needs one for each")
+        raise DatasetError(
+            f"{dataset['label'].null_count} images have no label; a classifier needs one for each image, so label them or "
+            "drop them from the dataset"
+        )
     labels = tuple(sorted(set(dataset["label"].to_pylist())))
     if len(labels) < 2:
-        raise DatasetError(f"all images are labelled {labels[0]!r}; a classifier needs two classes or more")
+        raise DatasetError(
+            f"all images are labelled {labels[0]!r}; a classifier needs two classes or more, so add images of another class"
+        )
     columns = [probability_column(label) for label in labels]
     if repeated := [label for label, column in zip(labels, columns, strict=True) if columns.count(column) > 1]:
         raise DatasetError(
-            f"labels {', '.join(repeated)} would have one column of the predictions in common; give them names that differ in more than case and spaces, or one name"
+            f"labels {', '.join(repeated)} would get the same column in the predictions; give them names that differ in more "
+            "than case and spaces, or the same name"
         )
     return labels
 
 
 def check_sizes(rows: dict[str, pa.Table], labels: tuple[str, ...], *, workers: int) -> None:
-    """Refuse splits with fewer than two images for each worker, and classes without a train image.
+    """Refuse splits with fewer than two images for each of `workers` workers, and classes without a train image.
 
     Raises:
-        DatasetError: naming the split or the class.
+        DatasetError: if a split is too small, or a class of `labels` has no train image.
     """
     for split, table in rows.items():
         if table.num_rows < 2 * workers:
             raise DatasetError(
-                f"{table.num_rows} {split} images are too few for {workers} workers; two each are needed"
+                f"{table.num_rows} {split} images are too few for {workers} workers, each of which needs two; "
+                "lower --num-workers or add images"
             )
     if unseen := set(labels) - set(rows["train"]["label"].to_pylist()):
         raise DatasetError(f"no train image is labelled {', '.join(sorted(unseen))}; prepare the dataset again")
 
 
 def targets_of(rows: pa.Table, labels: tuple[str, ...]) -> np.ndarray:
-    """Index among `labels` of the label of every row, int64 [N]."""
+    """Return the class index of each of the N rows, int64 [N]: the position of its label in `labels`."""
     return np.array([labels.index(label) for label in rows["label"].to_pylist()], np.int64)
 
 
@@ -114,10 +122,11 @@ def _prepare(
     fingerprint: str,
     listener: ActorHandle,
 ) -> PreparedTask:
-    """Choose the feed, reserve the workers, decode the images if they fit the cluster's memory."""
+    """Choose the feed and the workers' resources, and decode the images if they fit into the cluster's memory."""
     is_cached = _fits_memory(config, sum(table.num_rows for table in rows.values()))
     scaling, threads = scaling_of(config, streams_images=not is_cached)
-    log.info("%s train and %s val images of %s classes", rows["train"].num_rows, rows["val"].num_rows, len(labels))
+    counts = {split: table.num_rows for split, table in rows.items()}
+    log.info("training on %s train and %s val images of %s classes", counts["train"], counts["val"], len(labels))
     log.info(_rate_line(config))
     task = ClassifierTask(
         config=config,
@@ -132,10 +141,10 @@ def _prepare(
 
 
 def _fits_memory(config: TrainClassifierConfig, images: int) -> bool:
-    """Whether the images are to be decoded once into memory.
+    """Whether the images should be decoded once into the cluster's memory.
 
     Raises:
-        ConfigError: if they do not fit and the recipe needs them there.
+        ConfigError: if the images do not fit into memory, but the recipe draws them by class, which needs memory.
     """
     if config.feed != "auto":
         return config.feed == "cache"
@@ -166,7 +175,8 @@ def _rate_line(config: TrainClassifierConfig) -> str:
     steps = [
         f"{peak_learning_rate(config, n * per_worker):.2g} for {n * per_worker}" for n in sorted({minimum, maximum})
     ]
-    return f"peak learning rate {' to '.join(steps)} images a step ({peak_learning_rate(config, REFERENCE_BATCH):.2g} for 32)"
+    reference = f"{peak_learning_rate(config, REFERENCE_BATCH):.2g} for {REFERENCE_BATCH}"
+    return f"peak learning rate {' to '.join(steps)} images per step ({reference})"
 
 
 def _summary(config: TrainClassifierConfig, card: ModelCard, epochs: int) -> str:
@@ -174,14 +184,14 @@ def _summary(config: TrainClassifierConfig, card: ModelCard, epochs: int) -> str
     recalls = ", ".join(f"{label} {best.get(f'val_recall_{label}', float('nan')):.2f}" for label in card.labels)
     return (
         f"{card.model_id} in {config.output_uri}\n"
-        f"best of {epochs} epochs: {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
+        f"best of {epochs} epochs: epoch {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
         f"macro F1 {best['val_macro_f1']:.4f}, temperature {card.temperature:.2f}\n"
         f"recall: {recalls}"
     )
 
 
 def train_loop_per_worker(loop_config: dict[str, Any]) -> None:
-    """Train `loop_config["task"]` on a worker; the models are imported here, and not by the driver."""
+    """Run the task `loop_config["task"]` on a worker; only workers import the training loop."""
     from cxr_ray.training.classifier.loop import train_from_last_checkpoint
 
     train_from_last_checkpoint(loop_config["task"])

@@ -1,4 +1,4 @@
-"""Metrics of a classifier over the whole validation split, of which each worker scores a shard."""
+"""Metrics of a classifier over the whole validation split; each worker scores one shard of it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ MISTAKES_SHOWN = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredShard:
-    """Logits of the shard of the validation split that one worker scored."""
+    """Logits of one worker's shard of the validation split."""
 
     positions: np.ndarray
     """int64 [N], positions of the images within the split."""
     logits: np.ndarray
-    """float32 [N, K]."""
+    """float32 [N, K], logits of the K classes; float32 [0, 0] if the shard is empty."""
     mistakes: list[Mistake]
     """The most confident mistakes of the shard, at most `MISTAKES_SHOWN`."""
 
@@ -36,11 +36,11 @@ def score_shard(
     """Score this worker's shard of the validation split.
 
     Args:
-        model: gives logits float [B, K] of inputs float [B, 3, S, S].
-        batches: the images of the shard, each once.
-        targets: class indices int64 of the whole split.
-        to_input: turns pixels into inputs.
-        autocast: context of mixed precision around the forward pass.
+        model: classifier that maps inputs float [B, 3, S, S] to logits float [B, K].
+        batches: batches that hold each image of the shard once.
+        targets: class indices int64 of all images of the split.
+        to_input: function that turns pixels uint8 [B, S, S] into inputs.
+        autocast: function that returns the mixed-precision context of the forward pass.
     """
     model.eval()
     positions, logits, mistakes = [np.empty(0, np.int64)], [], list[Mistake]()
@@ -48,7 +48,7 @@ def score_shard(
         scores = predict_logits(model, to_input(batch.pixels), autocast=autocast)
         positions.append(batch.positions)
         logits.append(scores.numpy())
-        mistakes = _worst(mistakes + _mistakes(batch, scores, targets[batch.positions]))
+        mistakes = _most_confident(mistakes + _mistakes(batch, scores, targets[batch.positions]))
     return ScoredShard(
         positions=np.concatenate(positions),
         logits=np.concatenate(logits) if logits else np.empty((0, 0), np.float32),
@@ -66,7 +66,7 @@ def _mistakes(batch: Batch, scores: torch.Tensor, truth: np.ndarray) -> list[Mis
     ]
 
 
-def _worst(mistakes: list[Mistake]) -> list[Mistake]:
+def _most_confident(mistakes: list[Mistake]) -> list[Mistake]:
     return sorted(mistakes, key=lambda mistake: -mistake.confidence)[:MISTAKES_SHOWN]
 
 
@@ -75,25 +75,25 @@ class Validation:
     """Metrics of a model over the validation split."""
 
     metrics: dict[str, float]
-    """`val_loss, val_accuracy, val_macro_f1, val_auroc` and `val_recall_LABEL`; NaN where a class does not occur."""
+    """`val_loss, val_accuracy, val_macro_f1, val_auroc` and `val_recall_LABEL`; NaN if the split has no such class."""
     confusion: np.ndarray
-    """int64 [K, K], rows truth."""
+    """Confusion matrix int64 [K, K]; rows are true classes, columns are predicted classes."""
     mistakes: list[Mistake]
-    """The most confident mistakes, at most `MISTAKES_SHOWN`."""
+    """The most confident mistakes of the split, at most `MISTAKES_SHOWN`."""
     temperature: float
-    """Divisor of the logits that calibrates them, see `fit_temperature`."""
+    """Number > 0 by which logits are divided to calibrate them, see `fit_temperature`."""
 
 
 def validation_of(shards: list[ScoredShard], targets: np.ndarray, labels: tuple[str, ...]) -> Validation:
-    """Metrics of all shards together; the loss is the cross-entropy without weights or smoothing.
+    """Compute metrics over all shards together; the loss is the cross-entropy without class weights or smoothing.
 
     Args:
-        shards: what each worker scored.
-        targets: class indices int64 [N] of the whole split.
+        shards: scored shards of all workers.
+        targets: class indices int64 [N] of all images of the split.
         labels: class names, in the order of the logits.
 
     Raises:
-        ValueError: if the shards do not hold every image of the split once.
+        ValueError: if the shards together do not hold every image of the split exactly once.
     """
     positions = positions_of(shards, len(targets))
     logits = np.concatenate([shard.logits for shard in shards if len(shard.logits)])
@@ -111,11 +111,12 @@ def validation_of(shards: list[ScoredShard], targets: np.ndarray, labels: tuple[
     return Validation(
         metrics=metrics,
         confusion=confusion_matrix(truth, predicted, len(labels)),
-        mistakes=_worst([mistake for shard in shards for mistake in shard.mistakes]),
+        mistakes=_most_confident([mistake for shard in shards for mistake in shard.mistakes]),
         temperature=fit_temperature(logits, truth),
     )
 
 
 def _mean_of_known(values: list[float | int | None]) -> float:
+    """Mean of the values that are not None; NaN if all are None."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else float("nan")

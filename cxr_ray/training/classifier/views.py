@@ -1,4 +1,4 @@
-"""Pixels and labels as the classifier learns them: augmented, mixed, normalised."""
+"""Training inputs of a classifier: augmented, mixed and normalised images with their class probabilities."""
 
 from dataclasses import dataclass
 
@@ -13,16 +13,16 @@ from cxr_ray.training.augmentation import Augmentation
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingViews:
-    """Makes inputs and targets of training steps.
+    """Makes the inputs and targets of training steps of a classifier.
 
     Attributes:
-        to_input: turns pixels into normalised inputs.
-        augmentation: random views of the grey plane, before it is normalised.
+        to_input: function that turns pixels into normalised inputs.
+        augmentation: random augmentation of the grey images, which precedes normalisation.
         classes: number of labels.
-        mixup: both parameters of the beta distribution that mixing fractions are drawn from; 0 mixes nothing
+        mixup: both parameters of the beta distribution from which mixing fractions are drawn; 0 switches mixup off
             (Zhang et al. 2018, "mixup", arXiv 1710.09412).
-        generator: draws the augmentation; on the CPU.
-        mixup_generator: draws the mixing fractions.
+        generator: generator of the augmentation, on the CPU.
+        mixup_generator: generator of the mixing fractions.
     """
 
     to_input: GreyInput
@@ -33,14 +33,14 @@ class TrainingViews:
     mixup_generator: np.random.Generator
 
     def __call__(self, pixels: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs float32 [B, 3, S, S] and class probabilities float32 [B, classes] on the model's device.
+        """Make inputs float32 [B, 3, S, S] and class probabilities float32 [B, classes] on the model's device.
 
-        Mixup replaces each image and its target by a convex combination of them and those of another image of the batch,
-        by one fraction for both; the image itself has the larger part.
+        Mixup replaces each image by a convex combination of itself and another image of the batch, and its target by the
+        same combination of both targets; the image itself has a fraction of at least one half.
 
         Args:
-            pixels: uint8 [B, S, S].
-            targets: class indices int64 [B].
+            pixels: images, uint8 [B, S, S].
+            targets: class indices, int64 [B].
         """
         grey = self.augmentation(self.to_input.on_device(pixels), self.generator)
         truth = functional.one_hot(torch.from_numpy(targets), self.classes).float().to(grey.device)
@@ -53,7 +53,7 @@ class TrainingViews:
 
 
 def augmentation_of(config: TrainClassifierConfig) -> Augmentation:
-    """The augmentation with the limits that a config sets."""
+    """Make the augmentation with the limits that the config sets."""
     return Augmentation(
         flip=config.flip,
         rotate=config.rotate,

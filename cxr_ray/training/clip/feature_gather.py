@@ -1,4 +1,4 @@
-"""Features, and numbers of pairs, of all workers on each of them; features with gradients."""
+"""Gathering of features and of pair numbers from all workers to each worker; features keep their gradients."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from cxr_ray.training.worker_context import WorkerContext
 
 
 def gather_features(features: torch.Tensor, context: WorkerContext) -> torch.Tensor:
-    """Gather the features of all workers, float [W * B, D], in the order of their ranks.
+    """Gather the features of all W workers, float [W * B, D], in the order of ranks.
 
-    Every worker computes the same loss from the result. Each worker's own features get their part of the loss's
-    gradient times the number of workers. DistributedDataParallel then averages the gradients of parameters over the
-    workers, which gives the gradient of one process with the whole batch.
+    Every worker computes the same loss from the result. A worker's own features receive their gradient multiplied by W.
+    DistributedDataParallel then averages the gradients of parameters over the workers, which gives the gradient that one
+    process would compute for the whole batch.
 
     Args:
-        features: float [B, D] of this worker; B is the same on all workers.
-        context: the worker's own.
+        features: features of this worker, float [B, D]; B must be the same on all workers.
+        context: rank and device of this worker.
     """
     if context.world_size == 1:
         return features
@@ -25,7 +25,7 @@ def gather_features(features: torch.Tensor, context: WorkerContext) -> torch.Ten
 
 
 class _Gather(torch.autograd.Function):
-    """The gathering of `gather_features`, with its gradient."""
+    """Autograd function of `gather_features`."""
 
     @staticmethod
     def forward(ctx: Any, features: torch.Tensor, context: WorkerContext) -> torch.Tensor:
@@ -39,9 +39,12 @@ class _Gather(torch.autograd.Function):
 
 
 def gather_rows(rows: torch.Tensor, context: WorkerContext) -> torch.Tensor:
-    """Gather a tensor [B, ...] of every worker, of one shape and dtype, as [W * B, ...] in the order of ranks; no gradients."""
+    """Gather a tensor [B, ...] from each of W workers as [W * B, ...] in the order of ranks, without gradients.
+
+    Shape and dtype of `rows` must be the same on all workers.
+    """
     if context.world_size == 1:
         return rows
-    everyones = [torch.empty_like(rows) for _ in range(context.world_size)]
-    torch.distributed.all_gather(everyones, rows.contiguous())
-    return torch.cat(everyones)
+    gathered = [torch.empty_like(rows) for _ in range(context.world_size)]
+    torch.distributed.all_gather(gathered, rows.contiguous())
+    return torch.cat(gathered)

@@ -1,4 +1,4 @@
-"""Images and captions to a CLIP bundle, through Ray Train."""
+"""Fine-tuning of BiomedCLIP on images and captions, through Ray Train."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -34,13 +34,14 @@ LINE_METRICS = (
 
 
 def finetune_clip(config: FinetuneClipConfig) -> ClipCard:
-    """Train on the train split of the pairs, choose the epoch by retrieval on val, write the bundle to the output.
+    """Train on the train split of the pairs, choose the best epoch by retrieval on val, write its bundle to the output.
 
-    The same command on the same output resumes after the last epoch that was finished there.
+    The same command on the same output resumes after the last finished epoch.
 
     Raises:
         BundleError: if the weights or their vocabulary cannot be read.
-        DatasetError: if the table is no table of pairs, a split is too small, or an image cannot be read.
+        DatasetError: if the table does not hold pairs, labels and prompts do not match, a split is too small, or an image
+            cannot be read.
         ClusterError: if the cluster cannot hold the workers or the images.
         ResumeError: if the output holds another training.
         TrainingError: if the training diverges or its workers are lost too often.
@@ -69,17 +70,21 @@ def finetune_clip(config: FinetuneClipConfig) -> ClipCard:
 
 
 def check_labels(pairs: pa.Table, class_prompts: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a table without labels where prompts are given, and labels without prompts.
+    """Refuse a table that does not match the prompts of the classes; without prompts, accept any table.
+
+    Args:
+        pairs: table with the column `label`.
+        class_prompts: prompts by label.
 
     Raises:
-        DatasetError: naming the label.
+        DatasetError: if there are prompts and no pair has a label, or if a label has no prompts.
     """
     labels = set(pairs["label"].drop_null().to_pylist())
     if class_prompts and not labels:
-        raise DatasetError("class_prompts are given, and no pair has a label; add the column label to the table")
+        raise DatasetError("class_prompts are given, but no pair has a label; add the column label to the table")
     if class_prompts and (unknown := labels - class_prompts.keys()):
         raise DatasetError(
-            f"class_prompts has no prompts for the label {', '.join(sorted(unknown))} of the table; add them"
+            f"class_prompts has no prompts for the label {', '.join(sorted(unknown))} of the table; add prompts for each label"
         )
 
 
@@ -87,7 +92,8 @@ def check_sizes(pairs: Mapping[str, SplitPairs], config: FinetuneClipConfig) -> 
     """Refuse a train split without a full batch for each worker, and a val split without two pairs or without labels.
 
     Raises:
-        DatasetError: naming the split.
+        DatasetError: if the train split is too small, the val split has fewer than two pairs, or `class_prompts` are given
+            and no val pair has a label.
     """
     check_full_batches(len(pairs["train"]), "pairs", batch_size=config.batch_size, workers=config.worker_range[1])
     if len(pairs["val"]) < 2:
@@ -95,17 +101,17 @@ def check_sizes(pairs: Mapping[str, SplitPairs], config: FinetuneClipConfig) -> 
             f"{len(pairs['val'])} val pairs are too few, two are needed; raise --val-fraction or add pairs"
         )
     if config.class_prompts and not (pairs["val"].labels >= 0).any():
-        raise DatasetError("class_prompts are given, and no val pair has a label; raise --val-fraction or add labels")
+        raise DatasetError("class_prompts are given, but no val pair has a label; raise --val-fraction or add labels")
 
 
 def _prepare(config: FinetuneClipConfig, pairs: pa.Table, listener: ActorHandle) -> PreparedTask:
-    """Reserve the workers, tokenise every caption and decode every image once.
+    """Choose the workers' resources, tokenise every caption once, and decode every image once.
 
     Raises:
-        ClusterError: if the images do not fit the cluster's memory.
+        ClusterError: if the images do not fit into the cluster's memory.
     """
     scaling, threads = scaling_of(config, streams_images=False)
-    captions = list(dict.fromkeys(pairs["caption"].to_pylist()))  # in the order of their numbers
+    captions = list(dict.fromkeys(pairs["caption"].to_pylist()))  # in the order in which `pairs_by_split` numbers them
     prompts = [prompt for prompts in config.class_prompts.values() for prompt in prompts]
     image_size, tokens = read_sentences(config.weights_uri, [*captions, *prompts])
     uris = pairs["uri"].to_pylist()
@@ -121,7 +127,9 @@ def _prepare(config: FinetuneClipConfig, pairs: pa.Table, listener: ActorHandle)
     by_split = pairs_by_split(pairs, contents, list(config.class_prompts))
     check_sizes(by_split, config)
     counts = {split: len(chosen) for split, chosen in by_split.items()}
-    log.info("%s pairs of %s images and %s captions: %s", pairs.num_rows, len(images), len(captions), counts)
+    log.info(
+        "%s pairs of %s images and %s captions; pairs by split: %s", pairs.num_rows, len(images), len(captions), counts
+    )
     task = ClipTask(
         config=config,
         pairs=by_split,
@@ -136,7 +144,7 @@ def _prepare(config: FinetuneClipConfig, pairs: pa.Table, listener: ActorHandle)
 
 
 def _prompt_numbers(class_prompts: Mapping[str, Sequence[str]], *, start: int) -> dict[str, np.ndarray]:
-    """Numbers in the token table of the prompts of each class; the first prompt has the number `start`."""
+    """Row numbers of each class's prompts in the token table, int64; the first prompt has the number `start`."""
     numbers = {}
     for label, prompts in class_prompts.items():
         numbers[label] = np.arange(start, start + len(prompts))
@@ -149,13 +157,13 @@ def _summary(config: FinetuneClipConfig, card: ClipCard, epochs: int) -> str:
     zero_shot = f", zero-shot accuracy {best['val_zero_shot_accuracy']:.4f}" if config.class_prompts else ""
     return (
         f"{card.model_id} in {config.output_uri}\n"
-        f"best of {epochs} epochs: {best['epoch']}, recall@1 image to text {best['val_image_to_text_at_1']:.4f}, "
+        f"best of {epochs} epochs: epoch {best['epoch']}, recall@1 image to text {best['val_image_to_text_at_1']:.4f}, "
         f"text to image {best['val_text_to_image_at_1']:.4f}{zero_shot}"
     )
 
 
 def finetune_loop_per_worker(loop_config: dict[str, Any]) -> None:
-    """Train `loop_config["task"]` on a worker; the models are imported here, and not by the driver."""
+    """Run the task `loop_config["task"]` on a worker; only workers import the training loop."""
     from cxr_ray.training.clip.loop import finetune_from_last_checkpoint
 
     finetune_from_last_checkpoint(loop_config["task"])

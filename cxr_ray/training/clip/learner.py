@@ -1,4 +1,4 @@
-"""BiomedCLIP and everything that changes it, on one worker."""
+"""BiomedCLIP in fine-tuning, with its loss and optimizer, on one worker."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,14 +20,16 @@ from cxr_ray.training.optimization import clipped_step
 from cxr_ray.training.worker_context import WorkerContext
 
 Features = tuple[torch.Tensor, torch.Tensor]
-"""Features of images and of captions, float32 [B, D] each."""
+"""Features of images and features of captions, float32 [B, D] each."""
 
 
 class BothEncoders(nn.Module):
-    """Both encoders as one module: one call, so that workers exchange the gradients of images and texts together.
+    """Both encoders of BiomedCLIP as one module.
+
+    One forward pass computes both, so that DistributedDataParallel exchanges the gradients of both encoders together.
 
     Args:
-        clip: the model, whose parameters are used.
+        clip: model whose encoders and parameters are used.
     """
 
     def __init__(self, clip: BiomedClip) -> None:
@@ -35,19 +37,19 @@ class BothEncoders(nn.Module):
         self.clip = clip
 
     def forward(self, batch: PairBatch) -> Features:
-        """Features of images and captions, of L2 norm 1."""
+        """Encode images and captions to features of L2 norm 1."""
         return self.clip.encode_image(batch.pixels), self.clip.encode_text(batch.token_ids)
 
 
 class ClipLearner:
     """BiomedCLIP in fine-tuning.
 
-    The loss has a temperature of its own, so the logit scale of the pretraining does not change.
+    The loss has its own temperature, so the logit scale of the pretraining does not change.
 
     Args:
-        config: how to train.
-        model: the pretrained model; it is changed in place.
-        context: the worker's own.
+        config: training recipe, loss parameters and precision.
+        model: pretrained model, which is changed in place.
+        context: rank and device of this worker.
     """
 
     def __init__(self, config: FinetuneClipConfig, model: BiomedClip, *, context: WorkerContext) -> None:
@@ -61,11 +63,11 @@ class ClipLearner:
 
     @property
     def learning_rate(self) -> float:
-        """The present learning rate."""
+        """The current learning rate."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def train_epoch(self, batches: Iterator[PairBatch], *, epoch: int, steps: int) -> tuple[float, int]:
-        """Learn from the batches of epoch `epoch` (from 1), which make `steps` steps; mean loss and pairs seen."""
+        """Train for `steps` steps on the batches of epoch `epoch` (the first is 1); return mean loss and number of pairs."""
         self.model.train()
         return train_epoch(
             self._parallel,
@@ -76,26 +78,26 @@ class ClipLearner:
         )
 
     def _loss(self, features: Features, identities: torch.Tensor) -> torch.Tensor:
-        """DHN-NCE over the batches of all workers together; pairs that share an image or a caption are no negatives."""
+        """DHN-NCE loss over the batches of all workers; pairs with the same image or caption are not negatives of each other."""
         images, texts = (gather_features(side, self.context) for side in features)
         same, config = same_pairs(gather_rows(identities, self.context)), self.config
         return dhn_nce_loss(images, texts, tau=config.tau, beta1=config.beta1, beta2=config.beta2, same=same)
 
     def step(self, progress: float) -> None:
-        """Update the model by its gradients, at the learning rate of `progress` (0-1) through the training."""
+        """Update the model by its gradients; `progress` (0-1) through the training determines the learning rate."""
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.learning_rate * cosine_fraction(progress, self.config.warmup)
         clipped_step(self._optimizer, self.model, self.config.gradient_clip)
 
     def autocast(self) -> Any:
-        """Context of mixed precision in the `precision` of the config."""
+        """Return the mixed-precision context for the `precision` of the config."""
         return autocast(self.context.device, self.config.precision)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs: the state of model and optimizer."""
+        """Return the state to resume from: the states of model and optimizer."""
         return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken; the number of workers may differ."""
+        """Restore the state that `state_dict` returned; the number of workers may differ."""
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])

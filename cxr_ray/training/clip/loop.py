@@ -1,4 +1,4 @@
-"""What each worker of a CLIP fine-tuning does."""
+"""The training loop of a CLIP fine-tuning, which runs on each worker."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,7 +22,7 @@ from cxr_ray.training.seeds import seed_epoch, seed_of
 
 
 def finetune_from_last_checkpoint(task: ClipTask) -> None:
-    """Train until the epochs are done; report a checkpoint after each epoch."""
+    """Train from the last checkpoint until all epochs are finished; report a checkpoint after each epoch."""
     config, context = task.config, start_worker(task)
     learner = ClipLearner(config, load_biomedclip(config.weights_uri), context=context)
     parts, tokens = ray.get(task.pixels), ray.get(task.tokens)
@@ -37,7 +37,7 @@ def finetune_from_last_checkpoint(task: ClipTask) -> None:
 def run_epoch(
     task: ClipTask, learner: ClipLearner, feeds: Mapping[str, CachedFeed], tokens: TokenTable, epoch: int
 ) -> FinishedEpoch | None:
-    """Train and validate over all workers; None if the training has diverged."""
+    """Train and validate epoch `epoch` (the first is 1) on this worker; return None if the training has diverged."""
     config, context, pairs = task.config, learner.context, task.pairs
     views = PairViews(
         to_input=learner.to_input,

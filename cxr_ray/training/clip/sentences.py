@@ -1,4 +1,4 @@
-"""Captions and prompts as tokens, by the vocabulary beside the weights."""
+"""Tokenisation of captions and prompts with the vocabulary in the folder of the weights."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import ray
 
 from cxr_ray.errors import BundleError
 from cxr_ray.training.clip.token_table import TokenTable
-from cxr_ray.training.object_store import kept_here
+from cxr_ray.training.object_store import copied_to_own_node
 
 
 def read_sentences(weights_uri: str, sentences: Sequence[str]) -> "tuple[int, ray.ObjectRef]":
-    """Tokenise sentences with the vocabulary of the model at `weights_uri`, before any training worker is started.
+    """Tokenise sentences with the vocabulary of the model at `weights_uri`, in a task of Ray.
 
     Returns:
-        Pixels a side of the images that the model takes, and a reference to the `TokenTable` of the sentences.
+        Height and width, in pixels, of the model's images, and a reference to the `TokenTable` of the sentences.
 
     Raises:
         BundleError: if the weights or the vocabulary cannot be read.
@@ -22,12 +22,15 @@ def read_sentences(weights_uri: str, sentences: Sequence[str]) -> "tuple[int, ra
     image_size, problem = ray.get(outcome)
     if problem:
         raise BundleError(problem)
-    return image_size, kept_here(tokens)
+    return image_size, copied_to_own_node(tokens)
 
 
 @ray.remote(num_cpus=1, num_returns=2)
 def _read_sentences(weights_uri: str, sentences: list[str]) -> tuple[tuple[int, str | None], TokenTable | None]:
-    """Image size and the message of a `BundleError`; the table. A task does this, for the driver's machine may be small."""
+    """Return image size and the message of a `BundleError`, then the table.
+
+    This is a task, because the driver's machine may be too small for the model.
+    """
     from cxr_ray.models.biomedclip_checkpoint import load_biomedclip, load_tokenizer
     from cxr_ray.training.clip.token_table import tokenised
 

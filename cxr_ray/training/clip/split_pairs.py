@@ -1,4 +1,4 @@
-"""The pairs of a split as numbers: positions of their pixels, equal images, equal captions."""
+"""The pairs of a split as integers, which identify pixels, equal images, equal captions and classes."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ class SplitPairs:
     """The pairs of one split; all arrays are int64 [N]."""
 
     pixels: np.ndarray
-    """Position of each image among all images that are cached."""
+    """Position of each pair's image among all cached images."""
     images: np.ndarray
-    """Pairs whose images have the same content share a number."""
+    """Number of each pair's image; images with the same content have the same number."""
     captions: np.ndarray
-    """Number of each caption among all captions; pairs with the same caption share it."""
+    """Number of each pair's caption; equal captions have the same number."""
     labels: np.ndarray
-    """Number of the class of each image; -1 where it has none."""
+    """Number of the class of each pair's image; -1 if the image has no class."""
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -27,17 +27,17 @@ class SplitPairs:
 
     @property
     def identities(self) -> np.ndarray:
-        """Number of the image and of the caption of each pair, int64 [N, 2]."""
+        """Numbers of the image and of the caption of each pair, int64 [N, 2]."""
         return np.stack([self.images, self.captions], 1)
 
 
 def pairs_by_split(pairs: pa.Table, contents: Sequence[str], classes: Sequence[str]) -> dict[str, SplitPairs]:
-    """The pairs of each split, in the order of the table.
+    """Number the pairs of the splits train and val, in the order of the table.
 
     Args:
-        pairs: table with the columns of `PAIRS`; every row has a split.
-        contents: hash of the content of the image of each pair.
-        classes: labels that get a number, in order; other labels get -1.
+        pairs: table with the columns of `PAIRS`; every row must have a split.
+        contents: hash of the content of each pair's image file.
+        classes: labels that get the numbers 0, 1, ...; any other label gets -1.
     """
     class_numbers = {label: number for number, label in enumerate(classes)}
     columns = {
@@ -54,11 +54,11 @@ def pairs_by_split(pairs: pa.Table, contents: Sequence[str], classes: Sequence[s
 
 
 def numbered(values: Sequence[Hashable]) -> np.ndarray:
-    """A number for each value, int64 [N]: equal values share one, and new ones count up from 0."""
+    """Number values, int64 [N]: each new value gets the next integer from 0 on, and equal values get the same integer."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
 
 
 def same_pairs(identities: torch.Tensor) -> torch.Tensor:
-    """Which pairs share their image or their caption, bool [B, B], of int64 [B, 2] as `SplitPairs.identities` gives."""
+    """Whether each two pairs have the same image or caption, bool [B, B], for `SplitPairs.identities` int64 [B, 2]."""
     return (identities.unsqueeze(0) == identities.unsqueeze(1)).any(2)

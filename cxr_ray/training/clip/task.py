@@ -1,4 +1,4 @@
-"""What the driver of a CLIP fine-tuning hands to its workers."""
+"""The task that the driver of a CLIP fine-tuning sends to its workers."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from cxr_ray.training.training_task import TrainingTask
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipTask(TrainingTask):
-    """What a worker of a CLIP fine-tuning needs to know."""
+    """Values that a worker of a CLIP fine-tuning needs."""
 
     config: FinetuneClipConfig
     pairs: dict[str, SplitPairs]
-    """Pairs of each split."""
+    """Pairs by split."""
     pixels: list[ray.ObjectRef]
-    """Parts of the pixels of all images, each image once, see `cache_images`."""
+    """References to the decoded images of all splits, each image once, see `cache_images`."""
     tokens: ray.ObjectRef
-    """`TokenTable` of captions and prompts."""
+    """Reference to the `TokenTable` of captions and prompts."""
     prompts: dict[str, np.ndarray]
-    """Numbers of the prompts in the token table, int64, for each class that zero-shot accuracy tells apart."""
+    """Row numbers (int64) in the token table of each class's prompts, by label; empty without zero-shot validation."""

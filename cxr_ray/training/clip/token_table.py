@@ -1,4 +1,4 @@
-"""Token ids of many sentences, made once; a batch takes sentences from it by their numbers."""
+"""Token ids of many sentences, computed once; batches look up sentences by their numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ SENTENCES_AT_ONCE = 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenTable:
-    """Token ids of many sentences, end to end without padding."""
+    """Token ids of N sentences, concatenated without padding."""
 
     token_ids: np.ndarray
-    """int32 [T]."""
+    """int32 [T], token ids of all sentences, one sentence after the other."""
     ends: np.ndarray
-    """int64 [N], position in `token_ids` at which each sentence ends and the next one begins."""
+    """int64 [N], position in `token_ids` after the last token of each sentence."""
 
     def __len__(self) -> int:
         """Number of sentences."""
         return len(self.ends)
 
     def take(self, numbers: np.ndarray) -> torch.Tensor:
-        """Token ids of the sentences `numbers`, int64 [len(numbers), L], padded to the longest of them."""
+        """Look up the sentences `numbers` (int64 [B]): token ids int64 [B, L], padded to the longest of these sentences."""
         ends = self.ends[numbers]
         starts = np.where(numbers > 0, self.ends[numbers - 1], 0)
         padded = np.full((len(numbers), int((ends - starts).max())), PAD_ID, np.int64)
@@ -35,7 +35,7 @@ class TokenTable:
 
 
 def tokenised(tokenizer: PromptTokenizer, sentences: Sequence[str]) -> TokenTable:
-    """Make the table of `sentences`, which are one or more."""
+    """Tokenise one or more sentences into a table."""
     parts, lengths = [], []
     for start in range(0, len(sentences), SENTENCES_AT_ONCE):
         tokens = tokenizer.tokenise(sentences[start : start + SENTENCES_AT_ONCE]).numpy()

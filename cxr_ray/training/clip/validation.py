@@ -1,4 +1,4 @@
-"""Metrics of BiomedCLIP over the whole validation split, of which each worker encodes a shard."""
+"""Metrics of BiomedCLIP over the whole validation split; each worker encodes one shard of it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from cxr_ray.training.shards import positions_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedShard:
-    """Features of the shard of the validation split that one worker encoded."""
+    """Features of one worker's shard of the validation split."""
 
     positions: np.ndarray
     """int64 [n], positions of the pairs within the split."""
@@ -37,7 +37,7 @@ class EncodedShard:
 
 @torch.inference_mode()
 def encode_shard(model: BiomedClip, batches: Iterable[PairBatch], *, autocast: AutocastFactory) -> EncodedShard:
-    """Encode this worker's shard of the validation split, whose `batches` hold each pair once."""
+    """Encode this worker's shard of the validation split; `batches` must hold each pair of the shard once."""
     model.eval()
     none = np.empty((0, model.config.projection), np.float32)
     positions, images, texts = [np.empty(0, np.int64)], [none], [none]
@@ -54,7 +54,10 @@ def encode_shard(model: BiomedClip, batches: Iterable[PairBatch], *, autocast: A
 def class_features(
     model: BiomedClip, tokens: TokenTable, prompts: Iterable[np.ndarray], *, autocast: AutocastFactory
 ) -> np.ndarray:
-    """Mean feature of the prompts of each class, float32 [K, D] of L2 norm 1."""
+    """Mean features of the prompts of K classes, float32 [K, D] of L2 norm 1.
+
+    `prompts` holds the row numbers in `tokens` of each class's prompts, int64 [P] for a class with P prompts.
+    """
     model.eval()
     means = []
     for sentences in prompts:
@@ -67,20 +70,20 @@ def class_features(
 def validation_metrics(
     shards: Sequence[EncodedShard], pairs: SplitPairs, config: FinetuneClipConfig, classes: np.ndarray | None
 ) -> dict[str, float]:
-    """Metrics of all shards together, which do not depend on the number of workers.
+    """Compute metrics over all shards together, which do not depend on the number of workers.
 
-    `val_loss` is the mean loss of batches of `config.batch_size`, which are drawn once; `val_image_to_text_at_K`,
-    `val_text_to_image_at_K` and `val_recall_at_1` come from `retrieval_metrics`; `val_zero_shot_accuracy` counts each
-    labelled image once.
+    `val_loss` is the mean loss of batches of about `config.batch_size` pairs, which are the same in every epoch;
+    `val_image_to_text_at_K`, `val_text_to_image_at_K` and `val_recall_at_1` are those of `retrieval_metrics`;
+    `val_zero_shot_accuracy` counts each labelled image once.
 
     Args:
-        shards: what each worker encoded.
-        pairs: the pairs of the split.
-        config: names the parameters of the loss.
-        classes: float32 [K, D] of `class_features`; None leaves the zero-shot accuracy out.
+        shards: encoded shards of all workers.
+        pairs: pairs of the validation split.
+        config: config with the batch size and the parameters of the loss.
+        classes: class features float32 [K, D] of `class_features`; None omits the zero-shot accuracy.
 
     Raises:
-        ValueError: if the shards do not hold every pair of the split once.
+        ValueError: if the shards together do not hold every pair of the split exactly once.
     """
     order = np.argsort(positions_of(shards, len(pairs), "pairs"))
     images = np.concatenate([shard.images for shard in shards])[order]
@@ -96,9 +99,9 @@ def validation_metrics(
 
 
 def _loss(images: np.ndarray, texts: np.ndarray, pairs: SplitPairs, config: FinetuneClipConfig) -> float:
-    """Mean DHN-NCE of batches of nearly `config.batch_size` pairs, two or more, the same in every epoch."""
-    drawn = np.random.default_rng(config.seed).permutation(len(images))
-    batches = np.array_split(drawn, max(1, len(drawn) // config.batch_size))
+    """Mean DHN-NCE loss over batches of about `config.batch_size` pairs, which are the same in every epoch."""
+    order = np.random.default_rng(config.seed).permutation(len(images))
+    batches = np.array_split(order, max(1, len(order) // config.batch_size))
     losses = [
         dhn_nce_loss(
             torch.from_numpy(images[batch]),

@@ -1,4 +1,4 @@
-"""Pixels and captions as BiomedCLIP learns them: cropped, normalised, tokenised."""
+"""Training inputs of BiomedCLIP: cropped and normalised images with their tokenised captions."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from cxr_ray.training.clip.token_table import TokenTable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairBatch:
-    """Some pairs of a split, on the model's device."""
+    """Pairs of one batch, whose tensors are on the model's device."""
 
     positions: np.ndarray
     """int64 [B], positions of the pairs within the split."""
     pixels: torch.Tensor
-    """float32 [B, 3, S, S], normalised."""
+    """float32 [B, 3, S, S], normalised images."""
     token_ids: torch.Tensor
-    """int64 [B, L], token ids of the captions."""
+    """int64 [B, L], token ids of the captions, padded to the longest one."""
     identities: torch.Tensor
-    """int64 [B, 2], numbers of images and captions, see `SplitPairs.identities`."""
+    """int64 [B, 2], numbers of the image and the caption of each pair, see `SplitPairs.identities`."""
 
     def __len__(self) -> int:
         """Number of pairs."""
@@ -36,11 +36,11 @@ class PairViews:
     """Makes batches of pairs from batches of images.
 
     Attributes:
-        to_input: turns pixels into normalised inputs.
-        pairs: the pairs of the split.
+        to_input: function that turns pixels into normalised inputs.
+        pairs: pairs of the split.
         tokens: token ids of all captions.
-        crop: random view of the grey plane, before it is normalised; None shows the whole frame.
-        generator: draws the crops; on the CPU.
+        crop: random crop of the grey images, which precedes normalisation; None keeps the whole images.
+        generator: generator of the crops, on the CPU; without it no image is cropped.
     """
 
     to_input: GreyInput
@@ -50,7 +50,7 @@ class PairViews:
     generator: torch.Generator | None = None
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[PairBatch]:
-        """The pairs of `batches`, whose pixels are uint8 [B, S, S]."""
+        """Yield the pairs of `batches`, whose pixels are uint8 [B, S, S]."""
         for batch in batches:
             grey = self.to_input.on_device(batch.pixels)
             if self.crop and self.generator:

@@ -1,4 +1,4 @@
-"""A segmenter and everything that changes it, on one worker."""
+"""A segmenter in training, with its loss and optimizer, on one worker."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from cxr_ray.training.worker_context import WorkerContext
 
 
 class MaskTargets(NamedTuple):
-    """The masks that a batch of images is to become."""
+    """True masks of a batch of images, with their weights."""
 
     masks: torch.Tensor
     """float32 [B, 1, S, S], fraction of each pixel that the mask covers, 0-1."""
@@ -25,14 +25,14 @@ class MaskTargets(NamedTuple):
 
 
 class SegmenterLearner:
-    """A segmenter in training; the networks at the ends of its cycles become an ensemble.
+    """A segmenter in training; the networks at the ends of its learning-rate cycles become an ensemble.
 
     Args:
-        config: what to train and how.
-        context: the worker's own.
+        config: sizes of the network, training recipe and precision.
+        context: rank and device of this worker.
 
     Attributes:
-        members: weights of the ensemble so far, on the CPU.
+        members: weights of each network in the ensemble so far, on the CPU.
     """
 
     def __init__(self, config: TrainSegmenterConfig, *, context: WorkerContext) -> None:
@@ -54,13 +54,13 @@ class SegmenterLearner:
 
     @property
     def learning_rate(self) -> float:
-        """The present learning rate."""
+        """The current learning rate."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def train_epoch(
         self, batches: Iterator[tuple[torch.Tensor, MaskTargets]], *, epoch: int, steps: int
     ) -> tuple[float, int]:
-        """Learn from the batches of epoch `epoch` (from 1), which make `steps` steps; mean loss and images seen."""
+        """Train for `steps` steps on the batches of epoch `epoch` (the first is 1); return mean loss and number of images."""
         self.network.train()
         return train_epoch(
             self._parallel,
@@ -71,22 +71,22 @@ class SegmenterLearner:
         )
 
     def _step(self, progress: float) -> None:
-        """Update the network by its gradients, at the learning rate of `progress` (0-1) through the training."""
+        """Update the network by its gradients; `progress` (0-1) through the training determines the learning rate."""
         for group in self._optimizer.param_groups:
             fraction = cyclic_fraction(progress, self.config.cycles, self.config.warmup)
             group["lr"] = self.config.learning_rate * fraction
         clipped_step(self._optimizer, self.network, self.config.gradient_clip)
 
     def keep_member(self) -> None:
-        """Add the network, as it is now, to the ensemble."""
+        """Add a copy of the network's current weights to the ensemble."""
         self.members.append(member_weights(self.network))
 
     def autocast(self) -> Any:
-        """Context of mixed precision in the `precision` of the config."""
+        """Return the mixed-precision context for the `precision` of the config."""
         return autocast(self.context.device, self.config.precision)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a restart needs: the network, the optimizer and the ensemble."""
+        """Return the state to resume from: the network, the optimizer and the ensemble."""
         return {
             "network": self.network.named_weights(),
             "optimizer": self._optimizer.state_dict(),
@@ -94,7 +94,7 @@ class SegmenterLearner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken; the number of workers may differ."""
+        """Restore the state that `state_dict` returned; the number of workers may differ."""
         with torch.no_grad():
             for name, parameter in self.network.named_weights().items():
                 parameter.copy_(state["network"][name])

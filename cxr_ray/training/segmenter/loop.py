@@ -1,4 +1,4 @@
-"""What each worker of a segmenter training does."""
+"""The training loop of a segmenter, which runs on each worker."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -21,11 +21,11 @@ from cxr_ray.training.segmenter.validation import mask_metrics, segment_shard
 from cxr_ray.training.segmenter.views import MaskedViews
 
 MEMBERS = "members"
-"""Metric by which the best epoch is chosen: the networks in the ensemble where a cycle ends, 0 within a cycle."""
+"""Metric by which the best epoch is chosen: number of networks in the ensemble at the end of a cycle, otherwise 0."""
 
 
 def train_segmenter_from_last_checkpoint(task: SegmenterTask) -> None:
-    """Train until the epochs are done; report a checkpoint after each epoch."""
+    """Train from the last checkpoint until all epochs are finished; report a checkpoint after each epoch."""
     config, context = task.config, start_worker(task)
     learner = SegmenterLearner(config, context=context)
     caches = {split: PixelCache(ray.get(parts)) for split, parts in task.cached.items()}
@@ -42,7 +42,7 @@ def run_epoch(
     counts: Mapping[str, int],
     epoch: int,
 ) -> FinishedEpoch | None:
-    """Train and validate over all workers; None if the training has diverged."""
+    """Train and validate epoch `epoch` (the first is 1) on this worker; return None if the training has diverged."""
     config, context = task.config, learner.context
     views = MaskedViews(task, context.device, seed_epoch(config.seed, epoch, context.rank))
     one_pass = batches_per_epoch(counts["train"], batch_size=config.batch_size, world_size=context.world_size)
@@ -67,7 +67,10 @@ def run_epoch(
 
 
 def drawn_batches(feed: CachedFeed, steps: int, *seed: int) -> Iterator[Batch]:
-    """The batches of `steps` steps: passes over the images, each in an order of its own; the last one is cut short."""
+    """Yield `steps` batches from passes over the images; each pass has its own random order, and the last one may be cut.
+
+    `seed` holds the integers from which the order of each pass is derived.
+    """
     passes = (feed.shuffled(seed_of(*seed, number)) for number in itertools.count())
     return itertools.islice(itertools.chain.from_iterable(passes), steps)
 

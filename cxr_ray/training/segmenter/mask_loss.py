@@ -1,43 +1,44 @@
-"""The loss of a segmenter: Dice and cross-entropy, at every level that has an output."""
+"""The loss of a segmenter: the sum of Dice loss and cross-entropy, over all outputs of deep supervision."""
 
 import torch
 from torch.nn import functional
 
 
 class DiceCrossEntropy:
-    """Dice loss plus binary cross-entropy, image by image, over an output and those of deep supervision.
+    """Dice loss plus binary cross-entropy of each image, averaged over the outputs of deep supervision.
 
-    The outputs have the weights 1, 1/2, 1/4 ... as in nnU-Net, divided by their sum; all have full resolution already. The
-    target of a pixel that the mask's outline crosses is the fraction of the pixel that the mask covers, so that outlines
-    are finer than pixels.
+    The outputs have the weights 1, 1/2, 1/4 ... as in nnU-Net, divided by their sum; all outputs have full resolution. The
+    target of a pixel on the mask's outline is the fraction of the pixel that the mask covers, so that the network learns
+    outlines more finely than whole pixels.
     """
 
     def __call__(self, logits: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Mean loss over the images, a scalar tensor.
+        """Compute the mean loss over the images, a scalar tensor.
 
         Args:
-            logits: float [N, 1, S, S], or [N, L, 1, S, S] with L outputs.
+            logits: float [N, 1, S, S], or float [N, L, 1, S, S] for L outputs, the main output first.
             truth: float32 [N, 1, S, S], fraction of each pixel that the mask covers, 0-1.
-            weights: float [N], by which the losses of the images are multiplied; None multiplies by 1.
+            weights: float [N], factors of the losses of the images; None means 1 for each.
         """
         outputs = (logits if logits.ndim == 5 else logits.unsqueeze(1)).float().unbind(1)
         levels = [0.5**level for level in range(len(outputs))]
-        by_output = torch.stack([level * self._of(one, truth) for level, one in zip(levels, outputs, strict=True)])
+        by_output = torch.stack([level * self._loss(one, truth) for level, one in zip(levels, outputs, strict=True)])
         losses = by_output.sum(0) / sum(levels)
         return losses.mean() if weights is None else (losses * weights).mean()
 
-    def _of(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    def _loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """Loss of one output for each image, float32 [N]."""
-        crossed = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
-        return crossed + soft_dice_loss(logits.sigmoid(), truth)
+        cross_entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
+        return cross_entropy + soft_dice_loss(logits.sigmoid(), truth)
 
 
 def soft_dice_loss(probabilities: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Dice loss of each image, float [N]: the semimetric DML1 of Wang et al. (arXiv 2303.16296), 0 where both are equal.
 
     The loss is 1 - (|p + t| - |p - t| + 1) / (|p + t| + 1), which equals |p - t| / (|p + t| + 1); |.| is the sum of absolute
-    values over an image, and the 1 keeps two empty masks from a division by 0. If `truth` is 0 or 1 everywhere, this is the
-    usual soft Dice loss; unlike that loss its minimum is where the probability equals a covered fraction between 0 and 1.
+    values over an image, and the 1 prevents a division by 0 for two empty masks. If `truth` is 0 or 1 everywhere, this is
+    the usual soft Dice loss. Unlike that loss, it has its minimum where probabilities equal `truth`, even if `truth` lies
+    between 0 and 1.
 
     Args:
         probabilities: float [N, 1, S, S], 0-1.

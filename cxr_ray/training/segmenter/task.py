@@ -1,4 +1,4 @@
-"""What the driver of a segmenter training hands to its workers."""
+"""The task that the driver of a segmenter training sends to its workers."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from cxr_ray.training.training_task import TrainingTask
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmenterTask(TrainingTask):
-    """What a worker of a segmenter training needs to know."""
+    """Values that a worker of a segmenter training needs."""
 
     config: TrainSegmenterConfig
     cached: dict[str, list[ray.ObjectRef]]
-    """Parts of the images and masks of each split, see `cache_masked_images`."""
+    """References to the decoded images and masks by split, see `cache_masked_images`."""
     weights: np.ndarray
-    """float64 [N], of the train split: the weight of each mask in the loss."""
+    """float64 [N], weight in the loss of each mask of the train split."""

@@ -1,4 +1,4 @@
-"""Images and masks to a segmenter's bundle, through Ray Train."""
+"""Training of a segmenter on images and masks, through Ray Train."""
 
 import logging
 from dataclasses import replace
@@ -26,9 +26,9 @@ LINE_METRICS = (("DSC", "val_dsc"),)
 
 
 def train_segmenter(config: TrainSegmenterConfig) -> SegmenterCard:
-    """Train on the masks of the train split, validate on those of the val split, write the ensemble to the output.
+    """Train on the masks of the train split, validate on the masks of the val split, write the ensemble to the output.
 
-    The same command on the same output resumes after the last epoch that was finished there.
+    The same command on the same output resumes after the last finished epoch.
 
     Raises:
         DatasetError: if there are no masks, a split is too small, or an image or mask cannot be read.
@@ -61,7 +61,11 @@ def train_segmenter(config: TrainSegmenterConfig) -> SegmenterCard:
 
 
 def masked_rows(config: TrainSegmenterConfig) -> pa.Table:
-    """Rows of the dataset that have a mask to learn, with the columns of `mask_source`."""
+    """Select the rows of the dataset that have a mask to learn, with the `MASK_COLUMNS` of `mask_source`.
+
+    Raises:
+        DatasetError: if no row has a mask, or the masks at `config.masks_uri` cannot be used.
+    """
     dataset = read_dataset(config.dataset_uri)
     if config.masks_uri is None:
         return true_masks(dataset)
@@ -70,15 +74,15 @@ def masked_rows(config: TrainSegmenterConfig) -> pa.Table:
 
 
 def masked_rows_of(masked: pa.Table, split: str) -> pa.Table:
-    """The rows of one split.
+    """Select the rows of one split from the rows with masks.
 
     Raises:
-        DatasetError: if the split has none.
+        DatasetError: if the split has no row.
     """
     if split not in masked["split"].to_pylist():
         raise DatasetError(
-            f"no {split} image of the dataset has a mask to learn; mask more of them, or draw the splits again by "
-            "prepare_dataset.py --split"
+            f"no {split} image of the dataset has a mask to learn; mask more of them, or draw the splits again "
+            "with prepare_dataset.py --split"
         )
     return rows_of_split(masked, split)
 
@@ -86,17 +90,17 @@ def masked_rows_of(masked: pa.Table, split: str) -> pa.Table:
 def _prepare(
     config: TrainSegmenterConfig, rows: dict[str, pa.Table], fingerprint: str, listener: ActorHandle
 ) -> PreparedTask:
-    """Reserve the workers, decode images and masks.
+    """Choose the workers' resources, and decode images and masks.
 
     Raises:
-        ClusterError: if images and masks do not fit the cluster's memory.
+        ClusterError: if images and masks do not fit into the cluster's memory.
     """
     images = sum(table.num_rows for table in rows.values())
     if excess := memory_excess(images, config.image_size, what="images and masks", planes=2):
         raise ClusterError(f"{excess}; use larger nodes, fewer images or a smaller --image-size")
     scaling, threads = scaling_of(config, streams_images=False)
     cached = {split: cache_masked_images(table, image_size=config.image_size) for split, table in rows.items()}
-    log.info("%s train and %s val images with masks", rows["train"].num_rows, rows["val"].num_rows)
+    log.info("training on %s train and %s val images with masks", rows["train"].num_rows, rows["val"].num_rows)
     task = SegmenterTask(
         config=config,
         cached=cached,
@@ -112,12 +116,12 @@ def _summary(config: TrainSegmenterConfig, card: SegmenterCard, epochs: int) -> 
     networks = f"{card.members} networks" if card.members > 1 else "one network"
     return (
         f"{card.model_id} in {config.output_uri}\n"
-        f"{networks} of {epochs} epochs, val DSC of the last {card.metrics['val_dsc']:.4f}"
+        f"{networks} from {epochs} epochs, val DSC of the last network {card.metrics['val_dsc']:.4f}"
     )
 
 
 def segmenter_loop_per_worker(loop_config: dict[str, Any]) -> None:
-    """Train `loop_config["task"]` on a worker; the models are imported here, and not by the driver."""
+    """Run the task `loop_config["task"]` on a worker; only workers import the training loop."""
     from cxr_ray.training.segmenter.loop import train_segmenter_from_last_checkpoint
 
     train_segmenter_from_last_checkpoint(loop_config["task"])

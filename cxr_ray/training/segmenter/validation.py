@@ -1,4 +1,4 @@
-"""Metrics of a segmenter over the whole validation split, of which each worker segments a shard."""
+"""Metrics of a segmenter over the whole validation split; each worker segments one shard of it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from cxr_ray.training.shards import positions_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentedShard:
-    """Losses and Dice coefficients of the shard of the validation split that one worker segmented."""
+    """Losses and Dice coefficients of one worker's shard of the validation split."""
 
     positions: np.ndarray
     """int64 [n], positions of the images within the split."""
     losses: np.ndarray
     """float64 [n], loss of each image."""
     dsc: np.ndarray
-    """float64 [n], Dice coefficient of each image at the resolution of the training; 1 where both masks are empty."""
+    """float64 [n], Dice coefficient of each image at training resolution; 1 if both masks are empty."""
 
 
 @torch.inference_mode()
@@ -33,10 +33,10 @@ def segment_shard(
     """Segment this worker's shard of the validation split.
 
     Args:
-        network: a segmenter; gives logits float [B, 1, S, S] of standardised images.
-        batches: planes uint8 [B, 2, S, S] of image and mask, each image once.
+        network: segmenter that maps standardised images float [B, 1, S, S] to logits float [B, 1, S, S].
+        batches: batches of planes uint8 [B, 2, S, S] (image, then mask) that hold each image of the shard once.
         device: device of the network.
-        autocast: context of mixed precision around the forward pass.
+        autocast: function that returns the mixed-precision context of the forward pass.
     """
     network.eval()
     criterion = DiceCrossEntropy()
@@ -53,20 +53,20 @@ def segment_shard(
 
 
 def dice_coefficients(predicted: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Dice coefficient of each pair of masks bool [N, ...], float64 [N]; 1 where both masks are empty."""
-    both, sizes = (predicted & truth).flatten(1).sum(1), predicted.flatten(1).sum(1) + truth.flatten(1).sum(1)
-    return torch.where(sizes > 0, 2 * both.double() / sizes.clamp(min=1), 1.0)
+    """Compute the Dice coefficient of each of N pairs of masks bool [N, ...], float64 [N]; 1 if both masks are empty."""
+    common, sizes = (predicted & truth).flatten(1).sum(1), predicted.flatten(1).sum(1) + truth.flatten(1).sum(1)
+    return torch.where(sizes > 0, 2 * common.double() / sizes.clamp(min=1), 1.0)
 
 
 def mask_metrics(shards: Sequence[SegmentedShard], count: int) -> dict[str, float]:
-    """Means `val_loss` and `val_dsc` over all shards together, which do not depend on the number of workers.
+    """Compute the means `val_loss` and `val_dsc` over all shards; they do not depend on the number of workers.
 
     Args:
-        shards: what each worker segmented.
-        count: images of the split.
+        shards: segmented shards of all workers.
+        count: number of images in the split.
 
     Raises:
-        ValueError: if the shards do not hold every image of the split once.
+        ValueError: if the shards together do not hold every image of the split exactly once.
     """
     order = np.argsort(positions_of(shards, count))
     losses, dsc = (np.concatenate([getattr(shard, name) for shard in shards])[order] for name in ("losses", "dsc"))

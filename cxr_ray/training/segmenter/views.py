@@ -1,4 +1,4 @@
-"""Images and their masks as the segmenter learns them: augmented alike, standardised."""
+"""Training inputs of a segmenter: augmented and standardised images, and masks that move with their images."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -13,12 +13,12 @@ from cxr_ray.training.segmenter.task import SegmenterTask
 
 
 class MaskedViews:
-    """Makes inputs and targets of training steps: views of images, and of their masks moved alike.
+    """Makes the inputs and targets of training steps of a segmenter; a mask moves in the same way as its image.
 
     Args:
-        task: names the limits of the augmentation and the weight of each mask.
+        task: task with the limits of the augmentation and the weight of each mask.
         device: device of the network.
-        generator: draws the views; on the CPU.
+        generator: generator of the random views, on the CPU.
     """
 
     def __init__(self, task: SegmenterTask, device: torch.device, generator: torch.Generator) -> None:
@@ -28,7 +28,7 @@ class MaskedViews:
         self._augmentation = Augmentation(**{name: getattr(config, name) for name in names})
 
     def __call__(self, batches: Iterator[Batch]) -> Iterator[tuple[torch.Tensor, MaskTargets]]:
-        """Inputs float32 [B, 1, S, S] and targets, on the device, of batches of planes uint8 [B, 2, S, S]."""
+        """Yield inputs float32 [B, 1, S, S] and targets, both on the device, for planes uint8 [B, 2, S, S] (image, mask)."""
         for batch in batches:
             planes = torch.from_numpy(batch.pixels).to(self._device, non_blocking=True).float()
             moved = self._augmentation.moved(planes, self._generator)

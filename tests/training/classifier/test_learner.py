@@ -1,4 +1,4 @@
-"""The learner of a classifier, alone and with a second worker."""
+"""The learner of a classifier on one worker and on two workers."""
 
 import socket
 
@@ -27,7 +27,7 @@ def make_learner(context=ALONE, *, weights=(0.5, 1.0, 1.5), **options):
 
 
 def batches(learner):
-    """The feed of one epoch, as the training loop makes it."""
+    """Make the batches of one epoch as the training loop does."""
     rng = np.random.default_rng(0)
     targets = rng.integers(0, CLASSES, IMAGES)
     pixels = rng.integers(0, 255, (IMAGES, SIZE, SIZE), dtype=np.uint8)
@@ -41,7 +41,7 @@ def batches(learner):
 
 
 def gradients(learner):
-    """Gradients of the first step, as they are before the optimizer clips them."""
+    """Return the gradients of the first step, before the optimizer clips them."""
     seen = {}
 
     def keep(_progress):
@@ -53,7 +53,7 @@ def gradients(learner):
 
 
 WAYS = {"plain": {"batch_size": 8}, "accumulated": {"batch_size": 4, "accumulate": 2}}
-"""Ways to a global batch of 16 with two workers."""
+"""Options by which two workers have a global batch of 16 images."""
 
 
 def worker(rank, port, path):
@@ -74,7 +74,7 @@ def free_port():
 
 @pytest.mark.slow
 def test_two_workers_have_the_gradients_of_one_at_the_same_global_batch(tmp_path):
-    """The backbone is a ViT, whose layers never mix images; each worker has batch statistics of its own in the others."""
+    """The backbone is a ViT, because other backbones have batch statistics, which differ between workers."""
     expected = gradients(make_learner(batch_size=16))
     path = tmp_path / "gradients.pt"
     multiprocessing.start_processes(worker, (free_port(), path), nprocs=2, start_method="spawn")
@@ -121,7 +121,7 @@ def test_the_loss_is_the_cross_entropy_with_smoothing_and_class_weights():
     torch.testing.assert_close(found, expected)
 
 
-def test_a_learner_that_is_loaded_goes_on_as_if_never_stopped():
+def test_a_resumed_learner_trains_like_one_without_interruption():
     options = {"backbone": "efficientnet_b0", "batch_size": 8, "epochs": 2, "ema_decay": 0.9}
     straight, broken = make_learner(**options), make_learner(**options)
     for learner in (straight, broken):

@@ -37,7 +37,7 @@ def epochs_of(**options):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Threads would spend more time on waiting for each other than on batches as small as these."""
+    """Use one thread, because several would wait for each other longer than they compute on batches this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -45,7 +45,7 @@ def one_thread():
 
 
 def test_the_plateau_schedule_judges_every_epoch_by_its_validation_loss(monkeypatch):
-    """A rate of a millionth changes no loss. Without patience, the second epoch is one too many, and the rate is halved."""
+    """A rate of 1e-6 changes no loss, so with a patience of 0 the rate is halved after the second epoch."""
     monkeypatch.setattr(optimization, "PLATEAU_PATIENCE", 0)
     rates = [e.report.metrics["learning_rate"] for e in epochs_of(schedule="plateau", learning_rate=1e-6)]
     assert rates == [1e-6, 1e-6, 5e-7]

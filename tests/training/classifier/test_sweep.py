@@ -7,7 +7,7 @@ from cxr_ray.training.classifier import sweep
 from cxr_ray.training.classifier.sweep import comparison, named_recipes, recipe_config, trials_at_once
 
 
-def test_a_flag_overrides_a_recipe_also_where_it_says_the_default(tmp_path):
+def test_a_flag_overrides_a_recipe_even_if_its_value_is_the_default(tmp_path):
     (tmp_path / "base.toml").write_text(f'sweep = ["{tmp_path}/r.toml"]\nseed = 7\nepochs = 3\n')
     (tmp_path / "r.toml").write_text("image_size = 96\nepochs = 40\npretrained = true\nwarmup = 0.1\n")
     default = TrainClassifierConfig(dataset_uri="d", output_uri="o")
@@ -27,14 +27,14 @@ def test_recipes_are_named_by_their_files_and_each_name_once():
 @pytest.mark.parametrize(
     ("num_workers", "use_gpu", "at_once"),
     [
-        (("1", "1"), False, 2),  # a worker takes a node's CPUs
+        (("1", "1"), False, 2),  # one worker takes all CPUs of a node
         (("1", "2"), False, 1),
         (("1", "4"), False, 1),
         (("1", "1"), True, 4),
         (("2", "1"), True, 2),
     ],
 )
-def test_as_many_trials_run_at_once_as_fit_if_each_were_the_greediest(monkeypatch, num_workers, use_gpu, at_once):
+def test_as_many_trials_run_at_once_as_fit_if_each_were_the_largest(monkeypatch, num_workers, use_gpu, at_once):
     monkeypatch.setattr(sweep, "alive_nodes", lambda: [NodeRoom(cpus=8.0, gpus=2)] * 2)
     options = {"dataset_uri": "d", "output_uri": "o"}
     first = TrainClassifierConfig(**options, num_workers=num_workers[0])

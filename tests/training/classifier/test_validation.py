@@ -15,7 +15,7 @@ LABELS = ("a", "b", "c")
 
 @pytest.fixture(scope="module")
 def split():
-    """101 noisy images of three classes, whose mean level tells the class more or less."""
+    """101 noisy images of three classes, whose mean grey value depends on the class."""
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 3, 101)
     pixels = rng.normal(60 + 60 * targets[:, None, None], 60, (101, 4, 4)).clip(0, 255).astype(np.uint8)
@@ -23,7 +23,7 @@ def split():
 
 
 class ByLevel(torch.nn.Module):
-    """Logits from the mean level."""
+    """A classifier whose logits depend on the mean grey value of an image."""
 
     def forward(self, inputs):
         level = inputs[:, 0].mean((1, 2), keepdim=False).unsqueeze(1)
@@ -43,7 +43,7 @@ def shards(split, world_size):
     ]  # fmt: skip
 
 
-def test_figures_are_those_of_scikit_learn(split):
+def test_metrics_are_those_of_scikit_learn(split):
     pixels, targets = split
     found = validation_of(shards(split, 1), targets, LABELS)
     logits = ByLevel()(torch.from_numpy(pixels).float().unsqueeze(1))
@@ -59,7 +59,7 @@ def test_figures_are_those_of_scikit_learn(split):
 
 
 @pytest.mark.parametrize("world_size", [2, 5])
-def test_any_number_of_workers_gives_the_figures_of_one(split, world_size):
+def test_any_number_of_workers_gives_the_metrics_of_one(split, world_size):
     one, many = (validation_of(shards(split, n), split[1], LABELS) for n in (1, world_size))
     assert many.metrics == pytest.approx(one.metrics)
     assert many.temperature == pytest.approx(one.temperature, rel=1e-4)
@@ -78,9 +78,11 @@ def test_mistakes_are_the_most_confident_and_are_mistakes(split):
         assert any((mistake.pixels == image).all() for image in split[0][split[1] == mistake.truth])
 
 
-def test_an_image_that_is_missing_or_stands_twice_is_no_validation(split):
+def test_an_image_that_is_missing_or_occurs_twice_is_refused(split):
     both = shards(split, 2)
-    with pytest.raises(ValueError, match="51 images were validated, the split has 101"):
+    with pytest.raises(
+        ValueError, match="51 images were validated, the split has 101; each must be validated exactly once"
+    ):
         validation_of(both[:1], split[1], LABELS)
     with pytest.raises(ValueError, match="102 images"):
         validation_of([both[0], both[0]], split[1], LABELS)

@@ -1,4 +1,4 @@
-"""Mixup, judged by its formula (Zhang et al. 2018): inputs and targets are the same convex combination of two images."""
+"""Mixup compared with its formula (Zhang et al. 2018): inputs and targets are the same convex combination of two images."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def pixels():
 
 
 def seen(pixels, mixup, seed=0):
-    """Inputs, and targets where every image has a class of its own: they tell how much of which image an input shows."""
+    """Make inputs and targets; every image has its own class, so that a target holds the fraction of each image."""
     views = TrainingViews(
         to_input=GreyInput(IMAGENET_MEAN, IMAGENET_STD, torch.device("cpu"), torch.contiguous_format),
         augmentation=Augmentation(flip=0.0), classes=IMAGES, mixup=mixup, generator=torch.Generator(),
@@ -30,7 +30,7 @@ def seen(pixels, mixup, seed=0):
 @pytest.mark.parametrize("mixup", [0.2, 1.0, 5.0])
 def test_targets_and_pixels_are_the_same_convex_combination_of_two_images(pixels, mixup):
     plain, alone = seen(pixels, 0.0)
-    assert alone.equal(torch.eye(IMAGES)), "without mixup, an image is itself"
+    assert alone.equal(torch.eye(IMAGES)), "without mixup, an image keeps its own class"
     inputs, fractions = seen(pixels, mixup)
     assert fractions.min() >= 0
     torch.testing.assert_close(fractions.sum(1), torch.ones(IMAGES))
@@ -43,7 +43,7 @@ def test_targets_and_pixels_are_the_same_convex_combination_of_two_images(pixels
 
 @pytest.mark.parametrize(("mixup", "mean"), [(1.0, 0.75), (0.5, 0.5 + 1 / np.pi), (200.0, 0.514)])
 def test_fractions_follow_the_beta_distribution_of_the_parameter(pixels, mixup, mean):
-    """`mean` is the expected value of the larger one of b and 1 - b, for b of Beta(mixup, mixup)."""
+    """`mean` is the expected value of max(b, 1 - b) for b drawn from Beta(mixup, mixup)."""
     _, fractions = seen(pixels, mixup)
     assert fractions.diagonal().mean().item() == pytest.approx(mean, abs=0.03)
     assert fractions.diagonal().unique().numel() > IMAGES / 2, "drawn for each image, not for the batch"

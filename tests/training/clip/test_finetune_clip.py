@@ -1,4 +1,4 @@
-"""The fine-tuning of BiomedCLIP: what it refuses at once, and what it learns and writes on a real Ray cluster."""
+"""Fine-tuning of BiomedCLIP: what it refuses at once, and what it learns and writes on a real Ray cluster."""
 
 import json
 
@@ -37,7 +37,7 @@ OPTIONS = {
 
 
 def picture(kind, rng):
-    """Noisy uint8 [96, 48]; squashed to a square, stripes are half as wide as a patch of the model."""
+    """Draw a noisy image uint8 [96, 48]; resized to a square, its stripes are half as wide as a patch of the model."""
     y, x = np.mgrid[0:96, 0:48]
     levels = {"dark": 40, "bright": 210, "rows": 40 + 170 * (y // 16 % 2), "columns": 40 + 170 * (x // 8 % 2)}
     return (levels[kind] + rng.normal(0, 12, y.shape)).clip(0, 255).astype(np.uint8)
@@ -45,7 +45,7 @@ def picture(kind, rng):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Table of 32 pictures of four kinds, with a caption for each kind; a quarter is val, and one more row is test."""
+    """Table of 32 pictures of four kinds, each with the caption of its kind; a quarter is val, and one more row is test."""
     folder = tmp_path_factory.mktemp("pairs")
     rng = np.random.default_rng(0)
     rows = []
@@ -84,7 +84,7 @@ def test_kinds_are_learned_by_two_workers_everything_is_written_and_nothing_is_d
     assert [line.split()[0] for line in shown.splitlines()].count("epoch") == 30
     assert "image->text@1" in shown
     assert card == read_card(str(output), ClipCard)
-    # Chance is a quarter: four captions, and a quarter of the pictures has each.
+    # A random model reaches one quarter, because there are four captions for equal numbers of pictures.
     assert card.metrics["val_image_to_text_at_1"] >= 0.75
     assert card.metrics["val_text_to_image_at_1"] >= 0.75
     assert card.metrics["val_zero_shot_accuracy"] >= 0.75

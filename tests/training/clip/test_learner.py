@@ -1,4 +1,4 @@
-"""The learner of BiomedCLIP, alone and with a second worker."""
+"""The learner of BiomedCLIP on one worker and on two workers."""
 
 import socket
 from io import BytesIO
@@ -42,7 +42,7 @@ def make_learner(context=ALONE, *, seed=0, dropout=0.0, **options):
 
 
 def batches(learner, crop=None):
-    """Batches of one epoch, as the training loop makes them; captions differ in length, and some repeat."""
+    """Make the batches of one epoch as the training loop does; captions differ in length, and some repeat."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (PAIRS, SIZE, SIZE), dtype=np.uint8)
     lengths = rng.integers(3, 9, CAPTIONS)
@@ -56,7 +56,7 @@ def batches(learner, crop=None):
 
 
 def first_step(learner):
-    """Loss and gradients of the first step, as they are before the optimizer clips them."""
+    """Return loss and gradients of the first step, before the optimizer clips the gradients."""
     seen = {}
 
     def keep(_progress):
@@ -86,7 +86,7 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def beside_each_other(tmp_path_factory):
+def results_of_two_workers(tmp_path_factory):
     """Losses, gradients and features of each of two workers."""
     path = tmp_path_factory.mktemp("workers")
     multiprocessing.start_processes(worker, (free_port(), path), nprocs=2, start_method="spawn")
@@ -94,21 +94,21 @@ def beside_each_other(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_two_workers_have_the_gradients_of_one_at_the_same_global_batch(beside_each_other):
-    """Losses and gradients agree within a thousandth, for sums over a batch are taken in another order."""
+def test_two_workers_have_the_gradients_of_one_at_the_same_global_batch(results_of_two_workers):
+    """Losses and gradients agree within a thousandth, because sums over a batch are computed in another order."""
     expected = first_step(make_learner(batch_size=16))
     assert any(gradient.abs().max() > 1e-3 for name, gradient in expected.items() if name != "loss")
-    for found in beside_each_other:
+    for found in results_of_two_workers:
         assert found["step"].keys() == expected.keys()
         for name, value in expected.items():
             torch.testing.assert_close(found["step"][name], value, rtol=1e-3, atol=1e-6, msg=name)
 
 
 @pytest.mark.slow
-def test_features_are_gathered_in_the_order_of_ranks_and_their_gradient_comes_back_to_their_own(beside_each_other):
-    """The gradient is doubled, for the average over two workers follows."""
+def test_features_are_gathered_in_the_order_of_ranks_and_their_gradient_comes_back_to_their_own(results_of_two_workers):
+    """The gradient is doubled, because it is then averaged over the two workers."""
     weights = torch.arange(12.0).view(2, 2, 3)
-    for rank, found in enumerate(beside_each_other):
+    for rank, found in enumerate(results_of_two_workers):
         assert found["gathered"][:, 0].tolist() == [0, 3, 10, 13]
         torch.testing.assert_close(found["gradient"], 2 * weights[rank])
 
@@ -154,7 +154,7 @@ def test_crops_change_the_pixels_and_nothing_else():
     np.testing.assert_array_equal(plain.positions, cropped.positions)
 
 
-def test_a_learner_that_is_loaded_goes_on_as_if_never_stopped():
+def test_a_resumed_learner_trains_like_one_without_interruption():
     straight, broken = (make_learner(epochs=2, dropout=0.1) for _ in range(2))
     for learner in (straight, broken):
         torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""Epochs of a fine-tuning, one after the other, without Ray."""
+"""Epochs of a fine-tuning of BiomedCLIP, run without Ray."""
 
 import copy
 
@@ -25,7 +25,7 @@ TINY = BiomedClipConfig(
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Threads would spend more time on waiting for each other than on batches as small as these."""
+    """Use one thread, because several would wait for each other longer than they compute on batches this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -37,7 +37,7 @@ def pairs_of(images):
 
 
 def a_training(seed=0, prompts=None):
-    """Task, learner, feeds and tokens of a fine-tuning on 12 pairs, of which 4 are validated."""
+    """Make task, learner, feeds and tokens of a fine-tuning on 12 pairs, of which 4 are validated."""
     config = FinetuneClipConfig(
         dataset_uri="d", weights_uri="w", output_uri="o", epochs=4, batch_size=4, learning_rate=1e-3, warmup=0.0,
         precision="fp32",
@@ -58,11 +58,11 @@ def a_training(seed=0, prompts=None):
     return task, learner, feeds, tokens
 
 
-def test_an_epoch_tells_its_loss_its_rate_and_the_retrieval_of_the_val_split():
+def test_an_epoch_reports_its_loss_its_rate_and_the_retrieval_of_the_val_split():
     training = a_training()
     metrics = [run_epoch(*training, epoch).report.metrics for epoch in (1, 2)]
     assert [one["epoch"] for one in metrics] == [1, 2]
-    # Two steps an epoch, four epochs.
+    # The training has four epochs of two steps each.
     rates = [1e-3 * cosine_fraction(progress, 0.0) for progress in (1 / 8, 3 / 8)]
     assert [one["learning_rate"] for one in metrics] == pytest.approx(rates)
     assert {"train_loss", "val_loss", "val_recall_at_1", "val_text_to_image_at_5"} <= metrics[0].keys()
@@ -70,14 +70,14 @@ def test_an_epoch_tells_its_loss_its_rate_and_the_retrieval_of_the_val_split():
     assert "val_zero_shot_accuracy" not in metrics[0]
 
 
-def test_classes_that_have_prompts_are_told_apart():
+def test_classes_with_prompts_are_classified_without_training():
     prompts = {"even": np.array([12]), "odd": np.array([13])}
     accuracy = run_epoch(*a_training(prompts=prompts), 1).report.metrics["val_zero_shot_accuracy"]
     assert accuracy in (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def test_an_epoch_that_is_run_again_repeats_itself():
-    """With its crops, its order and its dropout, whatever was drawn meanwhile."""
+    """Crops, order and dropout repeat, even if other random numbers are drawn in between."""
     training = a_training()
     run_epoch(*training, 1)
     state = copy.deepcopy(training[1].state_dict())

@@ -14,7 +14,7 @@ def names_in(model, group):
     return {name for name, parameter in model.named_parameters() if id(parameter) in chosen}
 
 
-def test_norms_biases_and_the_logit_scale_are_spared_and_nothing_is_lost():
+def test_norms_biases_and_the_logit_scale_do_not_decay_and_no_parameter_is_lost():
     model = BiomedClip(TINY)
     decaying, spared = parameter_groups(model, 0.1)
     assert (decaying["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)

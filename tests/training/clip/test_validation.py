@@ -30,7 +30,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def pairs():
-    """Every image twice, seven captions; a third has no label."""
+    """Pairs that hold every image twice and seven captions; a third of the images has no label."""
     numbers = np.arange(PAIRS)
     return SplitPairs(pixels=numbers // 2, images=numbers // 2, captions=numbers % 7, labels=numbers // 2 % 3 - 1)
 
@@ -53,7 +53,7 @@ def shards(model, pairs, tokens, world_size):
 
 
 @pytest.mark.parametrize("world_size", [2, 5, 30])
-def test_any_number_of_workers_gives_the_figures_of_one(model, pairs, tokens, world_size):
+def test_any_number_of_workers_gives_the_metrics_of_one(model, pairs, tokens, world_size):
     classes = class_features(model, tokens, [np.array([7]), np.array([8])], autocast=nullcontext)
     one, many = (validation_metrics(shards(model, pairs, tokens, n), pairs, CONFIG, classes) for n in (1, world_size))
     assert many == pytest.approx(one, rel=1e-5)
@@ -91,7 +91,7 @@ def test_the_feature_of_a_class_is_the_mean_of_normalised_prompts(model, tokens)
     torch.testing.assert_close(torch.from_numpy(found), torch.nn.functional.normalize(one + two)[0])
 
 
-def test_a_pair_that_is_missing_or_stands_twice_is_no_validation(model, pairs, tokens):
+def test_a_pair_that_is_missing_or_occurs_twice_is_refused(model, pairs, tokens):
     first, second = shards(model, pairs, tokens, 2)
     with pytest.raises(ValueError, match="11 pairs were validated, the split has 21"):
         validation_metrics([first], pairs, CONFIG, None)

@@ -25,7 +25,7 @@ def batches(weights=(1.0, 1.0)):
         yield inputs, MaskTargets(masks=(inputs > 0).float(), weights=torch.tensor(weights))
 
 
-def test_a_learner_that_is_loaded_goes_on_as_if_never_stopped():
+def test_a_resumed_learner_trains_like_one_without_interruption():
     straight, broken = make_learner(), make_learner()
     for learner in (straight, broken):
         learner.train_epoch(batches(), epoch=1, steps=2)
@@ -36,13 +36,13 @@ def test_a_learner_that_is_loaded_goes_on_as_if_never_stopped():
         learner.train_epoch(batches(), epoch=2, steps=2)
         learner.keep_member()
     assert len(resumed.members) == 2
-    for mine, theirs in zip(resumed.members, straight.members, strict=True):
-        for name, tensor in theirs.items():
-            torch.testing.assert_close(mine[name], tensor, msg=name)
+    for found, expected in zip(resumed.members, straight.members, strict=True):
+        for name, tensor in expected.items():
+            torch.testing.assert_close(found[name], tensor, msg=name)
 
 
 def test_momenta_are_saved_in_the_order_of_the_named_weights():
-    """Checkpoints that earlier versions wrote have this order, in which the network registers nothing by itself."""
+    """Checkpoints of earlier versions have this order, which is not the order of `network.parameters()`."""
     learner = make_learner()
     learner.train_epoch(batches(), epoch=1, steps=2)
     state = learner.state_dict()
@@ -66,7 +66,7 @@ def test_the_rate_falls_to_nothing_in_every_cycle():
     for epoch in (1, 2):
         learner.train_epoch(batches(), epoch=epoch, steps=2)
         rates.append(learner.learning_rate)
-    assert rates == pytest.approx([learner.config.learning_rate / 2] * 2)  # of the middle of both cycles
+    assert rates == pytest.approx([learner.config.learning_rate / 2] * 2)  # the rate in the middle of each cycle
 
 
 def test_a_mask_that_is_not_trusted_teaches_nothing():

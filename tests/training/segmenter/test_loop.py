@@ -21,7 +21,7 @@ from cxr_ray.training.worker_context import WorkerContext
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Threads would spend more time on waiting for each other than on batches as small as these."""
+    """Use one thread, because several would wait for each other longer than they compute on batches this small."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -66,7 +66,7 @@ def test_a_mask_moves_with_its_image_and_is_trusted_by_its_position():
 
 
 def a_training(seed=0, **options):
-    """Task, learner, feeds and counts of a training on 8 squares, of which 4 are validated."""
+    """Make task, learner, feeds and counts of a training on 8 squares, of which 4 are validated."""
     options = {
         "image_size": 32, "filters": (4, 8, 8), "epochs": 4, "cycles": 2, "batch_size": 4, "precision": "fp32",
         "learning_rate": 0.02, "momentum": 0.9, "warmup": 0.0, "deep_supervision": 1,
@@ -95,7 +95,7 @@ def test_a_network_joins_the_ensemble_at_the_end_of_every_cycle_and_the_bundle_h
     assert [one["epoch"] for one in metrics] == [1, 2, 3, 4]
     assert metrics[-1]["train_loss"] < metrics[0]["train_loss"]
     assert all(0 <= one["val_dsc"] <= 1 for one in metrics)
-    # Two steps an epoch: the rate of the last one, a quarter or three quarters through a cycle.
+    # An epoch has two steps; its last rate is that at one or three quarters of a cycle.
     assert [one["learning_rate"] for one in metrics] == pytest.approx(
         [0.02 * cosine_fraction(progress, 0.0) for progress in (0.25, 0.75) * 2]
     )
@@ -116,7 +116,7 @@ def test_an_epoch_that_is_run_again_repeats_itself():
     straight = run_epoch(*training, 2).report.metrics
     again = a_training(seed=99)
     again[1].load_state_dict(state)
-    torch.rand(5)  # whatever was drawn meanwhile
+    torch.rand(5)  # random numbers drawn in between change nothing
     repeated = run_epoch(*again, 2).report.metrics
     for name in ("train_loss", "val_loss", "val_dsc", "learning_rate"):
         assert repeated[name] == pytest.approx(straight[name], rel=1e-4), name

@@ -18,7 +18,7 @@ def truth():
     return (torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.4).float()
 
 
-def by_hand(logits, truth):
+def expected_losses(logits, truth):
     p = logits.sigmoid()
     dice = 1 - (2 * (p * truth).sum((1, 2, 3)) + 1) / (p.sum((1, 2, 3)) + truth.sum((1, 2, 3)) + 1)
     crossed = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
@@ -26,21 +26,21 @@ def by_hand(logits, truth):
 
 
 def test_one_output(logits, truth):
-    torch.testing.assert_close(DiceCrossEntropy()(logits, truth), by_hand(logits, truth).mean())
+    torch.testing.assert_close(DiceCrossEntropy()(logits, truth), expected_losses(logits, truth).mean())
 
 
 def test_outputs_of_deep_supervision_weigh_half_as_much_each(logits, truth):
     outputs = torch.stack([logits, 2 * logits, -logits], 1)
-    expected = sum(w * by_hand(k * logits, truth).mean() for w, k in ((4, 1), (2, 2), (1, -1))) / 7
+    expected = sum(w * expected_losses(k * logits, truth).mean() for w, k in ((4, 1), (2, 2), (1, -1))) / 7
     torch.testing.assert_close(DiceCrossEntropy()(outputs, truth), expected)
 
 
 def test_images_count_by_their_weights_whatever_else_is_in_the_batch(logits, truth):
     weights = torch.tensor([1.0, 0.25, 0.0])
-    expected = (by_hand(logits, truth) * weights).sum() / 3
+    expected = (expected_losses(logits, truth) * weights).sum() / 3
     torch.testing.assert_close(DiceCrossEntropy()(logits, truth, weights), expected)
     alone = DiceCrossEntropy()(logits[1:2], truth[1:2], weights[1:2])
-    torch.testing.assert_close(alone, by_hand(logits, truth)[1] * 0.25)
+    torch.testing.assert_close(alone, expected_losses(logits, truth)[1] * 0.25)
 
 
 def test_half_covered_pixels_are_learned_as_halves():
@@ -52,11 +52,11 @@ def test_half_covered_pixels_are_learned_as_halves():
 
     rims = [0.05, 0.3, 0.5, 0.7, 0.95]
     assert min(rims, key=loss) == 0.5
-    assert loss(0.3) == pytest.approx(loss(0.7), rel=0.1), "leaning to neither side"
+    assert loss(0.3) == pytest.approx(loss(0.7), rel=0.1), "the loss is symmetric about one half"
 
 
 def published_dice(probabilities, truth):
-    """DML1 of Wang et al. (arXiv 2303.16296), smoothed by 1 above and below, pixel by pixel in double precision."""
+    """Compute DML1 of Wang et al. (arXiv 2303.16296), with 1 added to numerator and denominator, in double precision."""
     together = apart = 0.0
     for p, t in zip(probabilities.ravel().tolist(), truth.ravel().tolist(), strict=True):
         together += abs(p + t)

@@ -1,4 +1,4 @@
-"""Which masks are learned: those of the dataset, or a teacher's that are sure enough."""
+"""The masks to train on: those that the dataset names, or those of a teacher that are certain enough."""
 
 import shutil
 
@@ -25,7 +25,7 @@ def square(i):
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Eight images, six of them train; the last has no mask."""
+    """Table of eight images, of which six are train; the last image has no mask."""
     rows = []
     for i in range(COUNT):
         Image.fromarray(np.full((40, 50), 10 * i, np.uint8)).save(tmp_path / f"{i}.png")
@@ -54,13 +54,13 @@ def teacher(folder, **columns):
     return str(folder / "out")
 
 
-def learned(rows):
+def weights_by_image(rows):
     return dict(zip(rows["image_id"].to_pylist(), rows["weight"].to_pylist(), strict=True))
 
 
 def test_true_masks_are_those_the_dataset_names(dataset):
     rows = true_masks(dataset)
-    assert learned(rows) == {f"{i}.png": 1.0 for i in range(COUNT - 1)}
+    assert weights_by_image(rows) == {f"{i}.png": 1.0 for i in range(COUNT - 1)}
     with pytest.raises(DatasetError, match="names no mask"):
         true_masks(dataset.slice(COUNT - 1))
 
@@ -76,23 +76,23 @@ def test_both_sources_give_the_same_planes(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("column", ["uncertainty", "iou_prediction"])
-def test_unsure_masks_of_the_train_split_are_dropped_or_weigh_less(dataset, tmp_path, column):
+def test_uncertain_masks_of_the_train_split_are_dropped_or_weigh_less(dataset, tmp_path, column):
     doubts = [0.3, 0.9, 0.1, 0.2, 0.8, 0.4, 0.99, 0.99]
     values = doubts if column == "uncertainty" else [1 - doubt for doubt in doubts]
     uri = teacher(tmp_path, **{column: values})
-    kept = learned(teacher_masks(dataset, uri, quantile=0.6, uncertain="drop"))
-    assert sorted(kept) == [f"{i}.png" for i in (0, 2, 3, 5, 6, 7)], "val is judged by all"
-    weighed = learned(teacher_masks(dataset, uri, quantile=0.6, uncertain="downweight"))
+    kept = weights_by_image(teacher_masks(dataset, uri, quantile=0.6, uncertain="drop"))
+    assert sorted(kept) == [f"{i}.png" for i in (0, 2, 3, 5, 6, 7)], "no mask of the val split is dropped"
+    weighed = weights_by_image(teacher_masks(dataset, uri, quantile=0.6, uncertain="downweight"))
     assert [weighed[f"{i}.png"] for i in range(COUNT)] == [1, UNCERTAIN_WEIGHT, 1, 1, UNCERTAIN_WEIGHT, 1, 1, 1]
 
 
-def test_a_teacher_that_found_nothing_or_says_nothing(dataset, tmp_path):
+def test_a_teacher_without_masks_or_without_uncertainties_is_refused(dataset, tmp_path):
     statuses = ["empty", "error", *["ok"] * (COUNT - 2)]
     uri = teacher(tmp_path, status=statuses)
-    assert sorted(learned(teacher_masks(dataset, uri, quantile=1.0, uncertain="drop"))) == [
+    assert sorted(weights_by_image(teacher_masks(dataset, uri, quantile=1.0, uncertain="drop"))) == [
         f"{i}.png" for i in range(2, COUNT)
     ]
-    with pytest.raises(DatasetError, match="does not say how sure its masks are"):
+    with pytest.raises(DatasetError, match="has masks without an uncertainty; leave --uncertainty-quantile at 1"):
         teacher_masks(dataset, uri, quantile=0.5, uncertain="drop")
     with pytest.raises(DatasetError, match="has no mask for any image"):
         teacher_masks(dataset.slice(0, 2), uri, quantile=1.0, uncertain="drop")

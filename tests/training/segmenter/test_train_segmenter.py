@@ -1,4 +1,4 @@
-"""The training of a segmenter on a real Ray cluster: what it learns, writes, resumes and refuses; and its masks."""
+"""Training of a segmenter on a real Ray cluster: what it learns, writes, resumes and refuses, and the masks it makes."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -97,8 +97,8 @@ def test_a_dataset_without_masks_is_refused_before_anything_starts(dataset, tmp_
     with pytest.raises(DatasetError, match="names no mask"):
         train_segmenter(config_of(str(tmp_path / "d.parquet"), tmp_path / "out"))
     is_val = pc.equal(bare["split"], "val")
-    none_to_watch = pc.if_else(is_val, pa.scalar(None, pa.string()), bare["mask_uri"])
-    pq.write_table(bare.set_column(position, "mask_uri", none_to_watch), tmp_path / "d.parquet")
+    without_val_masks = pc.if_else(is_val, pa.scalar(None, pa.string()), bare["mask_uri"])
+    pq.write_table(bare.set_column(position, "mask_uri", without_val_masks), tmp_path / "d.parquet")
     with pytest.raises(DatasetError, match="no val image of the dataset has a mask to learn; mask more of them"):
         train_segmenter(config_of(str(tmp_path / "d.parquet"), tmp_path / "out"))
 
