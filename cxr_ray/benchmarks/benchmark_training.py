@@ -6,18 +6,15 @@ import statistics
 import tempfile
 from typing import Any
 
-import numpy as np
-
 from cxr_ray.archive.datasets import read_dataset, rows_of_split
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.benchmarks.plain_training import plain_training_rate
 from cxr_ray.config import BenchmarkTrainingConfig, TrainClassifierConfig
-from cxr_ray.imaging.limits import DecodeLimits
-from cxr_ray.imaging.load import load_images
-from cxr_ray.imaging.resize import resize_image
+from cxr_ray.errors import DatasetError
 from cxr_ray.training.classifier.train_classifier import class_labels, targets_of, train_classifier
+from cxr_ray.training.readable_images import load_resized
 
 
 def benchmark_training(config: BenchmarkTrainingConfig) -> dict[str, Any]:
@@ -29,21 +26,21 @@ def benchmark_training(config: BenchmarkTrainingConfig) -> dict[str, Any]:
         The number of CPUs, the batch size and, by backbone, the figures of `summary`.
 
     Raises:
-        DatasetError: if the dataset cannot be trained on.
+        DatasetError: if the dataset cannot be trained on, or has fewer training images than a batch.
     """
     dataset = read_dataset(config.dataset_uri)
     rows, labels = rows_of_split(dataset, "train"), class_labels(dataset)
+    if rows.num_rows < config.batch_size:
+        raise DatasetError(
+            f"{rows.num_rows} training images are too few for a batch_size of {config.batch_size}; lower --batch-size"
+        )
     targets = targets_of(rows, labels)
-    uris = rows["uri"].to_pylist()
-    images = load_images(uris, [None] * len(uris), limits=DecodeLimits(), wanted_sizes=(config.image_size,))
-    pixels = np.stack(
-        [resize_image(i.decoded.pixels, config.image_size) for i in images if i.decoded.pixels is not None]
-    )
+    pixels, _ = load_resized(rows["image_id"].to_pylist(), rows["uri"].to_pylist(), config.image_size)
     result: dict[str, Any] = {"cpus": os.cpu_count(), "batch_size": config.batch_size, "backbones": {}}
     for backbone in config.backbone:
         rounds = []
         for _ in range(config.repeats):
-            plain = plain_training_rate(config, backbone, pixels, targets[: len(pixels)])
+            plain = plain_training_rate(config, backbone, pixels, targets)
             rounds.append({"ray_train": ray_train_rate(config, backbone), "plain_loop": plain})
         result["backbones"][backbone] = summary(rounds)
         print(line(backbone, result["backbones"][backbone]), flush=True)

@@ -36,4 +36,6 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
     yield peak
     with suppress(OSError):
         status = (PROCESS / "status").read_text().splitlines()
-        peak.mebibytes = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+        for line in status:
+            if line.startswith("VmHWM"):  # some kernels of containers do not write this line
+                peak.mebibytes = int(line.split()[1]) / 1024

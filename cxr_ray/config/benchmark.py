@@ -1,5 +1,6 @@
 """Configs of the jobs that measure speed and memory."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,8 @@ class BenchmarkConfig:
         require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
         require(self.baseline_images >= 1, "baseline_images", self.baseline_images, ">= 1")
         require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, ">= 1")
+        price = self.dollars_per_hour
+        require(price is None or 0 <= price < math.inf, "dollars_per_hour", price, ">= 0 and finite")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +100,7 @@ class BenchmarkTrainingConfig:
         """Check ranges."""
         for name in self.backbone:
             require_backbone(name)
+        require(bool(self.backbone), "backbone", self.backbone, "at least one name")
         require(self.epochs >= 2, "epochs", self.epochs, ">= 2, because the first epoch is not counted")
         require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, ">= 1")

@@ -39,6 +39,7 @@ class DemoConfig:
             ("batch_size", 1),
         ):
             require(getattr(self, name) >= minimum, name, getattr(self, name), f">= {minimum}")
+        require(self.segmenter_epochs % 2 == 0, "segmenter_epochs", self.segmenter_epochs, "even")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -70,7 +70,8 @@ def start_line(job: str, config: Any) -> str:
         name, is_uri = field.name, field.name.endswith(("_uri", "_uris"))
         shown = f"{name.removesuffix('s').removesuffix('_uri') if is_uri else name} {_shown(value)}"
         (leading if is_uri or is_required else changed).append(shown)
-    return "; ".join(filter(None, (f"{job}: {', '.join(leading)}", ", ".join(changed))))
+    parts = [", ".join(part) for part in (leading, changed) if part]
+    return f"{job}: {'; '.join(parts) or 'defaults'}"
 
 
 def _shown(value: Any) -> str:

@@ -20,7 +20,8 @@ def uncertainty_metrics(uncertainty: NDArray[np.float64], error: NDArray[np.floa
         None if fewer than 3 images have both values, else a dict of
         `n`, the number of images that have both values;
         `spearman`, the rank correlation, None if all uncertainties or all errors are equal;
-        `risk_at_coverage`, a list of [coverage, mean error of this fraction of the images, least uncertain first];
+        `risk_at_coverage`, a list of [coverage, mean error of this fraction of the images, least uncertain first,
+        and images of equal uncertainty in random order];
         `aurc`, the area below the curve;
         `aurc_random`, the expected area if uncertainty were random;
         `aurc_ideal`, the area if uncertainty ranked the images by their error.
@@ -31,7 +32,10 @@ def uncertainty_metrics(uncertainty: NDArray[np.float64], error: NDArray[np.floa
     if known.sum() < MIN_IMAGES:
         return None
     uncertainty, error = uncertainty[known], error[known]
-    risks = running_risk(error[np.argsort(uncertainty, kind="stable")])
+    _, rank = np.unique(uncertainty, return_inverse=True)
+    # Images of equal uncertainty have no order: each counts as their mean, which is its expected error in a random one.
+    expected = (np.bincount(rank, error) / np.bincount(rank))[rank]
+    risks = running_risk(expected[np.argsort(rank)])
     both_vary = len(np.unique(uncertainty)) > 1 and len(np.unique(error)) > 1
     count = len(error)
     shown = np.unique(np.ceil(np.linspace(1 / CURVE_POINTS, 1, CURVE_POINTS) * count).astype(int))

@@ -53,6 +53,8 @@ def run_demo(config: DemoConfig) -> None:
 
 def _fresh_folder(output: Path) -> Path:
     """Create an empty output folder; an existing folder is deleted only if an earlier demo made it."""
+    if output.exists() and not output.is_dir():
+        raise DemoError(f"{output} is a file; choose another --output")
     if output.exists() and any(output.iterdir()) and not (output / MARKER).exists():
         raise DemoError(f"{output} holds files that no demo made; choose another --output")
     shutil.rmtree(output, ignore_errors=True)

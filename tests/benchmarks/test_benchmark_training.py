@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from cxr_ray.benchmarks.benchmark_training import benchmark_training, summary
 from cxr_ray.config import BenchmarkTrainingConfig
+from cxr_ray.errors import DatasetError
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 
 
@@ -28,6 +30,8 @@ def test_both_are_measured(ray_cluster, tmp_path, capsys):
         dataset_uri=str(tmp_path / "dataset.parquet"), output_uri=str(tmp_path), image_size=32, batch_size=8,
         epochs=2, repeats=1,
     )  # fmt: skip
+    with pytest.raises(DatasetError, match=r"training images are too few for a batch_size of 64; lower --batch-size"):
+        benchmark_training(replace(config, batch_size=64))
     result = benchmark_training(config)
     assert result == json.loads((tmp_path / "benchmark.json").read_text())
     assert json.loads((tmp_path / "run.json").read_text())["config"]["repeats"] == config.repeats

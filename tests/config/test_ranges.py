@@ -3,6 +3,8 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from cxr_ray.config import (
+    BenchmarkConfig,
+    BenchmarkTrainingConfig,
     ClassifyConfig,
     IndexConfig,
     PrepareConfig,
@@ -20,6 +22,8 @@ REQUIRED = {
     ClassifyConfig: {"input_uri": "i", "model_uri": ("m",), "output_uri": "o"},
     TrainClassifierConfig: {"dataset_uri": "d", "output_uri": "o"},
     DemoConfig: {},
+    BenchmarkConfig: {"input_uri": "i", "model_uri": "m"},
+    BenchmarkTrainingConfig: {"dataset_uri": "d"},
     TrainSegmenterConfig: {"dataset_uri": "d", "output_uri": "o"},
 }
 TEXT = {"clip_uri": "c", "sam_uri": "s"}
@@ -35,6 +39,9 @@ SEGMENTER = {"model_uri": "m"}
             r"split must be three fractions that sum to 1; got \(0.7, 0.2, 0.2\)",
         ),
         (PrepareConfig, {"split": (1.2, -0.2, 0.0)}, r"split must be three fractions >= 0; got \(1.2, -0.2, 0.0\)"),
+        (DemoConfig, {"segmenter_epochs": 3}, "segmenter_epochs must be even; got 3"),
+        (BenchmarkConfig, {"dollars_per_hour": -1.0}, "dollars_per_hour must be >= 0 and finite; got -1.0"),
+        (BenchmarkTrainingConfig, {"backbone": ()}, r"backbone must be at least one name; got \(\)"),
         (PrepareConfig, {"near_duplicate_distance": 65}, "near_duplicate_distance must be 0 to 64; got 65"),
         (PrepareConfig, {"max_megapixels": 0}, "max_megapixels must be > 0; got 0"),
         (PrepareConfig, {"max_megabytes": -1}, "max_megabytes must be > 0; got -1"),

@@ -24,6 +24,16 @@ def test_the_first_line_names_uris_and_what_differs_from_the_defaults():
     assert start_line("job", Config(input_uri="in", model_uri=())) == "job: input in, model "
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optional:
+    epochs: int = 10
+
+
+def test_a_job_whose_options_all_have_defaults_has_a_first_line_without_gaps():
+    assert start_line("demo", Optional(epochs=3)) == "demo: epochs 3"
+    assert start_line("demo", Optional()) == "demo: defaults"
+
+
 def test_the_first_line_is_one_line_without_secrets_and_of_bounded_length():
     config = Config(input_uri="s3://key:secret@b/a\nb", model_uri=("m",), prompts={"COVID": ["word " * 100]})
     line = start_line("job", config)
@@ -61,7 +71,7 @@ def noise(*flags: str, python: tuple[str, ...] = ()) -> list[str]:
     return [line[9:] if line[2:3] == ":" else line for line in lines]  # without the time of day
 
 
-OURS = ["I -c: ", "E no region, sftp://***@host/a", "W cannot read https://host/a?*** now"]
+OURS = ["I -c: defaults", "E no region, sftp://***@host/a", "W cannot read https://host/a?*** now"]
 
 
 def test_only_our_lines_and_the_errors_of_others_reach_the_terminal():

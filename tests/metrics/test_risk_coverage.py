@@ -16,6 +16,13 @@ def test_a_segmenter_that_knows_is_ideal_and_one_that_errs_is_worse_than_chance(
     assert knowing["risk_at_coverage"][-1] == [1.0, pytest.approx(0.2)]
 
 
+def test_the_order_of_images_of_equal_uncertainty_does_not_matter():
+    uncertainty, error = np.array([0, 0, 0, 1.0]), np.array([0.1, 0.2, 0.3, 0.4])
+    found = uncertainty_metrics(uncertainty, error)
+    assert found["aurc"] == pytest.approx(np.mean([0.2, 0.2, 0.2, 0.25]))
+    assert uncertainty_metrics(uncertainty, error[[2, 1, 0, 3]])["aurc"] == pytest.approx(found["aurc"])
+
+
 def test_images_without_either_figure_do_not_count():
     uncertainty = np.array([1, 2, np.nan, 4, 5, 6.0])
     error = np.array([0.1, 0.2, 0.9, np.nan, 0.3, 0.4])

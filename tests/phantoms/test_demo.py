@@ -66,6 +66,7 @@ def test_the_demo_ends_with_a_report(tmp_path, warm_ray):
     ("flags", "message"),
     [
         (["--archive", "nowhere"], "no folder at nowhere; name the folder"),
+        (["--output", "precious.txt"], "precious.txt is a file; choose another --output"),
         (["--output", "."], "holds files that no demo made; choose another --output"),
     ],
 )

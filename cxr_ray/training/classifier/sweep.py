@@ -38,6 +38,7 @@ def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
 
     Returns:
         One row per recipe with `recipe`, `model_id`, `epoch` and the metrics of `COLUMNS`, which are None if it failed.
+        A metric that the val split cannot give, such as the AUROC of a single class, is None, too.
 
     Raises:
         ConfigError: if a recipe cannot be read, or two recipes have the same name.
@@ -91,7 +92,7 @@ def _trial(trials: dict[str, TrainClassifierConfig], lines: ActorHandle) -> Call
             card = train_classifier(trials[name], lambda text: ray.get(lines.add.remote(f"{name}: {text}")))
         except CxrRayError as error:
             return {"problem": str(error)}
-        return {column: card.metrics[column] for column in ("epoch", *COLUMNS)} | {"model_id": card.model_id}
+        return {column: card.metrics.get(column) for column in ("epoch", *COLUMNS)} | {"model_id": card.model_id}
 
     return trial
 
@@ -135,6 +136,6 @@ def comparison(rows: Sequence[dict[str, Any]]) -> str:
         if row["model_id"] is None:
             lines.append(f"{row['recipe']:<{width}}  failed")
         else:
-            values = "".join(f"{row[name]:>10.4f}" for name in COLUMNS)
+            values = "".join(f"{'-':>10}" if row[name] is None else f"{row[name]:>10.4f}" for name in COLUMNS)
             lines.append(f"{row['recipe']:<{width}}  {row['epoch']:>5}{values}")
     return "\n".join(lines)

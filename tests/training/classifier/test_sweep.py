@@ -45,9 +45,11 @@ def test_as_many_trials_run_at_once_as_fit_if_each_were_the_largest(monkeypatch,
 def test_the_comparison_has_a_line_for_each_recipe_and_says_which_failed():
     figures = {"val_accuracy": 0.91234, "val_macro_f1": 0.8, "val_auroc": 0.95, "val_loss": 0.25}
     failed = dict.fromkeys(("model_id", "epoch", *figures))
-    rows = [{"recipe": "vit_small", "model_id": "m", "epoch": 7} | figures, {"recipe": "b"} | failed]
+    one_class = {"recipe": "c", "model_id": "n", "epoch": 3} | figures | {"val_auroc": None}
+    rows = [{"recipe": "vit_small", "model_id": "m", "epoch": 7} | figures, one_class, {"recipe": "b"} | failed]
     assert comparison(rows).split("\n") == [
         "recipe     epoch  accuracy  macro F1   AUROC    loss",
         "vit_small      7    0.9123    0.8000    0.9500    0.2500",
+        "c              3    0.9123    0.8000         -    0.2500",
         "b          failed",
     ]
