@@ -9,7 +9,7 @@ BIN := .venv/bin
 demo: setup  ## run the whole product on a drawn archive, or on ARCHIVE=/path/to/COVID-19_Radiography_Dataset
 	@$(BIN)/python jobs/demo.py $(if $(ARCHIVE),--archive "$(ARCHIVE)")
 
-test: setup  ## run every test; tests that start Ray use one process and one cluster, the others run in parallel
+test: setup  ## every test; those of one file that start Ray run in one process, and share its cluster
 	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadgroup
 
 test-fast: setup  ## run the tests that take seconds and need no Ray cluster

@@ -13,12 +13,19 @@ from tests.warm_workers import warm_workers
 pytest_plugins = ["tests.tiny_models"]
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: threads that wait for each other burn them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests that start Ray to one process, and begin with them: they take longest and share one cluster."""
+    """Give the tests of a file that start Ray to one process, where they share their trainings, and begin with the longest."""
     for item in items:
         if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(
+        key=lambda item: 0 if item.get_closest_marker("cluster") else 1 if item.get_closest_marker("slow") else 2
+    )
 
 
 @pytest.fixture(scope="session")
