@@ -54,17 +54,26 @@ def serve(path: str) -> None:
     is_warm = False
     while True:
         connection, _ = listener.accept()
-        head, files, _, _ = socket.recv_fds(connection, 8, 3)
-        message = json.loads(connection.recv(*struct.unpack("<q", head), socket.MSG_WAITALL))
-        if not is_warm:
+        message, files = read_request(connection)
+        if message and not is_warm:
             warm_up(message["environment"])
             is_warm = True
-        if os.fork() == 0:
+        if message and os.fork() == 0:
             listener.close()
             become_worker(message, files)
         for file in files:
             os.close(file)
         connection.close()  # the fork's own copy stays open as long as the fork lives
+
+
+def read_request(connection: socket.socket) -> tuple[dict[str, object] | None, list[int]]:
+    """The message and the open files of `ask_for_worker`; None if Ray has ended the process that asked in the meantime."""
+    files: list[int] = []
+    try:
+        head, files, _, _ = socket.recv_fds(connection, 8, 3)
+        return json.loads(connection.recv(*struct.unpack("<q", head), socket.MSG_WAITALL)), files
+    except (OSError, struct.error, ValueError):
+        return None, files
 
 
 def warm_up(environment: dict[str, str]) -> None:

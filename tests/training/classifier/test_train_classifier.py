@@ -29,7 +29,7 @@ from cxr_ray.training.training_state import read_state
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 JOB = Path(__file__).parents[3] / "jobs/train_classifier.py"
-OPTIONS = {"backbone": "densenet121", "image_size": 32, "epochs": 4, "batch_size": 8}
+OPTIONS = {"backbone": "densenet121", "image_size": 32, "epochs": 6, "batch_size": 8}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_learnable_task_is_learned_and_everything_is_written(one_worker, datas
     assert card.metrics["val_accuracy"] >= 0.9
     assert 0 < card.temperature < 20
     history = history_of(one_worker).to_pylist()
-    assert [epoch["epoch"] for epoch in history] == list(range(1, 5))
+    assert [epoch["epoch"] for epoch in history] == list(range(1, 7))
     assert history[card.metrics["epoch"] - 1]["val_accuracy"] == max(e["val_accuracy"] for e in history)
     assert {"val_recall_COVID", "val_auroc", "seconds"} <= history[0].keys()
     assert list((one_worker / "tensorboard").iterdir())
@@ -105,7 +105,7 @@ def test_the_same_command_again_trains_nothing_and_another_is_refused(one_worker
     assert train(dataset, one_worker) == before
     assert "was trained by this command before" in capsys.readouterr().out
     with pytest.raises(
-        ResumeError, match="holds a training made with epochs 4; this command has epochs 2; choose another"
+        ResumeError, match="holds a training made with epochs 6; this command has epochs 2; choose another"
     ):
         train(dataset, one_worker, epochs=2)
 
@@ -208,7 +208,7 @@ def test_a_killed_driver_and_its_cluster_lose_no_finished_epoch(one_worker, data
     assert 2 <= done < OPTIONS["epochs"]
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    trained_again = [int(epoch) for epoch in re.findall(r"^epoch +(\d+)/4", again.stdout, re.MULTILINE)]
+    trained_again = [int(epoch) for epoch in re.findall(r"^epoch +(\d+)/6", again.stdout, re.MULTILINE)]
     assert all(epoch > done for epoch in trained_again), (
         "workers that outlive the driver may finish one more epoch, but no finished epoch is lost"
     )
