@@ -4,6 +4,9 @@ UV_VERSION := 0.13.9
 LOCK := cluster/requirements.lock
 BIN := .venv/bin
 
+# Workers of Ray are new processes: where bytecode is not kept, each compiles every module that it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-fast lint format setup lock
 
 demo: setup  ## run the whole product on a drawn archive, or on ARCHIVE=/path/to/COVID-19_Radiography_Dataset

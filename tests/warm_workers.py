@@ -24,7 +24,10 @@ from pathlib import Path
 
 MODULES = (
     "ray.data", "ray.data.checkpoint", "ray.train.torch",
-    "pyarrow.dataset", "pyarrow.parquet", "pydicom", "s3fs", "scipy.ndimage", "sklearn.metrics", "timm", "torch.distributed",
+    "pyarrow.dataset", "pyarrow.parquet", "pydantic.v1", "pydicom", "s3fs", "scipy.ndimage", "sklearn.metrics", "timm",
+    "torch.distributed", "cxr_ray.scoring.classify_archive", "cxr_ray.scoring.segment_archive",
+    "cxr_ray.training.classifier.train_classifier", "cxr_ray.training.clip.finetune_clip",
+    "cxr_ray.training.segmenter.train_segmenter",
 )  # fmt: skip
 """What is imported before the first fork. None of them starts a thread or computes anything when it is imported."""
 
