@@ -1,14 +1,14 @@
 """The guides are true: every command in them is accepted, every job is explained, every link leads somewhere."""
 
 import ast
+import importlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-import cxr_ray.config
-from cxr_ray.config import demo, load_config
+from cxr_ray.config import load_config
 
 REPOSITORY = Path(__file__).parents[1]
 GUIDES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + [
@@ -31,10 +31,13 @@ def job_commands(guide: Path) -> list[tuple[str, list[str]]]:
 
 
 def config_of(job: str) -> type:
-    """The config class that a job hands to `run_job`."""
-    calls = [node for node in ast.walk(ast.parse(JOBS[job].read_text())) if isinstance(node, ast.Call)]
+    """The config class that a job hands to `run_job`, from the module that the job imports it from."""
+    nodes = list(ast.walk(ast.parse(JOBS[job].read_text())))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
     name = next(call.args[0].id for call in calls if getattr(call.func, "id", "") == "run_job")
-    return getattr(cxr_ray.config, name, None) or getattr(demo, name)
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    module = next(node.module for node in imports if name in [alias.name for alias in node.names])
+    return getattr(importlib.import_module(module), name)
 
 
 COMMANDS = [

@@ -25,7 +25,7 @@ class Radiograph:
         name: path or URI of the file; `image in memory` for an image given as bytes.
         pixels: uint8 [height, width] at full scale, low = dark, as displayed: after an EXIF orientation, and after
             the modality transform, the window and the photometric interpretation of a DICOM file.
-        format: format recognised from the content: `png`, `jpeg`, `tiff` or `dicom`.
+        format: format recognised from the content: `dicom`, or a key of `RASTER_FORMATS`, such as `png`.
         content_sha256: SHA-256 of the file, 64 hex digits.
         dicom: tags of a DICOM file, including the patient's id; None for other formats.
         encoded: bytes of the file; `squashed` decodes a JPEG again at the scale that a model needs.
