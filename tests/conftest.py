@@ -17,12 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: thread
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of a file that start Ray to one process, where they share their trainings, and begin with the longest."""
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """Begin with the tests that take longest, so that no process waits for another at the end."""
     items.sort(
         key=lambda item: 0 if item.get_closest_marker("cluster") else 1 if item.get_closest_marker("slow") else 2
     )
