@@ -1,4 +1,3 @@
-import json
 import os
 import secrets
 import tempfile
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from cxr_ray.archive.uris import open_filesystem
-from tests.warm_workers import warm_workers
 
 pytest_plugins = ["tests.tiny_models"]
 
@@ -67,15 +65,7 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def warm_ray() -> Iterator[None]:
-    """Ray workers start warm in every cluster that this process, or a process started by it, joins or begins."""
-    with warm_workers() as executable, pytest.MonkeyPatch.context() as environment:
-        environment.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": {"py_executable": executable}}))
-        yield
-
-
-@pytest.fixture(scope="session")
-def ray_cluster(s3: str, warm_ray: None) -> Iterator[None]:
+def ray_cluster(s3: str) -> Iterator[None]:
     """A Ray cluster of 2 CPUs for the whole session, whose workers see the S3 server."""
     import logging
 

@@ -30,11 +30,7 @@ def closed_port():
 def test_a_job_starts_its_own_cluster_at_its_own_priority_where_the_last_one_has_ended(short_folder):
     """Ray's file with the cluster's address survives a crash of the machine; Ray would try it for 15 minutes."""
     environment = os.environ | {"RAY_TMPDIR": str(short_folder)}
-    for name in (
-        "RAY_ADDRESS",
-        "RAY_JOB_CONFIG_JSON_ENV_VAR",
-    ):  # a worker that the tests keep warm has the tests' priority
-        environment.pop(name, None)
+    environment.pop("RAY_ADDRESS", None)
     (short_folder / "ray").mkdir()
     with closed_port() as port:
         gone = f"127.0.0.1:{port}"

@@ -28,7 +28,7 @@ def test_the_server_leaves_the_environment_as_it_was(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.s3
-def test_the_demo_ends_with_a_report(tmp_path, warm_ray):
+def test_the_demo_ends_with_a_report(tmp_path):
     line = [sys.executable, str(REPOSITORY / "jobs/demo.py"), "--output", str(tmp_path / "out")]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     demo = subprocess.run(
