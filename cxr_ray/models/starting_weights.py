@@ -138,7 +138,7 @@ def _log_misfits(uri: str, wanted: State, found: State, fitting: State) -> None:
     missing = [name for name in wanted if name not in found]
     skipped = [
         f"{name} {tuple(found[name].shape)}" + (f" instead of {tuple(wanted[name].shape)}" if name in wanted else "")
-        for name in found
+        for name in sorted(found)
         if name not in fitting
     ]
     log.info("loaded %s of %s tensors from %s", len(fitting), len(wanted), uri)
