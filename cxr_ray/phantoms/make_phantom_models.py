@@ -16,6 +16,8 @@ from cxr_ray.phantoms.phantom_models import (
 )
 from cxr_ray.phantoms.phantom_sam import train_phantom_sam
 
+TRAINING_PHANTOMS = 240
+"""Number of phantoms from which both models learn."""
 EVALUATED_PHANTOMS = 24
 """Number of phantoms, not used in training, on which the models are evaluated."""
 
@@ -28,8 +30,9 @@ def make_phantom_models(config: PhantomModelsConfig) -> PhantomScores:
     """
     output = absolute_uri(config.output_uri)
     models = TextModels(clip_uri=join_uri(output, "clip"), sam_uri=join_uri(output, "sam.safetensors"))
-    train_phantom_clip(models.clip_uri, seed=config.seed)
-    train_phantom_sam(models.sam_uri, seed=config.seed)
+    views = phantom_views(TRAINING_PHANTOMS, seed=config.seed)
+    train_phantom_clip(models.clip_uri, views, seed=config.seed)
+    train_phantom_sam(models.sam_uri, views, seed=config.seed)
     settings = TextSettings(layer=PHANTOM_LAYER, beta=PHANTOM_BETA)
     scores = evaluate_phantom_models(
         models, settings, phantom_views(EVALUATED_PHANTOMS, seed=config.seed, held_out=True)

@@ -1,6 +1,6 @@
 """Views of phantoms from which small models learn, their training loop, and their evaluation on unseen views.
 
-`phantom_clip` and `phantom_sam` train the models in about a minute each, for machines without published weights.
+`phantom_clip` and `phantom_sam` train the models in less than a minute, for machines without published weights.
 The models know nothing of real radiographs: a result with them shows that the pipeline works, not its accuracy.
 """
 
@@ -86,7 +86,7 @@ def descend(
         rate: peak of the learning rate.
     """
     weights = list(parameters)
-    optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.01, fused=True)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * cosine_fraction(step / steps, WARMUP)
         optimizer.zero_grad()
