@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.errors import ConfigError
+from cxr_ray.models.light_import import import_without_compiler
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,8 +29,9 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
     Raises:
         ConfigError: if `name` is not a key of `BACKBONES`.
     """
-    import timm
     from torch import nn
+
+    timm = import_without_compiler("timm")
 
     if name not in BACKBONES:
         raise ConfigError(f"no backbone {name!r}; choose one of {', '.join(BACKBONES)}")

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.grey_input import GreyInput
+from cxr_ray.models.light_import import import_without_compiler
 from cxr_ray.models.precision import Precision, autocast, chosen_precision
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ SAM_CONFIGS = {
 
 def build_sam(config: SamConfig) -> "SamModel":
     """Build a SAM with random weights in eval mode, assembled as `segment_anything.sam_model_registry` does."""
+    import_without_compiler("segment_anything")
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
     from segment_anything.modeling import Sam as SamModel
 
