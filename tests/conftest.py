@@ -15,6 +15,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: thread
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process for each training, idle on one machine
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the tests that take longest, so that no process waits for another at the end."""
     items.sort(

@@ -29,7 +29,7 @@ from cxr_ray.training.training_state import read_state
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 JOB = Path(__file__).parents[3] / "jobs/train_classifier.py"
-OPTIONS = {"backbone": "densenet121", "image_size": 32, "epochs": 6, "batch_size": 8}
+OPTIONS = {"backbone": "densenet121", "image_size": 32, "epochs": 6, "batch_size": 16}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def one_worker(ray_cluster, dataset, tmp_path_factory):
 def two_workers(ray_cluster, dataset, tmp_path_factory):
     """Output of a training by two workers without interruption."""
     output = tmp_path_factory.mktemp("two")
-    train(dataset, output, num_workers=2, batch_size=4)
+    train(dataset, output, num_workers=2, batch_size=8)
     return output
 
 
@@ -118,7 +118,7 @@ def test_two_workers_train_one_model_with_the_metrics_of_one(one_worker, two_wor
 
 
 def test_two_workers_learn_from_a_stream(ray_cluster, dataset, tmp_path):
-    card = train(dataset, tmp_path, num_workers=2, batch_size=4, feed="stream", epochs=2)
+    card = train(dataset, tmp_path, num_workers=2, batch_size=8, feed="stream", epochs=2)
     assert card.metrics["val_auroc"] >= 0.8
     with pytest.raises(
         ClusterError, match=r"1\.\.4 on CPUs could leave no CPU to decode the stream; give one number, such as"
@@ -139,7 +139,7 @@ def test_a_worker_killed_in_mid_epoch_costs_that_epoch_only(two_workers, dataset
     """Ray Train restarts the workers, and the result is that of a training without interruption."""
     killer = threading.Thread(target=kill_worker_after_epoch, args=(tmp_path, 2))
     killer.start()
-    train(dataset, tmp_path, num_workers=2, batch_size=4)
+    train(dataset, tmp_path, num_workers=2, batch_size=8)
     killer.join()
     assert_same_training(tmp_path, two_workers)
 
