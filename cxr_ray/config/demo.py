@@ -14,17 +14,17 @@ class DemoConfig:
     the demo's own."""
     output: str = "demo-output"
     """Folder for all results; the results of an earlier demo in it are deleted."""
-    images_per_class: int = 80
+    images_per_class: int = 64
     """Number of phantoms to draw for each of the four classes, at least 10."""
     image_size: int = 64
-    """Pixels per side of the images that the classifier sees, at least 32; the segmenter sees twice as many."""
+    """Pixels per side of the images that the classifier sees, at least 32; the segmenter sees half as many again."""
     epochs: int = 10
     """Passes of the classifier over the training images."""
-    segmenter_epochs: int = 6
+    segmenter_epochs: int = 4
     """Passes of the segmenter over the training images; an even number of at least 2."""
     by_text: bool = True
     """Also train small models for segmentation by text, and compare them with the segmenter; only for drawn phantoms."""
-    batch_size: int = 16
+    batch_size: int = 12
     """Images per step while the classifier is trained."""
     debug: bool = False
     """Show the traceback of an error, not only its one-line message."""

@@ -122,7 +122,7 @@ class MaskFiles:
     text."""
     save_uncertainty: bool = field(default=False, metadata={**MAY_CHANGE, ONLY_FOR: SegmenterSettings})
     """Also write OUTPUT/uncertainty/IMAGE_ID.png: the entropy of each pixel in 16 bits, where white is log 2; only for
-    a segmenter."""
+    a trained segmenter."""
     save_dicom_seg: bool = field(default=False, metadata=MAY_CHANGE)
     """Also write OUTPUT/dicom_seg/IMAGE_ID.seg.dcm, a DICOM Segmentation object, for each DICOM image with a mask."""
 

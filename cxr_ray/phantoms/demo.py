@@ -102,7 +102,7 @@ def _segment_lungs(dataset: str, manifest: str, output: Path, config: DemoConfig
         "train_segmenter",
         dataset_uri=dataset,
         output_uri=segmenter,
-        image_size=2 * config.image_size,
+        image_size=config.image_size * 3 // 16 * 8,  # a multiple of 8, which the four levels of the network need
         filters=(8, 16, 32, 64),
         epochs=config.segmenter_epochs,
         cycles=2,

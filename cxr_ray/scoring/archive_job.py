@@ -101,12 +101,12 @@ def run_archive_job(
             began = time.monotonic()
             if left:
                 with shown_progress(left, config.progress_seconds, done=done) as tally:
-                    fitted = pool.for_job(left, block_rows)
-                    run = Run(run_id=run_id, blocks_uri=blocks_uri, pool=fitted, tally=tally)
+                    run = Run(run_id=run_id, blocks_uri=blocks_uri, pool=pool.for_job(left, block_rows), tally=tally)
                     write_committed(state, pipeline(run))
+            seconds = time.monotonic() - began
         lock.check()
         facts = {"run_id": run_id, "model_ids": list(model_ids), "pool": pool, "started": started}
-        return conclude(state, config, scored=left, before=done, seconds=time.monotonic() - began, **facts)
+        return conclude(state, config, scored=left, before=done, seconds=seconds, **facts)
 
 
 def loaded_images(config: ArchiveJobConfig, run: Run, geometries: tuple[Geometry, ...]) -> "ray.data.Dataset":

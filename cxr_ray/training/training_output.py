@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cxr_ray.archive.uris import delete_tree, exists, join_uri, read_bytes, write_bytes
 from cxr_ray.config.identity import START_OVER, WorkIdentity, held_values
 from cxr_ray.errors import ResumeError
-from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, ModelCard, read_card
+from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME
 
 log = logging.getLogger("cxr_ray")
 
@@ -37,14 +37,6 @@ class TrainingOutput:
     def signature_uri(self) -> str:
         """JSON file with the values of the training's identity."""
         return join_uri(self.uri, SIGNATURE_NAME)
-
-    def claim(self, *, overwrite: bool) -> ModelCard | None:
-        """Claim the folder for this training; return the classifier's card if the training is finished there, else None.
-
-        Raises:
-            ResumeError: if the folder holds another training or bundle and `overwrite` is not set.
-        """
-        return read_card(self.uri) if self.is_finished(overwrite=overwrite) else None
 
     def is_finished(self, *, overwrite: bool) -> bool:
         """Claim the folder for this training, and return whether its finished bundle is in the folder.

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+TINY_SAM = "SamConfig(encoder_depth=1, encoder_embed_dim=32, encoder_num_heads=2, encoder_global_attn_indexes=(0,), prompt_embed_dim=32, image_size=64)"
 LOADED = "import sys; print('torch._dynamo' in sys.modules)"
 
 
@@ -18,12 +19,11 @@ def test_a_classifier_and_sam_score_without_loading_the_compiler_which_then_work
     code = f"""
 import torch
 from cxr_ray.models.backbones import build_backbone
-from cxr_ray.models.sam import build_sam
-from cxr_ray.phantoms.phantom_sam import PHANTOM_SAM
+from cxr_ray.models.sam import SamConfig, build_sam
 model = build_backbone("efficientnet_b0", num_classes=2, image_size=32).eval()
 with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
     print(model(torch.zeros(1, 3, 32, 32)).shape[1])
-    print(build_sam(PHANTOM_SAM).image_encoder(torch.zeros(1, 3, 256, 256)).shape[1])
+    print(build_sam({TINY_SAM}).image_encoder(torch.zeros(1, 3, 64, 64)).shape[1])
 {LOADED}
 from torchvision.ops import roi_align
 torch.use_deterministic_algorithms(True)

@@ -7,7 +7,7 @@ from cxr_ray.archive.uris import exists, join_uri, write_bytes
 from cxr_ray.config import FinetuneClipConfig, TrainClassifierConfig
 from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.errors import ResumeError
-from cxr_ray.models.bundle import save_bundle
+from cxr_ray.models.bundle import read_card, save_bundle
 from cxr_ray.training.training_output import TrainingOutput
 
 
@@ -31,15 +31,15 @@ def uri(request, tmp_path):
 
 
 def test_an_empty_folder_is_claimed_and_the_same_command_resumes(uri):
-    assert output(uri).claim(overwrite=False) is None
+    assert not output(uri).is_finished(overwrite=False)
     leave_checkpoint(uri)
-    assert output(uri, num_workers=2, feed="stream", debug=True).claim(overwrite=False) is None
+    assert not output(uri, num_workers=2, feed="stream", debug=True).is_finished(overwrite=False)
     assert exists(join_uri(uri, "_state", "train"))
 
 
 def test_a_command_that_left_no_checkpoint_does_not_block_another_training(uri):
-    output(uri, epochs=3).claim(overwrite=False)
-    assert output(uri, epochs=4).claim(overwrite=False) is None
+    output(uri, epochs=3).is_finished(overwrite=False)
+    assert not output(uri, epochs=4).is_finished(overwrite=False)
 
 
 @pytest.mark.parametrize(
@@ -50,28 +50,29 @@ def test_a_command_that_left_no_checkpoint_does_not_block_another_training(uri):
     ],
 )
 def test_another_training_is_refused_until_it_is_overwritten(uri, options, difference):
-    output(uri).claim(overwrite=False)
+    output(uri).is_finished(overwrite=False)
     leave_checkpoint(uri)
     with pytest.raises(
         ResumeError, match=f"holds a training made with {difference}; choose another --output-uri, or --over"
     ):
-        output(uri, **options).claim(overwrite=False)
-    assert output(uri, **options).claim(overwrite=True) is None
+        output(uri, **options).is_finished(overwrite=False)
+    assert not output(uri, **options).is_finished(overwrite=True)
     assert not exists(join_uri(uri, "_state", "train"))
 
 
 def test_a_finished_training_gives_its_card_and_keeps_no_state(uri):
     mine = output(uri)
-    mine.claim(overwrite=False)
+    mine.is_finished(overwrite=False)
     leave_checkpoint(uri)
     card = leave_bundle(uri)
     mine.delete_checkpoints()
     assert not exists(join_uri(uri, "_state", "train"))
-    assert mine.claim(overwrite=False).model_id == card.model_id
+    assert mine.is_finished(overwrite=False)
+    assert read_card(uri).model_id == card.model_id
 
 
 def test_a_finished_training_that_is_overwritten_leaves_nothing_behind_but_the_files_of_others(uri):
-    output(uri).claim(overwrite=False)
+    output(uri).is_finished(overwrite=False)
     leave_bundle(uri)
     leave_checkpoint(uri)
     own = (
@@ -84,20 +85,20 @@ def test_a_finished_training_that_is_overwritten_leaves_nothing_behind_but_the_f
     for name in ("history.parquet", "tensorboard/events", "notes.txt"):
         write_bytes(join_uri(uri, name), b"x")
     assert all(exists(join_uri(uri, name)) for name in own)
-    assert output(uri, epochs=7).claim(overwrite=True) is None
+    assert not output(uri, epochs=7).is_finished(overwrite=True)
     assert [name for name in own if exists(join_uri(uri, name))] == []
     assert exists(join_uri(uri, "notes.txt"))
     leave_checkpoint(uri)
-    assert output(uri, epochs=7).claim(overwrite=False) is None, "the folder is the new training's"
+    assert not output(uri, epochs=7).is_finished(overwrite=False), "the folder is the new training's"
 
 
 def test_the_state_of_a_scoring_job_in_the_same_folder_stays(uri):
     marks = join_uri(uri, "_state", "masks", "job.json")
     write_bytes(marks, b"{}")
     mine = output(uri)
-    assert mine.claim(overwrite=False) is None
+    assert not mine.is_finished(overwrite=False)
     leave_checkpoint(uri)
-    assert mine.claim(overwrite=True) is None
+    assert not mine.is_finished(overwrite=True)
     mine.delete_checkpoints()
     assert exists(marks)
 
@@ -105,7 +106,7 @@ def test_the_state_of_a_scoring_job_in_the_same_folder_stays(uri):
 def test_a_bundle_that_no_training_left_is_not_written_over(uri):
     leave_bundle(uri)
     with pytest.raises(ResumeError, match="holds a bundle or checkpoints of an unknown training; choose another"):
-        output(uri).claim(overwrite=False)
+        output(uri).is_finished(overwrite=False)
 
 
 def test_a_config_with_pairs_and_tables_is_recognised_again(uri):
@@ -127,8 +128,8 @@ def test_a_training_whose_note_is_damaged_is_refused(uri):
     leave_bundle(uri)
     write_bytes(join_uri(uri, "training.json"), b"{")
     with pytest.raises(ResumeError, match=r"training\.json is damaged; choose another --output-uri, or --overwrite"):
-        output(uri).claim(overwrite=False)
-    assert output(uri).claim(overwrite=True) is None
+        output(uri).is_finished(overwrite=False)
+    assert not output(uri).is_finished(overwrite=True)
 
 
 def test_a_training_of_a_version_that_lacked_an_option_is_refused(uri):
@@ -139,5 +140,5 @@ def test_a_training_of_a_version_that_lacked_an_option_is_refused(uri):
     with pytest.raises(
         ResumeError, match=r"which did not note gamma; this command has gamma 0\.0; choose another --out"
     ):
-        output(uri).claim(overwrite=False)
-    assert output(uri).claim(overwrite=True) is None
+        output(uri).is_finished(overwrite=False)
+    assert not output(uri).is_finished(overwrite=True)
