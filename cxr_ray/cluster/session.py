@@ -91,10 +91,3 @@ def _is_reachable(address: str) -> bool:
             return True
     except OSError:
         return False
-
-
-def cluster_address() -> str:
-    """Return the address host:port of the cluster that this process has joined, as `RAY_ADDRESS` takes it."""
-    import ray
-
-    return str(ray.get_runtime_context().gcs_address)

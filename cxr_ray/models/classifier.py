@@ -141,7 +141,7 @@ def frozen(model: "nn.Module", example: "torch.Tensor") -> "torch.jit.ScriptModu
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", FutureWarning)  # the successor of torch.jit needs a compiler on every node
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # tracing makes sizes constants, as intended
-        return torch.jit.optimize_for_inference(torch.jit.trace(model, example))
+        return torch.jit.optimize_for_inference(torch.jit.trace(model, example, check_trace=False))
 
 
 def probabilities(logits: "torch.Tensor") -> "torch.Tensor":

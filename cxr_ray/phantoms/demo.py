@@ -2,9 +2,9 @@
 
 import logging
 import os
+import runpy
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_table
+from cxr_ray.cluster.session import ray_session
+from cxr_ray.config.command_line import INTERRUPTED
 from cxr_ray.config.demo import DemoConfig
 from cxr_ray.errors import CxrRayError
 
@@ -36,10 +38,10 @@ def run_demo(config: DemoConfig) -> None:
     output = _fresh_folder(Path(config.output).absolute())
     started = time.monotonic()
     if config.archive:
-        with ray_cluster():
+        with ray_session():
             _run_jobs(str(Path(config.archive).absolute()), output, config)
     else:
-        with s3_server(), ray_cluster():  # in this order: Ray's workers inherit the server's address
+        with s3_server(), ray_session():  # in this order: Ray's workers inherit the server's address
             _fill_archive(ARCHIVE_URI, config.images_per_class)
             _run_jobs(ARCHIVE_URI, output, config)
     write_run_record(str(output), config, seconds=round(time.monotonic() - started))
@@ -140,21 +142,15 @@ def _job(name: str, **flags: object) -> None:
         values = value if isinstance(value, tuple) else (value,)
         arguments += [f"--{flag.replace('_', '-')}", *map(str, values)]
     print(f"\n$ python jobs/{name}.py {shlex.join(arguments)}", flush=True)
-    # The program is this interpreter and no shell reads the arguments, so nothing can be injected.
-    code = subprocess.run([sys.executable, str(JOBS / f"{name}.py"), *arguments], check=False).returncode  # noqa: S603
-    if code == 130:
-        raise KeyboardInterrupt
-    if code:
-        raise DemoError(f"{name} ended with exit code {code}; fix the error that its own line above names")
-
-
-@contextmanager
-def ray_cluster() -> Iterator[None]:
-    """Start one Ray cluster for all jobs, and set `RAY_ADDRESS` to it inside the block; otherwise each job starts its own."""
-    from cxr_ray.cluster.session import cluster_address, ray_session
-
-    with ray_session(), _environment({"RAY_ADDRESS": cluster_address()}):
-        yield
+    own_command_line, sys.argv = sys.argv, [str(JOBS / f"{name}.py"), *arguments]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")  # in this process, so that libraries are imported once
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            raise KeyboardInterrupt from end
+        raise DemoError(f"{name} ended with exit code {end.code}; fix the error that its own line above names") from end
+    finally:
+        sys.argv = own_command_line
 
 
 @contextmanager

@@ -11,9 +11,9 @@ import pytest
 
 PRIORITIES_AND_CLUSTER = """
 import os, ray
-from cxr_ray.cluster.session import cluster_address, ray_session
+from cxr_ray.cluster.session import ray_session
 with ray_session():
-    print(os.nice(0), ray.get(ray.remote(lambda: os.nice(0)).remote()), cluster_address())
+    print(os.nice(0), ray.get(ray.remote(lambda: os.nice(0)).remote()), ray.get_runtime_context().gcs_address)
 """
 
 
