@@ -5,7 +5,6 @@ import torch
 
 from cxr_ray.benchmarks import peak_memory
 
-
 TWO_BLOCKS = """
 import torch
 from cxr_ray.benchmarks.peak_memory import peak_memory

@@ -31,7 +31,7 @@ TINY = BiomedClipConfig(
     text_mlp=128, text_projection_hidden=48, **SIZES,
 )  # fmt: skip
 OPTIONS = {
-    "epochs": 30, "batch_size": 4, "num_workers": 2, "learning_rate": 2e-3, "precision": "fp32",
+    "epochs": 15, "batch_size": 4, "num_workers": 2, "learning_rate": 2e-3, "precision": "fp32",
     "class_prompts": {"dark": ["dark film", "dark"], "bright": ["bright throughout"]},
 }  # fmt: skip
 
@@ -45,11 +45,11 @@ def picture(kind, rng):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Table of 32 pictures of four kinds, each with the caption of its kind; a quarter is val, and one more row is test."""
+    """Table of 64 pictures of four kinds, each with the caption of its kind; a quarter is val, and one more row is test."""
     folder = tmp_path_factory.mktemp("pairs")
     rng = np.random.default_rng(0)
     rows = []
-    for i in range(32):
+    for i in range(64):
         kind = list(KINDS)[i % 4]
         Image.fromarray(picture(kind, rng)).save(folder / f"{i}.png")
         split = "val" if i % 16 >= 12 else "train"
@@ -81,7 +81,7 @@ def test_kinds_are_learned_by_two_workers_everything_is_written_and_nothing_is_d
     output = tmp_path / "out"
     card = finetune_clip(config_of(dataset, weights, output))
     shown = capsys.readouterr().out
-    assert [line.split()[0] for line in shown.splitlines()].count("epoch") == 30
+    assert [line.split()[0] for line in shown.splitlines()].count("epoch") == 15
     assert "image->text@1" in shown
     assert card == read_card(str(output), ClipCard)
     # A random model reaches one quarter, because there are four captions for equal numbers of pictures.
@@ -90,7 +90,7 @@ def test_kinds_are_learned_by_two_workers_everything_is_written_and_nothing_is_d
     assert card.metrics["val_zero_shot_accuracy"] >= 0.75
     assert card.labels == ("dark", "bright")
     history = read_table(f"{output}/history.parquet").to_pylist()
-    assert [epoch["epoch"] for epoch in history] == list(range(1, 31))
+    assert [epoch["epoch"] for epoch in history] == list(range(1, 16))
     assert {epoch["workers"] for epoch in history} == {2}
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     assert history[card.metrics["epoch"] - 1]["val_recall_at_1"] == max(e["val_recall_at_1"] for e in history)
@@ -110,8 +110,8 @@ def test_kinds_are_learned_by_two_workers_everything_is_written_and_nothing_is_d
     (tmp_path / "bare/model.safetensors").write_bytes((output / "model.safetensors").read_bytes())
     with pytest.raises(BundleError, match=r"no vocab\.txt beside the weights"):
         finetune_clip(config_of(dataset, str(tmp_path / "bare"), tmp_path / "other"))
-    with pytest.raises(DatasetError, match="24 train pairs are too few for a --batch-size of 16 on each of 2 workers"):
-        finetune_clip(config_of(dataset, weights, tmp_path / "other", batch_size=16))
+    with pytest.raises(DatasetError, match="48 train pairs are too few for a --batch-size of 32 on each of 2 workers"):
+        finetune_clip(config_of(dataset, weights, tmp_path / "other", batch_size=32))
 
 
 def assert_the_bundle_knows_new_pictures(uri):
