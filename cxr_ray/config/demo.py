@@ -14,7 +14,7 @@ class DemoConfig:
     the demo's own."""
     output: str = "demo-output"
     """Folder for all results; the results of an earlier demo in it are deleted."""
-    images_per_class: int = 64
+    images_per_class: int = 56
     """Number of phantoms to draw for each of the four classes, at least 10."""
     image_size: int = 64
     """Pixels per side of the images that the classifier sees, at least 32; the segmenter sees half as many again."""

@@ -16,7 +16,7 @@ from cxr_ray.phantoms.phantom_models import (
 )
 from cxr_ray.phantoms.phantom_sam import train_phantom_sam
 
-TRAINING_PHANTOMS = 240
+TRAINING_PHANTOMS = 192
 """Number of phantoms from which both models learn."""
 EVALUATED_PHANTOMS = 24
 """Number of phantoms, not used in training, on which the models are evaluated."""
