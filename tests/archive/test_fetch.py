@@ -51,6 +51,7 @@ def test_objects_of_s3(bucket_uri):
     assert [outcome.error_kind for outcome in outcomes] == [None, "not_found", "not_found", None]
 
 
+@pytest.mark.slow
 @pytest.mark.s3
 def test_many_objects_at_once(bucket_uri):
     fs, bucket = open_filesystem(bucket_uri)

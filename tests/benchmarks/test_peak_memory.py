@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from cxr_ray.benchmarks import peak_memory
@@ -16,6 +17,7 @@ print(during.mebibytes - before.mebibytes)
 """
 
 
+@pytest.mark.slow
 def test_a_block_that_fills_memory_is_seen():
     """In a new process, because not every kernel lets a process reset its maximum, and other tests fill memory, too."""
     run = subprocess.run([sys.executable, "-c", TWO_BLOCKS], capture_output=True, text=True, check=True)

@@ -310,6 +310,7 @@ def test_absent_radiographs_leave_their_contours(small_evaluation, tmp_path):
     assert "radiograph: not found" in words(page)
 
 
+@pytest.mark.slow
 def test_tolerance_and_distances_can_be_in_mm(small_evaluation):
     in_pixels = evaluate_segmenter(small_evaluation())
     config = small_evaluation(tolerance=5, tolerance_unit="mm", pixel_spacing_mm=0.2)
@@ -322,6 +323,7 @@ def test_tolerance_and_distances_can_be_in_mm(small_evaluation):
     assert "Pixel spacing 0.2 mm" in text
 
 
+@pytest.mark.slow
 def test_same_rows_have_the_same_intervals(small_evaluation):
     first, again = (evaluate_segmenter(small_evaluation(seed=4, bootstrap_draws=300)) for _ in range(2))
     other = evaluate_segmenter(small_evaluation(seed=5, bootstrap_draws=300))

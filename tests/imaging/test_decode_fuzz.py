@@ -10,6 +10,7 @@ import struct
 from collections import Counter
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from cxr_ray.imaging import raster
@@ -112,6 +113,7 @@ def decode_mutants(originals, seed, connection):
     connection.send(outcomes)
 
 
+@pytest.mark.slow
 def test_damaged_files_give_pixels_or_an_error_kind(make_dicom, transcode, radiograph, ramp12):
     originals = [*raster_files(radiograph, ramp12), *dicom_files(make_dicom, transcode, radiograph, ramp12)]
     assert [decode_image(data).error for data in originals] == [None] * len(originals)

@@ -84,6 +84,7 @@ def test_the_patch_to_which_the_network_attends_is_the_hottest():
     assert found[:5].max() < 0.01
 
 
+@pytest.mark.slow
 def test_padding_to_whole_patches_is_left_out_of_the_map(save_random, tmp_path, radiographs):
     """timm pads 40 pixels to 3 x 3 patches of 16 pixels, and the map covers only the 40 pixels."""
     save_random(tmp_path, backbone="vit_b16", image_size=40)

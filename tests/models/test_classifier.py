@@ -35,6 +35,7 @@ def baseline(bundle_uri, radiographs):
         return model(torch.stack(inputs)).softmax(1).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many_images", [False, True])
 def test_fp32_equals_the_baseline(bundle_uri, radiographs, pixels, many_images):
     predicted = Classifier(bundle_uri, device="cpu", precision="fp32", many_images=many_images).predict(pixels)
@@ -43,6 +44,7 @@ def test_fp32_equals_the_baseline(bundle_uri, radiographs, pixels, many_images):
     np.testing.assert_allclose(predicted.sum(1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_network_has_gradients_also_if_scoring_uses_a_frozen_form(bundle_uri, pixels):
     import torch
 

@@ -40,6 +40,7 @@ def test_a_map_of_zeros_stays_zero():
     assert scaled_to_one(maps).tolist() == [[[0, 0], [0, 0]], [[0, 1], [0.25, 0]]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet50", "efficientnet_b0", "densenet121"])
 def test_grad_cam_of_a_backbone_that_pools_is_the_class_activation_map(save_random, tmp_path, radiographs, backbone):
     """The class activation map (Zhou et al. 2016) weights the last feature maps by the head's weights of the class."""

@@ -19,6 +19,7 @@ def radiograph(radiographs):
     return load_image(buffer.getvalue())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_has_a_map_at_the_size_of_the_radiograph(save_random, tmp_path, radiograph, backbone):
     save_random(tmp_path, backbone=backbone, spread=True, image_size=64)

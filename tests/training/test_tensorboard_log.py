@@ -33,6 +33,7 @@ def test_every_epoch_is_there_as_soon_as_it_was_added(tmp_path):
     assert all(len(events.Images(tag)) == 2 for tag in ("val/confusion", "val/mistakes"))
 
 
+@pytest.mark.slow
 def test_a_resumed_training_continues_its_curves_and_one_that_starts_over_does_not(tmp_path):
     for first, epochs in ((1, (1, 2, 3)), (3, (3, 4))):
         board = TensorBoardLog(str(tmp_path), LABELS, first_epoch=first)

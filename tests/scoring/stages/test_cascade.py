@@ -62,6 +62,7 @@ def test_the_rule_asks_for_classes_and_for_a_confidence_that_is_reached(rule, as
     assert (nothing.shape, nothing.dtype) == ((0,), bool)
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_both_stages_and_skipped_where_the_rule_asks_for_no_mask(
     save_random, segmenter_uri, loaded, tmp_path
 ):
@@ -101,6 +102,7 @@ def test_rows_are_those_of_both_stages_and_skipped_where_the_rule_asks_for_no_ma
     assert seen.count(None) == 6
 
 
+@pytest.mark.slow
 def test_an_image_whose_mask_fails_is_an_error_row(save_random, save_segmenter, loaded, tmp_path):
     save_random(tmp_path / "classifier")
     segmenter_uri = save_segmenter(tmp_path / "segmenter", fill=math.nan)

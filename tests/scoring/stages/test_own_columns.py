@@ -27,6 +27,7 @@ def loaded(archive, monkeypatch):
     return table.set_column(position, OWN, pa.array(range(table.num_rows), OWN.type))
 
 
+@pytest.mark.slow
 def test_a_column_of_predictions_is_in_no_other_table(loaded, save_random, segmenter_uri, tmp_path):
     save_random(tmp_path)
     config = ScoreConfig(

@@ -121,6 +121,7 @@ def test_the_loss_is_the_cross_entropy_with_smoothing_and_class_weights():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.slow
 def test_a_resumed_learner_trains_like_one_without_interruption():
     options = {"backbone": "efficientnet_b0", "batch_size": 8, "epochs": 2, "ema_decay": 0.9}
     straight, broken = make_learner(**options), make_learner(**options)
