@@ -20,7 +20,7 @@ class DemoConfig:
     """Pixels per side of the images that the classifier sees, at least 32; the segmenter sees half as many again."""
     epochs: int = 10
     """Passes of the classifier over the training images."""
-    segmenter_epochs: int = 4
+    segmenter_epochs: int = 6
     """Passes of the segmenter over the training images; an even number of at least 2."""
     by_text: bool = True
     """Also train small models for segmentation by text, and compare them with the segmenter; only for drawn phantoms."""
