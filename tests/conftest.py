@@ -1,5 +1,8 @@
 import os
 import secrets
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,25 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: thread
 
 
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process for each training, idle on one machine
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fork Ray's workers from one process that has imported what they import (tests/forked_workers)."""
+    if "CXR_RAY_FORKED_WORKERS" in os.environ:  # the session that started this process has a server already
+        return
+    folder = Path(__file__).parent / "forked_workers"
+    address = Path(tempfile.mkdtemp(prefix="cxr_ray_")) / "workers"
+    command = [sys.executable, str(folder / "server.py"), str(address)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    config.add_cleanup(lambda: end_server(server, address))
+    os.environ["CXR_RAY_FORKED_WORKERS"] = str(address)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
+def end_server(server: subprocess.Popen, address: Path) -> None:
+    """End the server that forks workers, and remove its socket."""
+    server.communicate()
+    shutil.rmtree(address.parent)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

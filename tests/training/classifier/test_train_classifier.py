@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from ray._private import state
 
 from cxr_ray.archive.tables import read_table, write_table
 from cxr_ray.config import TrainClassifierConfig
@@ -137,10 +138,10 @@ def test_drawing_by_class_from_a_stream_is_refused_also_where_the_stream_was_not
 
 def test_a_worker_killed_in_mid_epoch_costs_that_epoch_only(two_workers, dataset, tmp_path):
     """Ray Train restarts the workers, and the result is that of a training without interruption."""
-    killer = threading.Thread(target=kill_worker_after_epoch, args=(tmp_path, 2))
-    killer.start()
-    train(dataset, tmp_path, num_workers=2, batch_size=8)
-    killer.join()
+    with ThreadPoolExecutor() as threads:
+        killer = threads.submit(kill_worker_after_epoch, tmp_path, 2)
+        train(dataset, tmp_path, num_workers=2, batch_size=8)
+        killer.result()
     assert_same_training(tmp_path, two_workers)
 
 
@@ -153,17 +154,11 @@ def kill_worker_after_epoch(output, epochs):
 
 
 def own_training_workers():
-    """Process ids of the training workers that descend from this process."""
-    parents, titles = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # the process has ended in the meantime
-            titles[int(folder.name)] = (folder / "cmdline").read_text()
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-
-    def descends(pid):
-        return pid == os.getpid() or (pid in parents and descends(parents[pid]))
-
-    return [pid for pid, title in titles.items() if "ray::RayTrainWorker" in title and descends(pid)]
+    """Process ids of the training workers of this process's cluster."""
+    actors = state.actors().values()
+    return [
+        actor["Pid"] for actor in actors if "RayTrainWorker" in actor["ActorClassName"] and actor["State"] == "ALIVE"
+    ]
 
 
 def last_epoch(output):

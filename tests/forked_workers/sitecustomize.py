@@ -1,0 +1,54 @@
+"""Let the server of this folder fork Ray's workers: Python imports this file first where PYTHONPATH names its folder.
+
+A process that is to be a worker of Ray hands its arguments, environment, folder and open files to the server, whose child is
+the worker instead of it. It waits, and ends as the child ends; if it is killed, the server kills the child. Every other
+Python process goes on as usual.
+"""
+
+import os
+import sys
+from itertools import dropwhile
+from pathlib import Path
+
+WORKER_SCRIPT = "/ray/_private/workers/default_worker.py"
+
+
+def main() -> None:
+    """Hand this process over if it is to be a worker and a server is named."""
+    address = os.environ.get("CXR_RAY_FORKED_WORKERS")
+    arguments = list(dropwhile(lambda argument: argument.startswith("-"), sys.orig_argv[1:]))
+    if address and arguments and arguments[0].endswith(WORKER_SCRIPT):
+        hand_over(address, arguments)
+
+
+def hand_over(address: str, arguments: list[str]) -> None:
+    """Let the server run the script with `arguments`, and end as it ends."""
+    import json
+    import signal
+    import socket
+
+    files = open_files()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        request = {
+            "arguments": arguments,
+            "environment": dict(os.environ),
+            "folder": str(Path.cwd()),
+            "files": files,
+        }
+        body = json.dumps(request).encode()
+        socket.send_fds(connection, [len(body).to_bytes(8, "big")], files)
+        connection.sendall(body)
+        status = int.from_bytes(connection.recv(8) or b"\1", "big", signed=True)
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+def open_files() -> list[int]:
+    """Numbers of the files that are open in this process."""
+    return sorted(int(entry.name) for entry in list(Path("/proc/self/fd").iterdir()) if entry.exists())
+
+
+main()
