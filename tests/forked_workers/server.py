@@ -5,6 +5,7 @@ five seconds of a core. A fork has them at once. Ray itself is imported after th
 Run as `python server.py SOCKET`; it ends when its standard input does.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -16,6 +17,7 @@ import sys
 import traceback
 from contextlib import suppress
 from fcntl import F_DUPFD, fcntl
+from functools import cache
 from pathlib import Path
 
 MODULES = (
@@ -55,8 +57,7 @@ def serve(address: str) -> None:
 
 def forked_worker(connection: socket.socket) -> int:
     """Fork the worker that `connection` asks for; return its process id, to the server alone."""
-    for module in MODULES:
-        importlib.import_module(module)
+    import_modules()
     size, files, _, _ = socket.recv_fds(connection, 8, MOST_FILES)
     body = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
     worker = os.fork()
@@ -65,6 +66,15 @@ def forked_worker(connection: socket.socket) -> int:
     for file in files:
         os.close(file)
     return worker
+
+
+@cache
+def import_modules() -> None:
+    """Import what workers need; what is there by then is never garbage, and looking at it would copy its pages."""
+    for module in MODULES:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
 
 
 def become_worker(request: dict, files: list[int]) -> None:

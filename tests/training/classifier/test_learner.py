@@ -77,7 +77,8 @@ def test_two_workers_have_the_gradients_of_one_at_the_same_global_batch(tmp_path
     """The backbone is a ViT, because other backbones have batch statistics, which differ between workers."""
     expected = gradients(make_learner(batch_size=16))
     path = tmp_path / "gradients.pt"
-    multiprocessing.start_processes(worker, (free_port(), path), nprocs=2, start_method="spawn")
+    multiprocessing.set_forkserver_preload(["cxr_ray.training.classifier.learner"])
+    multiprocessing.start_processes(worker, (free_port(), path), nprocs=2, start_method="forkserver")
     for way, found in torch.load(path, weights_only=True).items():
         assert found.keys() == expected.keys()
         for name, gradient in expected.items():

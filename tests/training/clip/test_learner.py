@@ -89,7 +89,8 @@ def free_port():
 def results_of_two_workers(tmp_path_factory):
     """Losses, gradients and features of each of two workers."""
     path = tmp_path_factory.mktemp("workers")
-    multiprocessing.start_processes(worker, (free_port(), path), nprocs=2, start_method="spawn")
+    multiprocessing.set_forkserver_preload(["cxr_ray.training.clip.learner"])
+    multiprocessing.start_processes(worker, (free_port(), path), nprocs=2, start_method="forkserver")
     return [torch.load(path / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
