@@ -44,6 +44,7 @@ TESTED_ELSEWHERE = {
     "phantoms/phantom_anatomy.py": "phantoms/test_phantom.py",
     "phantoms/phantom_clip.py": "phantoms/test_phantom_models.py",
     "phantoms/phantom_sam.py": "phantoms/test_phantom_models.py",
+    "imaging/decoder_process.py": "imaging/test_decoder_fence.py",
     "preparation/fingerprint_images.py": "preparation/test_prepare_dataset.py",
     # a pipeline or a training loop needs Ray, and a run of the job to be tested by
     "scoring/archive_job.py": "scoring/test_classify_archive.py",

@@ -43,6 +43,9 @@ class PrepareConfig:
     """Images with more megapixels are left out with a warning, before any pixel is decoded."""
     max_megabytes: int = 512
     """Files of more megabytes, on disk or decoded, are left out with a warning."""
+    max_decode_seconds: float = 6.0
+    """CPU seconds that a decoder may take for a file, in addition to one second for each MB of the file; files that take
+    longer are left out with a warning."""
     debug: bool = False
     """Show the traceback of an error, not only its one-line message."""
 
@@ -58,3 +61,4 @@ class PrepareConfig:
         )
         require(self.max_megapixels > 0, "max_megapixels", self.max_megapixels, "> 0")
         require(self.max_megabytes > 0, "max_megabytes", self.max_megabytes, "> 0")
+        require(self.max_decode_seconds > 0, "max_decode_seconds", self.max_decode_seconds, "> 0")

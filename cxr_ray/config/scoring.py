@@ -44,6 +44,9 @@ class ArchiveJobConfig:
     max_megabytes: int = field(default=512, metadata=MAY_CHANGE)
     """Files of more megabytes, on disk or decoded, become rows with error_kind too_large; a larger limit with
     --retry-errors scores them."""
+    max_decode_seconds: float = field(default=6.0, metadata=MAY_CHANGE)
+    """CPU seconds that a decoder may take for a file, in addition to one second for each MB of the file; a file that
+    takes longer becomes a row with error_kind decoder_timeout."""
     progress_seconds: float = field(default=30.0, metadata=MAY_CHANGE)
     """Seconds between two progress lines where standard error is not a terminal."""
     debug: bool = field(default=False, metadata=MAY_CHANGE)
@@ -57,6 +60,7 @@ class ArchiveJobConfig:
             require(value is None or value >= 1, name, value, ">= 1")
         require(self.max_megapixels > 0, "max_megapixels", self.max_megapixels, "> 0")
         require(self.max_megabytes > 0, "max_megabytes", self.max_megabytes, "> 0")
+        require(self.max_decode_seconds > 0, "max_decode_seconds", self.max_decode_seconds, "> 0")
         require(self.progress_seconds > 0, "progress_seconds", self.progress_seconds, "> 0")
 
 

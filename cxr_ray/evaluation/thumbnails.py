@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from cxr_ray.archive.fetch import Fetched, fetch_objects
-from cxr_ray.imaging.decode import decode_image
+from cxr_ray.imaging.decoder_fence import decode_fenced
+from cxr_ray.imaging.limits import DecodeLimits
 
 SIDE = 160  # longer side of a thumbnail in pixels
 JPEG_QUALITY = 80
@@ -80,7 +81,7 @@ def scored_images(rows: pa.Table) -> list[ScoredImage]:
 def _picture(fetched: Fetched) -> tuple[str | None, str | None]:
     if fetched.data is None:
         return None, fetched.error_kind
-    decoded = decode_image(fetched.data, wanted_size=SIDE)
+    decoded = decode_fenced(fetched.data, SIDE, limits=DecodeLimits())
     if decoded.pixels is None:
         return None, decoded.error_kind
     return data_uri(_jpeg(decoded.pixels), "image/jpeg"), None

@@ -18,6 +18,8 @@ class ErrorKind(StrEnum):
     NO_PIXELS = "no_pixels"
     MULTI_FRAME = "multi_frame"
     WRONG_MODALITY = "wrong_modality"
+    DECODER_CRASHED = "decoder_crashed"
+    DECODER_TIMEOUT = "decoder_timeout"
 
 
 class ImageRefused(Exception):  # noqa: N818 - it concerns one image, becomes a row, and is not an error of the job
@@ -36,6 +38,8 @@ class DecodeLimits:
         max_megapixels: maximum of width x height / 1e6, above 0.
         max_bytes: maximum number of bytes of the file, and also of its decoded samples (width x height x channels x
             bytes per sample), at least 1.
+        max_seconds: CPU seconds that a decoder may take for a file, in addition to one second for each MB of the file;
+            above 0. They bound decoding in a fence alone.
 
     Raises:
         ConfigError: if a bound is out of its range.
@@ -43,12 +47,15 @@ class DecodeLimits:
 
     max_megapixels: float = 100.0
     max_bytes: int = 512 * 2**20
+    max_seconds: float = 6.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.max_megapixels) and self.max_megapixels > 0):
             raise ConfigError(f"max_megapixels must be a finite number > 0; got {self.max_megapixels}")
         if self.max_bytes < 1:
             raise ConfigError(f"max_bytes must be >= 1; got {self.max_bytes}")
+        if not (math.isfinite(self.max_seconds) and self.max_seconds > 0):
+            raise ConfigError(f"max_seconds must be a finite number > 0; got {self.max_seconds}")
 
     def check_file(self, size_bytes: int) -> None:
         """Refuse a file of more than `max_bytes`.

@@ -1,12 +1,14 @@
 """Download and decode the images at many URIs; the next objects are downloaded while the current ones are decoded."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cxr_ray.archive.fetch import Fetched, fetch_objects
-from cxr_ray.imaging.decode import DecodedImage, decode_for_sizes, decode_image
+from cxr_ray.imaging.decode import DecodedImage
+from cxr_ray.imaging.decoder_fence import FILES_AHEAD, DecoderFence, FencedFile, fence_of_this_thread
 from cxr_ray.imaging.limits import DecodeLimits
 
 OBJECTS_AT_ONCE = 64
@@ -51,14 +53,18 @@ def load_images(
     """
     if sizes_bytes is None:
         sizes_bytes = [None] * len(uris)
+    yield from _decoded(_fetched(uris, sizes_bytes, limits), limits, wanted_sizes)
+
+
+def _fetched(uris: Sequence[str], sizes_bytes: Sequence[int | None], limits: DecodeLimits) -> Iterator[Fetched]:
+    """Download every object, in order; the next chunk of objects is downloaded while the current one is used."""
     chunks = list(_chunks(sizes_bytes))
     with ThreadPoolExecutor(1, thread_name_prefix="download") as ahead:
         jobs = (ahead.submit(_fetch, [uris[i] for i in c], [sizes_bytes[i] for i in c], limits) for c in chunks)
         pending = next(jobs, None)
         while pending is not None:
             fetched, pending = pending.result(), next(jobs, None)
-            for one in fetched:
-                yield _decode(one, limits, wanted_sizes)
+            yield from fetched
 
 
 def _chunks(sizes_bytes: Sequence[int | None]) -> Iterator[range]:
@@ -87,22 +93,26 @@ def _too_large(size: int | None, limits: DecodeLimits) -> Fetched:
     )
 
 
-def _decode(fetched: Fetched, limits: DecodeLimits, wanted_sizes: Sequence[int]) -> LoadedImage:
-    if fetched.data is None:
-        failed = DecodedImage(
-            pixels=None,
-            format=None,
-            width=None,
-            height=None,
-            error_kind=fetched.error_kind,
-            error=fetched.error,
-        )
-        return LoadedImage(decodings=(failed,) * max(1, len(wanted_sizes)), content_sha256=None)
-    if wanted_sizes:
-        decodings = decode_for_sizes(fetched.data, wanted_sizes, limits=limits)
-    else:
-        decodings = (decode_image(fetched.data, limits=limits),)
-    return LoadedImage(
-        decodings=decodings,
-        content_sha256=hashlib.sha256(fetched.data).hexdigest(),
-    )
+def _decoded(objects: Iterable[Fetched], limits: DecodeLimits, wanted_sizes: Sequence[int]) -> Iterator[LoadedImage]:
+    """Decode objects in the fence of this thread; while it decodes one, the next ones are hashed and handed over."""
+    fence = fence_of_this_thread()
+    ahead: deque[tuple[Fetched, FencedFile | None, str | None]] = deque()
+    for fetched in objects:
+        if fetched.data is None:
+            ahead.append((fetched, None, None))
+        else:
+            file = fence.give(fetched.data, wanted_sizes, limits)
+            ahead.append((fetched, file, hashlib.sha256(fetched.data).hexdigest()))
+        if len(ahead) == FILES_AHEAD:
+            yield _loaded(fence, *ahead.popleft(), len(wanted_sizes))
+    while ahead:
+        yield _loaded(fence, *ahead.popleft(), len(wanted_sizes))
+
+
+def _loaded(
+    fence: DecoderFence, fetched: Fetched, file: FencedFile | None, content_sha256: str | None, sizes: int
+) -> LoadedImage:
+    if file is not None:
+        return LoadedImage(decodings=fence.images_of(file), content_sha256=content_sha256)
+    failed = DecodedImage(error_kind=fetched.error_kind, error=fetched.error)
+    return LoadedImage(decodings=(failed,) * max(1, sizes), content_sha256=None)

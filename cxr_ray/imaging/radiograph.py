@@ -8,7 +8,8 @@ import numpy as np
 
 from cxr_ray.archive.fetch import fetch_objects
 from cxr_ray.errors import ImageError
-from cxr_ray.imaging.decode import DEFAULT_LIMITS, DecodedImage, decode_image
+from cxr_ray.imaging.decode import DEFAULT_LIMITS, DecodedImage
+from cxr_ray.imaging.decoder_fence import decode_fenced
 from cxr_ray.imaging.dicom import DicomTags
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.resize import resize_image
@@ -63,7 +64,7 @@ class Radiograph:
         """
         pixels = self.pixels
         if self.format == "jpeg":
-            pixels = _pixels_of(self.name, decode_image(self.encoded, limits=self.limits, wanted_size=size))
+            pixels = _pixels_of(self.name, decode_fenced(self.encoded, size, limits=self.limits))
         return resize_image(pixels, size, interpolation)
 
 
@@ -86,7 +87,7 @@ def load_image(source: str | PathLike[str] | bytes, *, limits: DecodeLimits = DE
         if fetched.data is None:
             raise ImageError(name, str(fetched.error_kind), str(fetched.error))
         data = fetched.data
-    decoded = decode_image(data, limits=limits)
+    decoded = decode_fenced(data, limits=limits)
     return Radiograph(
         name=name,
         pixels=_pixels_of(name, decoded),

@@ -46,7 +46,11 @@ def prepare_dataset(config: PrepareConfig) -> pa.Table:
     """
     input_uri = absolute_uri(config.input_uri)
     images = read_images(input_uri)
-    limits = DecodeLimits(max_megapixels=config.max_megapixels, max_bytes=config.max_megabytes * 2**20)
+    limits = DecodeLimits(
+        max_megapixels=config.max_megapixels,
+        max_bytes=config.max_megabytes * 2**20,
+        max_seconds=config.max_decode_seconds,
+    )
     prints = fingerprint_images([image.uri for image in images], limits)
     grouped = group_images(*_readable(images, prints), config.near_duplicate_distance)
     table = dataset_table(grouped, choose_splits(grouped, config.split, config.seed))

@@ -126,7 +126,11 @@ def loaded_images(config: ArchiveJobConfig, run: Run, geometries: tuple[Geometry
     blocks = PlannedBlocks(run.blocks_uri)
     load = LoadStage(
         geometries=geometries,
-        limits=DecodeLimits(max_megapixels=config.max_megapixels, max_bytes=config.max_megabytes * 2**20),
+        limits=DecodeLimits(
+            max_megapixels=config.max_megapixels,
+            max_bytes=config.max_megabytes * 2**20,
+            max_seconds=config.max_decode_seconds,
+        ),
         patient_key_secret=patient_secret(),
     )
     cpus = run.pool.cpus_per_load_task

@@ -44,6 +44,7 @@ SEGMENTER = {"model_uri": "m"}
         (BenchmarkTrainingConfig, {"backbone": ()}, r"backbone must be at least one name; got \(\)"),
         (PrepareConfig, {"near_duplicate_distance": 65}, "near_duplicate_distance must be 0 to 64; got 65"),
         (PrepareConfig, {"max_megapixels": 0}, "max_megapixels must be > 0; got 0"),
+        (PrepareConfig, {"max_decode_seconds": 0.0}, "max_decode_seconds must be > 0; got 0.0"),
         (PrepareConfig, {"max_megabytes": -1}, "max_megabytes must be > 0; got -1"),
         (PrepareConfig, {"split": (float("nan"), 0.5, 0.5)}, r"split must be three fractions >= 0; got \(nan"),
         (ClassifyConfig, {"model_uri": ()}, r"model_uri must be at least one model bundle; got \(\)"),

@@ -1,0 +1,200 @@
+"""Decode image files in a process of their own, so that no file can end, stop or fill the process that asks."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO
+
+from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
+from cxr_ray.imaging.decode import DecodedImage
+from cxr_ray.imaging.decoder_process import read_answer
+from cxr_ray.imaging.limits import DecodeLimits, ErrorKind
+
+FILES_AHEAD = 4
+"""Maximum number of files that a fence holds: one is decoded, the others wait, so that its process never does."""
+
+_CODE = (
+    "import sys; sys.path[:] = sys.argv[10:]; from cxr_ray.imaging.decoder_process import serve; "
+    "serve(*map(int, sys.argv[1:10]))"
+)
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_OUT_OF_MEMORY = (b"bad_alloc", b"Cannot allocate memory", b"MemoryError", b"out of memory", b"Out of memory")
+
+
+@dataclass(eq=False)
+class FencedFile:
+    """A file that a fence was given, and its images as soon as they are decoded."""
+
+    data: bytes
+    wanted_sizes: Sequence[int]
+    limits: DecodeLimits
+    images: tuple[DecodedImage, ...] | None = None
+
+    def failed(self, kind: ErrorKind, reason: str) -> tuple[DecodedImage, ...]:
+        """Return an error for each wanted size."""
+        found = recognise_format(self.data[:HEAD_BYTES])
+        image = DecodedImage(format=found, error_kind=kind.value, error=f"{found or 'file'}: {reason}")
+        return (image,) * max(1, len(self.wanted_sizes))
+
+
+class DecoderFence:
+    """Decodes files, in order, in a child process that lives until a file ends it or the fence is gone.
+
+    The child has bounds on its memory and its time, see `memory_for` and `seconds_for`. A file that ends the child is an
+    error of one of these kinds, and the files after it are decoded by a new child:
+
+    - `decoder_timeout`: the decoder took longer than the bound;
+    - `too_large`: the decoder ran out of memory;
+    - `decoder_crashed`: the decoder aborted or was killed by a signal.
+
+    A fence belongs to one thread. Several files may be given before the images of the first are asked for.
+    """
+
+    def __init__(self) -> None:
+        self._child: _Child | None = None
+        self._waiting: deque[FencedFile] = deque()
+
+    def give(self, data: bytes, wanted_sizes: Sequence[int], limits: DecodeLimits) -> FencedFile:
+        """Begin to decode a file, after those that were given before.
+
+        Args:
+            data: bytes of a whole file.
+            wanted_sizes: sizes in pixels as `decode_for_sizes` takes them; empty means full scale.
+            limits: bounds on the size, the memory and the time of the decoding.
+        """
+        while len(self._waiting) >= FILES_AHEAD:
+            self._receive()
+        if self._child is None or not self._child.is_of_this_process():
+            self._child = _Child()
+            weakref.finalize(self, self._child.end)
+        file = FencedFile(data, wanted_sizes, limits)
+        self._waiting.append(file)
+        self._child.ask(file)
+        return file
+
+    def images_of(self, file: FencedFile) -> tuple[DecodedImage, ...]:
+        """Return the images of a file that `give` returned, one for each wanted size, as `decode_for_sizes` does."""
+        while file.images is None:
+            self._receive()
+        return file.images
+
+    def _receive(self) -> None:
+        """Wait for the images of the first file that waits; if it ended the child, give the others to a new one."""
+        if self._child is None:
+            raise RuntimeError("a file must be given to this fence before its images are asked for")
+        file = self._waiting.popleft()
+        file.images = self._child.answer()
+        if file.images is None:
+            file.images = file.failed(*self._child.cause_of_death())
+            self._child = _Child()
+            weakref.finalize(self, self._child.end)
+            for other in self._waiting:
+                self._child.ask(other)
+
+
+class _Child:
+    """The child process of a fence, with the files in memory through which it gets bytes and gives pixels."""
+
+    def __init__(self) -> None:
+        self._files = [os.memfd_create("decoder") for _ in range(1 + 2 * FILES_AHEAD)]
+        self._asked, self._answered = 0, 0
+        paths = [path for path in sys.path if path]
+        self._process = subprocess.Popen(  # noqa: S603  this interpreter, with numbers and the paths of its modules
+            [sys.executable, "-c", _CODE, *map(str, self._files), *paths],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | _ONE_THREAD,
+            pass_fds=self._files,
+            start_new_session=True,
+        )
+        self._owner = os.getpid()
+
+    def is_of_this_process(self) -> bool:
+        """Whether this process started the child, and not one that this process is a fork of."""
+        return self._owner == os.getpid()
+
+    def ask(self, file: FencedFile) -> None:
+        """Hand over a file; at most `FILES_AHEAD` may wait for their answers."""
+        slot = self._asked % FILES_AHEAD
+        self._asked += 1
+        os.pwrite(self._files[1 + 2 * slot], file.data, 0)
+        request = {
+            "slot": slot,
+            "file_bytes": len(file.data),
+            "wanted_sizes": list(file.wanted_sizes),
+            "limits": {field.name: getattr(file.limits, field.name) for field in dataclasses.fields(file.limits)},
+            "memory_bytes": memory_for(file.limits),
+            "seconds": seconds_for(len(file.data), file.limits),
+        }
+        requests: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # a pipe, see __init__
+        with suppress(BrokenPipeError):  # it has just died, and `answer` says so
+            requests.write(json.dumps(request).encode() + b"\n")
+            requests.flush()
+
+    def answer(self) -> tuple[DecodedImage, ...] | None:
+        """Wait for the images of the first file that has none; None if the process died."""
+        answers: IO[bytes] = self._process.stdout  # type: ignore[assignment]  # a pipe, see __init__
+        line = answers.readline()
+        slot = self._answered % FILES_AHEAD
+        self._answered += 1
+        return read_answer(line, self._files[2 + 2 * slot]) if line.endswith(b"\n") else None
+
+    def cause_of_death(self) -> tuple[ErrorKind, str]:
+        """Say why the process died, from how it ended and from what its libraries printed last."""
+        code = self._process.wait()
+        printed = os.pread(self._files[0], 2**16, max(0, os.fstat(self._files[0]).st_size - 2**16))
+        self.end()
+        if -code in (signal.SIGPROF, signal.SIGALRM):
+            return ErrorKind.DECODER_TIMEOUT, "its decoder did not end in time; the limit is max_decode_seconds"
+        if any(text in printed for text in _OUT_OF_MEMORY):
+            return ErrorKind.TOO_LARGE, "its decoder asked for more memory than max_megabytes allows"
+        if code < 0:
+            return ErrorKind.DECODER_CRASHED, f"its decoder crashed ({signal.Signals(-code).name})"
+        return ErrorKind.DECODER_CRASHED, f"its decoder ended the process with exit code {code}"
+
+    def end(self) -> None:
+        """End the process if it still runs, and close its files."""
+        if not self._files or not self.is_of_this_process():
+            return
+        self._process.kill()
+        with suppress(BrokenPipeError):  # a request that was not read
+            self._process.communicate()
+        for file in self._files:
+            os.close(file)
+        self._files = []
+
+
+def memory_for(limits: DecodeLimits) -> int:
+    """Bytes of memory that decoding a file may take: six copies of the largest permitted image, and 1 GiB for libraries."""
+    return 6 * limits.max_bytes + 2**30
+
+
+def seconds_for(file_bytes: int, limits: DecodeLimits) -> float:
+    """CPU seconds that decoding a file may take: `max_seconds`, and one second for each MB of the file."""
+    return limits.max_seconds + file_bytes / 1e6
+
+
+_FENCES = threading.local()
+
+
+def decode_fenced(data: bytes, wanted_size: int | None = None, *, limits: DecodeLimits) -> DecodedImage:
+    """Decode one file as `decode_image` does, in the fence of the calling thread."""
+    fence = fence_of_this_thread()
+    return fence.images_of(fence.give(data, () if wanted_size is None else (wanted_size,), limits))[0]
+
+
+def fence_of_this_thread() -> DecoderFence:
+    """Return the fence that belongs to the calling thread; it is made at the first call."""
+    if not hasattr(_FENCES, "fence"):
+        _FENCES.fence = DecoderFence()
+    fence: DecoderFence = _FENCES.fence
+    return fence
