@@ -25,10 +25,11 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("zip", rb"PK\x03\x04"),
         ("html", rb"\s*(?i:<!doctype html|<html)"),
         ("xml", rb"\s*<\?xml"),
-        # A DICOM data set without preamble starts with a tag of group 0002 or 0008. With explicit VR, a VR follows the tag.
-        ("dicom", rb"[\x02\x08]\0.\0(UL|UI|CS|OB|SH|DA|LO|TM|SQ)"),
-        # With implicit VR, the short length of a group length, character set or image type follows the tag.
-        ("dicom", rb"\x08\0(\0\0\x04|[\x05\x08\x16\x18]\0[\x02-\x80])\0\0\0"),
+        # A DICOM data set without preamble starts with a tag of group 0002 or 0008, in either byte order. With explicit
+        # VR, a VR follows the tag; with implicit VR, the length of a short element.
+        ("dicom", rb"([\x02\x08]\0.\0|\0[\x02\x08]\0.)(AE|CS|DA|DT|IS|LO|LT|OB|PN|SH|SQ|ST|TM|UI|UL|UN|UT)"),
+        ("dicom", rb"[\x02\x08]\0\0\0\x04\0\0\0|\x02\0[\x01\x02\x03\x10]\0[\x02-\x40]\0\0\0"),
+        ("dicom", rb"\x08\0[\x05\x08\x16\x18]\0[\x02-\x80]\0\0\0"),
     )
 )
 

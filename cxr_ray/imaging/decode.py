@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
-from cxr_ray.imaging.dicom import DicomTags, decode_dicom, read_dataset, read_tags
+from cxr_ray.imaging.dicom import DicomTags, decode_dicom, read_dicom, read_tags
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 from cxr_ray.imaging.raster import RASTER_FORMATS, decode_raster
 
@@ -49,14 +49,8 @@ def decode_image(data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_s
     format_name = recognise_format(data[:HEAD_BYTES])
     try:
         return _decode(data, format_name, limits, wanted_size)
-    except ImageRefused as refusal:
-        return _refused(format_name, refusal)
-    except MemoryError:
-        return _refused(format_name, ImageRefused(ErrorKind.TOO_LARGE, "too little memory to decode the image"))
     except Exception as error:  # noqa: BLE001 - whatever a decoder raises for forged bytes becomes an error row, never a crash
-        # The exception's own message is left out: messages of pydicom quote values, which may be data of the patient.
-        message = f"{format_name} cannot be decoded ({type(error).__name__})"
-        return _refused(format_name, ImageRefused(ErrorKind.UNREADABLE, message))
+        return _refused(format_name, error)
 
 
 def decode_for_sizes(
@@ -103,15 +97,22 @@ def _decode(data: bytes, format_name: str | None, limits: DecodeLimits, wanted_s
 
 
 def _decode_dicom(data: bytes, limits: DecodeLimits) -> DecodedImage:
-    dataset = read_dataset(data)
-    tags = read_tags(dataset)
+    file = read_dicom(data)
+    tags = read_tags(file.dataset)
     try:
-        pixels = decode_dicom(dataset, limits=limits)
-    except ImageRefused as refusal:
-        return _refused("dicom", refusal, tags)
+        pixels = decode_dicom(file, limits=limits)
+    except Exception as error:  # noqa: BLE001 - as in `decode_image`; the tags are kept
+        return _refused("dicom", error, tags)
     height, width = pixels.shape
     return DecodedImage(pixels=pixels, format="dicom", width=width, height=height, dicom=tags)
 
 
-def _refused(format_name: str | None, refusal: ImageRefused, tags: DicomTags | None = None) -> DecodedImage:
-    return DecodedImage(format=format_name, error_kind=refusal.kind.value, error=str(refusal), dicom=tags)
+def _refused(format_name: str | None, error: Exception, tags: DicomTags | None = None) -> DecodedImage:
+    """The result of a failure. Messages of decoders are left out: those of pydicom quote values, which may be data of the patient."""
+    if isinstance(error, ImageRefused):
+        kind, message = error.kind, str(error)
+    elif isinstance(error, MemoryError):
+        kind, message = ErrorKind.TOO_LARGE, "too little memory to decode the image"
+    else:
+        kind, message = ErrorKind.UNREADABLE, f"{format_name} cannot be decoded ({type(error).__name__})"
+    return DecodedImage(format=format_name, error_kind=kind.value, error=message, dicom=tags)

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from cxr_ray.imaging.dicom_display import to_display
+from cxr_ray.imaging.dicom_pixel_data import UNDEFINED_LENGTH, ends_early, pixel_data_at
 from cxr_ray.imaging.dicom_samples import decode_samples, require_transfer_syntax
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 # Modalities of projection radiographs and of digitised films, and an empty modality (PS3.3, C.7.3.1.1.1).
 PROJECTION_MODALITIES = frozenset({"CR", "DX", "DR", "RG", "RF", "XA", "OT", "SC", ""})
 
-_PIXEL_DATA_LITTLE_ENDIAN = b"\xe0\x7f\x10\x00"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_PIXEL_DATA = 0x7FE00010
+_LAST_TAG = 0x0020000E
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,22 +45,66 @@ class DicomTags:
     patient_id: str | None = field(default=None, repr=False)
 
 
-def read_dataset(data: bytes) -> FileDataset:
-    """Parse the bytes of a DICOM file, with or without preamble; pydicom converts a value when it is first accessed.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DicomFile:
+    """A DICOM file, parsed up to its Pixel Data.
+
+    Attributes:
+        dataset: data set without Pixel Data; pydicom converts a value when it is first accessed.
+        encoded: bytes of the file.
+        pixel_start: offset of the value of Pixel Data; None if the file has none.
+        pixel_length: length that Pixel Data claims.
+        pixel_vr: value representation of Pixel Data.
+        is_cut: whether the file ends within an element before Pixel Data.
+    """
+
+    dataset: FileDataset = field(repr=False)
+    encoded: bytes = field(repr=False)
+    pixel_start: int | None = None
+    pixel_length: int = 0
+    pixel_vr: str | None = None
+    is_cut: bool = False
+
+
+def read_dicom(data: bytes) -> DicomFile:
+    """Parse the bytes of a DICOM file, with or without preamble, up to its Pixel Data.
+
+    Pixel Data within a sequence, such as an icon's, is not Pixel Data of the file. A file that is damaged before it
+    gives the tags before the damage.
 
     Raises:
-        ImageRefused: `unsupported` if the transfer syntax is not read, such as the deflated one, whose small files may
-            inflate without bound; `truncated` if the file ends within an element.
+        ImageRefused: `unsupported` for the deflated transfer syntax, whose small files may inflate without bound.
     """
-    from pydicom import dcmread
+    from pydicom.filereader import read_partial
+    from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
     silence_pydicom()
     syntax = _transfer_syntax(data)
-    if syntax is not None:
+    if syntax == _DEFLATED:
         require_transfer_syntax(syntax)
-    dataset = dcmread(BytesIO(data), force=True)  # forced: recognition also accepts files without preamble
-    _require_complete(dataset, data)
-    return dataset
+    found: list[tuple[str | None, int]] = []
+
+    def is_pixel_data(tag: int, vr: str | None, length: int) -> bool:
+        if tag == _PIXEL_DATA:
+            found.append((vr, length))
+        return tag == _PIXEL_DATA
+
+    stream = BytesIO(data)
+    try:
+        dataset = read_partial(stream, stop_when=is_pixel_data, force=True)
+    except (EOFError, OSError):  # it ends within a sequence
+        return DicomFile(dataset=_first_tags(data), encoded=data, is_cut=True)
+    if not found:
+        return DicomFile(dataset=dataset, encoded=data, is_cut=_is_cut(dataset))
+    vr, length = found[0]
+    header_bytes = 12 if vr in EXPLICIT_VR_LENGTH_32 else 8
+    return DicomFile(
+        dataset=dataset,
+        encoded=data,
+        pixel_start=stream.tell() + header_bytes,
+        pixel_length=length,
+        pixel_vr=vr,
+    )
 
 
 def silence_pydicom() -> None:
@@ -85,7 +132,7 @@ def read_tags(dataset: Dataset) -> DicomTags:
     )
 
 
-def decode_dicom(dataset: FileDataset, *, limits: DecodeLimits) -> np.ndarray:
+def decode_dicom(file: DicomFile, *, limits: DecodeLimits) -> np.ndarray:
     """Decode the one frame of a projection radiograph as a viewer would first show it.
 
     Returns:
@@ -94,15 +141,22 @@ def decode_dicom(dataset: FileDataset, *, limits: DecodeLimits) -> np.ndarray:
     Raises:
         ImageRefused: `wrong_modality`, `no_pixels`, `multi_frame`, or a kind that `decode_samples` raises.
     """
+    dataset = file.dataset
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is not None:
+        require_transfer_syntax(str(syntax))
     modality = (_text(dataset, "Modality") or "").upper()
     if modality not in PROJECTION_MODALITIES:
         raise ImageRefused(ErrorKind.WRONG_MODALITY, f"modality {modality[:16]!r} is not a projection radiograph")
-    if not dataset.get("PixelData"):
+    if file.is_cut:
+        raise ends_early()
+    if not file.pixel_start or not file.pixel_length:
         raise ImageRefused(ErrorKind.NO_PIXELS, "DICOM file has no Pixel Data")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise ImageRefused(ErrorKind.MULTI_FRAME, f"DICOM file has {frames} frames; only files of one frame are read")
-    return to_display(decode_samples(dataset, limits=limits), dataset)
+    pixels = pixel_data_at(file.encoded, file.pixel_start, file.pixel_length, file.pixel_vr)
+    return to_display(decode_samples(dataset, pixels, limits=limits), dataset)
 
 
 def _transfer_syntax(data: bytes) -> str | None:
@@ -116,15 +170,19 @@ def _transfer_syntax(data: bytes) -> str | None:
     return None if syntax is None else str(syntax)
 
 
-def _require_complete(dataset: FileDataset, data: bytes) -> None:
-    """Refuse a file that ends within an element; pydicom would accept it with a shorter last element."""
+def _first_tags(data: bytes) -> FileDataset:
+    """Parse a file that is damaged later only as far as the tags go that `read_tags` collects."""
+    from pydicom.filereader import read_partial
+
+    return read_partial(BytesIO(data), stop_when=lambda tag, vr, _: tag > _LAST_TAG or vr == "SQ", force=True)
+
+
+def _is_cut(dataset: FileDataset) -> bool:
+    """Whether the last element is shorter than it claims; pydicom accepts that."""
     from pydicom.dataelem import RawDataElement
 
     last = dataset.get_item(max(dataset.keys()), keep_deferred=True) if len(dataset) else None
-    is_cut = isinstance(last, RawDataElement) and last.length not in (0xFFFFFFFF, len(last.value or b""))
-    is_dropped = "PixelData" not in dataset and _PIXEL_DATA_LITTLE_ENDIAN in data
-    if is_cut or is_dropped:
-        raise ImageRefused(ErrorKind.TRUNCATED, "DICOM file ends within an element")
+    return isinstance(last, RawDataElement) and last.length not in (UNDEFINED_LENGTH, len(last.value or b""))
 
 
 def _text(dataset: Dataset, keyword: str) -> str | None:

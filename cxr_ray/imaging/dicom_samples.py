@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
-from cxr_ray.imaging.codestream import (
-    CodestreamHeader,
-    read_jpeg2000_header,
-    read_jpeg_header,
-    strip_jpeg_annotations,
-)
+from cxr_ray.imaging.codestream import CodestreamHeader, read_jpeg2000_header, read_jpeg_header, unwrap_jp2
+from cxr_ray.imaging.dicom_pixel_data import PixelData, encapsulated_frame, native_frame
+from cxr_ray.imaging.gdcm_codec import decode_by_gdcm
+from cxr_ray.imaging.jpeg_pixels import refuse_many_scans, whole_jpeg
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 from cxr_ray.imaging.packbits import decode_rle_frame
+from cxr_ray.imaging.pixel_layout import PixelLayout, read_pixel_layout
 
 if TYPE_CHECKING:
-    import numpy as np
     from pydicom.dataset import FileDataset
 
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-_NATIVE = frozenset({"1.2.840.10008.1.2", _EXPLICIT_LITTLE_ENDIAN, "1.2.840.10008.1.2.2"})
+_EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_NATIVE = frozenset({"1.2.840.10008.1.2", _EXPLICIT_LITTLE_ENDIAN, _EXPLICIT_BIG_ENDIAN})
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
@@ -38,12 +37,6 @@ _JPEG_PROCESSES = {
 }
 _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{suffix}" for suffix in (90, 91, 201, 202, 203))  # 20x: HTJ2K
 
-_REQUIRED = ("Rows", "Columns", "BitsAllocated", "PhotometricInterpretation")
-_PHOTOMETRIC_INTERPRETATIONS = {
-    1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
-    3: ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"),
-}
-
 
 def require_transfer_syntax(syntax: str) -> None:
     """Refuse a Transfer Syntax UID that `decode_samples` does not read.
@@ -56,11 +49,12 @@ def require_transfer_syntax(syntax: str) -> None:
         raise ImageRefused(ErrorKind.UNSUPPORTED, f"DICOM transfer syntax {known} is not supported")
 
 
-def decode_samples(dataset: FileDataset, *, limits: DecodeLimits) -> np.ndarray:
+def decode_samples(dataset: FileDataset, pixels: PixelData, *, limits: DecodeLimits) -> np.ndarray:
     """Decode the first frame to stored samples, without any look-up table; YBR becomes RGB.
 
     Args:
-        dataset: data set with Pixel Data; its Pixel Data and transfer syntax are changed in place.
+        dataset: data set of the file.
+        pixels: its Pixel Data.
         limits: bounds on the size, checked against the headers of the data set and of the codestream before decoding.
 
     Returns:
@@ -69,135 +63,149 @@ def decode_samples(dataset: FileDataset, *, limits: DecodeLimits) -> np.ndarray:
     Raises:
         ImageRefused: `too_large`, `unsupported`, `truncated` or `unreadable`.
     """
-    from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import UID
-
-    _check_layout(dataset, limits)
-    syntax = dataset.file_meta.get("TransferSyntaxUID") or _assumed_syntax(dataset)
-    plugin = ""  # native samples need no plug-in
-    if syntax == _RLE:
-        syntax = _expand_rle(dataset)
-    elif syntax not in _NATIVE:
-        syntax, plugin = _choose_decoder(dataset, syntax)
+    layout = read_pixel_layout(dataset, limits)
+    syntax = dataset.file_meta.get("TransferSyntaxUID") or _assumed_syntax(dataset, pixels)
+    precision, is_lossy = layout.bits_allocated, False
     if syntax in _NATIVE:
-        _require_all_samples(dataset)
-    dataset.file_meta.TransferSyntaxUID = UID(syntax)
-    try:
-        samples, _ = get_decoder(UID(syntax)).as_array(dataset, index=0, decoding_plugin=plugin)
-    except Image.DecompressionBombError as error:  # the plug-in of pydicom that uses Pillow keeps Pillow's own limit
-        raise ImageRefused(ErrorKind.TOO_LARGE, "JPEG in DICOM has more pixels than Pillow allows") from error
-    return samples
+        words = _native_words(dataset, _bytes_in_order(pixels, layout, syntax), layout, syntax)
+    elif syntax == _RLE:
+        words = _native_words(dataset, _expand_rle(pixels, layout), layout, syntax)
+    else:
+        words, header = _decode_codestream(encapsulated_frame(pixels), layout, syntax)
+        precision, is_lossy = header.precision, header.is_lossy
+        if layout.channels == 3:
+            return words
+    if layout.channels == 3:
+        return words
+    return layout.samples(words, precision=precision, is_lossy=is_lossy)
 
 
-def _check_layout(dataset: FileDataset, limits: DecodeLimits) -> None:
-    missing = [keyword for keyword in _REQUIRED if dataset.get(keyword) is None]
-    if missing:
-        raise ImageRefused(ErrorKind.UNREADABLE, f"DICOM file has no {', '.join(missing)}")
-    bits_allocated = int(dataset.BitsAllocated)
-    samples_per_pixel = int(dataset.get("SamplesPerPixel") or 1)
-    limits.check_samples(
-        width=int(dataset.Columns),
-        height=int(dataset.Rows),
-        channels=samples_per_pixel,
-        bytes_per_sample=math.ceil(bits_allocated / 8),
-    )
-    if bits_allocated not in (8, 16):
-        raise ImageRefused(
-            ErrorKind.UNSUPPORTED, f"DICOM file has {bits_allocated} bits per sample; only 8 or 16 are supported"
-        )
-    if dataset.PhotometricInterpretation not in _PHOTOMETRIC_INTERPRETATIONS.get(samples_per_pixel, ()):
-        raise ImageRefused(
-            ErrorKind.UNSUPPORTED,
-            f"photometric interpretation with {samples_per_pixel} samples per pixel is not supported",
-        )
-
-
-def _assumed_syntax(dataset: FileDataset) -> str:
+def _assumed_syntax(dataset: FileDataset, pixels: PixelData) -> str:
     """Assume the transfer syntax of a data set that declares none: the encoding with which pydicom could parse it."""
-    if dataset["PixelData"].is_undefined_length:
+    if pixels.is_undefined:
         raise ImageRefused(ErrorKind.UNSUPPORTED, "DICOM file is compressed and declares no transfer syntax")
     is_implicit, is_little_endian = dataset.original_encoding
     return "1.2.840.10008.1.2" + ("" if is_implicit else ".1" if is_little_endian else ".2")
 
 
-def _require_all_samples(dataset: FileDataset) -> None:
-    expected = dataset.Rows * dataset.Columns * (dataset.get("SamplesPerPixel") or 1) * dataset.BitsAllocated // 8
-    if dataset.PhotometricInterpretation == "YBR_FULL_422":
-        expected = expected * 2 // 3
-    if len(dataset.PixelData) < expected:
-        raise ImageRefused(
-            ErrorKind.TRUNCATED,
-            f"Pixel Data has {len(dataset.PixelData)} bytes; the DICOM header claims {expected}",
-        )
-
-
-def _expand_rle(dataset: FileDataset) -> str:
-    """Expand RLE in place and return the new transfer syntax; pydicom's own decoder has no bound on the expanded size."""
-    dataset.PixelData = decode_rle_frame(
-        _frame(dataset),
-        pixels=dataset.Rows * dataset.Columns,
-        samples_per_pixel=dataset.get("SamplesPerPixel") or 1,
-        bytes_per_sample=dataset.BitsAllocated // 8,
+def _native_words(dataset: FileDataset, frame: memoryview | bytes, layout: PixelLayout, syntax: str) -> np.ndarray:
+    """Uncompressed words [H, W], or RGB [H, W, 3]; what RLE expands to is little-endian and plane by plane."""
+    is_big_endian = syntax == _EXPLICIT_BIG_ENDIAN
+    if layout.channels == 1:
+        words = np.frombuffer(frame, f"{'>' if is_big_endian else '<'}u{layout.bits_allocated // 8}")
+        return words.astype(words.dtype.newbyteorder("="), copy=False).reshape(layout.rows, layout.columns)
+    return _by_pydicom(
+        bytes(frame),
+        _EXPLICIT_LITTLE_ENDIAN if syntax == _RLE else syntax,
+        layout,
+        bits_allocated=layout.bits_allocated,
+        planar_configuration=1 if syntax == _RLE else int(dataset.get("PlanarConfiguration") or 0),
     )
-    dataset["PixelData"].is_undefined_length = False
-    dataset.PlanarConfiguration = 1
-    return _EXPLICIT_LITTLE_ENDIAN
 
 
-def _frame(dataset: FileDataset) -> bytes:
-    from pydicom.encaps import get_frame
+def _bytes_in_order(pixels: PixelData, layout: PixelLayout, syntax: str) -> memoryview | bytes:
+    """The samples of the uncompressed frame; samples of 8 bits in big-endian words of 16 are put in order (PS3.5, 8.1.2)."""
+    if syntax != _EXPLICIT_BIG_ENDIAN or layout.bits_allocated != 8 or pixels.vr == "OB":
+        return native_frame(pixels, layout.native_bytes)
+    frame = native_frame(pixels, layout.native_bytes + layout.native_bytes % 2)
+    return np.frombuffer(frame, "u2").byteswap().tobytes()[: layout.native_bytes]
 
-    return get_frame(dataset.PixelData, 0, number_of_frames=1)
+
+def _expand_rle(pixels: PixelData, layout: PixelLayout) -> bytes:
+    """Expand RLE; pydicom's own decoder has no bound on the expanded size."""
+    return decode_rle_frame(
+        encapsulated_frame(pixels),
+        pixels=layout.rows * layout.columns,
+        samples_per_pixel=layout.channels,
+        bytes_per_sample=layout.bits_allocated // 8,
+    )
 
 
-def _choose_decoder(dataset: FileDataset, syntax: str) -> tuple[str, str]:
-    """Check the codestream against the data set, and choose a decoder for it.
+def _decode_codestream(codestream: bytes, layout: PixelLayout, syntax: str) -> tuple[np.ndarray, CodestreamHeader]:
+    """Check the codestream against the data set, and decode it at its own precision.
 
     Pillow's libjpeg-turbo reads 8-bit JPEG and OpenJPEG reads JPEG 2000, because both are hardened against forged
     input. GDCM is not hardened; it reads all other grey images, after their codestream was checked here.
 
     Returns:
-        The transfer syntax of the pydicom decoder to use, and the name of its plug-in.
+        Words [H, W], or RGB [H, W, 3], and the header of the codestream.
     """
     if syntax in _JPEG_2000:
-        _require_agreement(read_jpeg2000_header(_frame(dataset)), dataset)
-        return syntax, "pylibjpeg"
-    header = read_jpeg_header(_frame(dataset))
-    _require_agreement(header, dataset)
+        codestream = unwrap_jp2(codestream)
+        header = read_jpeg2000_header(codestream)
+        _require_agreement(header, layout)
+        return _by_codec(codestream, syntax, layout, header, "pylibjpeg"), header
+    header = read_jpeg_header(codestream)
+    _require_agreement(header, layout)
     if header.process not in _JPEG_PROCESSES[syntax]:
         raise ImageRefused(
             ErrorKind.UNREADABLE,
             f"codestream uses JPEG process {header.process:#x}, which its transfer syntax does not allow",
         )
-    if syntax in (_JPEG_BASELINE, _JPEG_EXTENDED) and header.precision == 8:
-        return _JPEG_BASELINE, "pillow"
-    _prepare_for_gdcm(dataset, header)
-    # pydicom does not pass 12-bit JPEG to GDCM under its own UID; GDCM reads it, because it follows the codestream.
-    return (_JPEG_LOSSLESS if syntax == _JPEG_EXTENDED else syntax), "gdcm"
+    if syntax not in (_JPEG_BASELINE, _JPEG_EXTENDED) or header.precision != 8:
+        return decode_by_gdcm(codestream, header), header
+    refuse_many_scans(codestream)
+    try:
+        if layout.channels == 1:
+            return np.array(whole_jpeg(codestream)), header
+        return _by_codec(codestream, _JPEG_BASELINE, layout, header, "pillow"), header
+    except Image.DecompressionBombError as error:  # the plug-in of pydicom that uses Pillow keeps Pillow's own limit
+        raise ImageRefused(ErrorKind.TOO_LARGE, "JPEG in DICOM has more pixels than Pillow allows") from error
 
 
-def _require_agreement(header: CodestreamHeader, dataset: FileDataset) -> None:
-    claimed = (dataset.Columns, dataset.Rows, dataset.get("SamplesPerPixel") or 1)
+def _require_agreement(header: CodestreamHeader, layout: PixelLayout) -> None:
+    claimed = (layout.columns, layout.rows, layout.channels)
     found = (header.width, header.height, header.components)
-    if found != claimed or header.precision > dataset.BitsAllocated:
+    if found != claimed or header.precision > layout.bits_allocated:
         raise ImageRefused(
             ErrorKind.UNREADABLE,
             f"codestream has {header.width}x{header.height}x{header.components} samples of "
             f"{header.precision} bits; the DICOM header claims "
-            f"{claimed[0]}x{claimed[1]}x{claimed[2]} of {dataset.BitsAllocated} bits",
+            f"{claimed[0]}x{claimed[1]}x{claimed[2]} of {layout.bits_allocated} bits",
         )
 
 
-def _prepare_for_gdcm(dataset: FileDataset, header: CodestreamHeader) -> None:
-    """Remove everything from the codestream's header that libjpeg warns about, because GDCM turns a warning into an abort."""
-    import gdcm
+def _by_codec(codestream: bytes, syntax: str, layout: PixelLayout, header: CodestreamHeader, plugin: str) -> np.ndarray:
+    """Decode by a plug-in of pydicom, which is told the precision of the codestream, not the claims of the file."""
     from pydicom.encaps import encapsulate
 
-    if header.components != 1:
-        raise ImageRefused(ErrorKind.UNSUPPORTED, "colour in lossless JPEG or JPEG-LS is not supported")
-    if header.process == 0xC2 or header.subsampled or (header.precision > 8) != (dataset.BitsAllocated > 8):
-        raise ImageRefused(ErrorKind.UNREADABLE, "frame header of the codestream breaks the rules of DICOM")
-    dataset.PixelData = encapsulate([strip_jpeg_annotations(_frame(dataset))])
-    dataset["PixelData"].is_undefined_length = True
-    gdcm.Trace.WarningOff()  # GDCM's warnings go directly to the terminal, past every logger
-    gdcm.Trace.ErrorOff()
+    return _by_pydicom(
+        encapsulate([codestream]),
+        syntax,
+        layout,
+        bits_allocated=8 if header.precision <= 8 else 16,
+        bits_stored=header.precision,
+        is_signed=header.is_signed,
+        plugin=plugin,
+    )
+
+
+def _by_pydicom(
+    source: bytes,
+    syntax: str,
+    layout: PixelLayout,
+    *,
+    bits_allocated: int,
+    bits_stored: int | None = None,
+    is_signed: bool = False,
+    planar_configuration: int = 0,
+    plugin: str = "",
+) -> np.ndarray:
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    options: Any = {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": layout.channels,
+        "bits_allocated": bits_allocated,
+        "bits_stored": bits_allocated if bits_stored is None else bits_stored,
+        "pixel_representation": int(is_signed),
+        "photometric_interpretation": layout.photometric,
+        "planar_configuration": planar_configuration,
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OB",
+    }
+    words, _ = get_decoder(UID(syntax)).as_array(source, index=0, decoding_plugin=plugin, **options)
+    return words

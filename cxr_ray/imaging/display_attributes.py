@@ -71,7 +71,7 @@ def read_display_attributes(dataset: Dataset) -> DisplayAttributes:
         modality_table=modality_table,
         rescale=rescale,
         voi_table=_first_table(dataset, "VOILUTSequence", has_negative_inputs=goes_below_zero, is_varied=True),
-        window=next((found for source in views if (found := _window(source))), None),
+        window=next((window for source in views if (window := _window(source))), None),
         padding=_padding(dataset, is_signed=is_signed),
     )
 

@@ -25,7 +25,43 @@ def scale_occupied_bits(samples: np.ndarray) -> np.ndarray:
     Returns:
         uint8 [H, W], rounded.
     """
-    bits = max(8, int(samples.max()).bit_length())
+    return _scaled(samples, int(samples.max()))
+
+
+def wide_luma(samples: np.ndarray, transparent: tuple[int, ...] | None = None) -> np.ndarray:
+    """Convert 16-bit colour to 8-bit grey without losing depth; transparency is blended with black.
+
+    The weights are those of Pillow's `convert("L")`, and the white level is that of `scale_occupied_bits` for the
+    brightest sample that can be seen.
+
+    Args:
+        samples: uint16 [H, W, 2] (grey, alpha), [H, W, 3] (RGB) or [H, W, 4] (RGB, alpha).
+        transparent: RGB samples of pixels that are transparent.
+
+    Returns:
+        uint8 [H, W].
+    """
+    colours = samples[..., : 3 if samples.shape[-1] >= 3 else 1]
+    alpha = samples[..., -1].astype(np.uint64) if samples.shape[-1] in (2, 4) else None
+    if colours.shape[-1] == 3:
+        red, green, blue = np.moveaxis(colours.astype(np.uint32), -1, 0)
+        grey = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+    else:
+        grey = colours[..., 0].astype(np.uint32)
+    if alpha is not None:
+        is_seen = alpha > 0
+        grey = (grey * alpha + 32767) // 65535
+    elif transparent is not None:
+        is_seen = (colours != np.array(transparent, np.uint16)).any(-1)
+        grey[~is_seen] = 0
+    else:
+        is_seen = np.ones(grey.shape, bool)
+    brightest = int(colours.max(-1)[is_seen].max(initial=0))
+    return _scaled(grey, brightest)
+
+
+def _scaled(samples: np.ndarray, brightest: int) -> np.ndarray:
+    bits = max(8, brightest.bit_length())
     white = 2**bits - 1
     table = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
     scaled: np.ndarray = table[samples]

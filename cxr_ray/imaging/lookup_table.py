@@ -28,7 +28,8 @@ class LookupTable:
     def map(self, values: np.ndarray) -> np.ndarray:
         """Look up finite numbers of any shape, rounded to integers; returns float64 of the same shape."""
         indices = np.clip(np.rint(values) - self.first, 0, self.entries.size - 1).astype(np.int64)
-        return self.entries[indices].astype(np.float64)
+        outputs: np.ndarray = self.entries[indices].astype(np.float64)
+        return outputs
 
 
 def read_lookup_table(item: Dataset, *, has_negative_inputs: bool) -> LookupTable | None:

@@ -9,11 +9,12 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from cxr_ray.imaging.grey_levels import luma, scale_occupied_bits
+from cxr_ray.imaging.grey_levels import luma, scale_occupied_bits, wide_luma
+from cxr_ray.imaging.jpeg_pixels import is_of_another_process, refuse_many_scans, whole_jpeg
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
+from cxr_ray.imaging.png_pixels import is_wide_colour, open_png, whole_png, wide_samples
 
 MIN_WANTED = 224
 """Minimum size in pixels for which a JPEG is decoded; smaller images are made from that decoding, which models share."""
@@ -97,14 +98,19 @@ def decode_raster(data: bytes, format_name: str, *, limits: DecodeLimits, wanted
 
 
 def read_png(data: bytes, limits: DecodeLimits, wanted_size: int | None = None) -> Raster:  # noqa: ARG001 - see RasterFormat
-    """Read a PNG; grey of 16 bits is scaled by its occupied bits, and of other 16-bit samples Pillow keeps the high bytes."""
-    image = PngImageFile(BytesIO(data))
-    is_wide = image.mode == "I;16"
+    """Read a PNG; samples of 16 bits, grey or colour, are scaled by their occupied bits."""
+    image = open_png(data)
+    is_grey = image.mode == "I;16"
+    is_wide = is_grey or is_wide_colour(data)
     _check_header(image, limits, bytes_per_sample=2 if is_wide else 1)
+    transparent = image.info.get("transparency")
+    if is_wide and not is_grey:
+        samples = wide_samples(data)
+        return _upright(wide_luma(samples, transparent), image, image.size)
+    whole_png(data, image)
     if not is_wide:
         return _upright(luma(image), image, image.size)
     samples = np.array(image, dtype=np.uint16)
-    transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         samples[samples == transparent] = 0
     return _upright(scale_occupied_bits(samples), image, image.size)
@@ -112,12 +118,19 @@ def read_png(data: bytes, limits: DecodeLimits, wanted_size: int | None = None) 
 
 def read_jpeg(data: bytes, limits: DecodeLimits, wanted_size: int | None) -> Raster:
     """Read the luma of a JPEG at full scale, or directly from the DCT at 1/2, 1/4 or 1/8 if that is enough for `wanted_size`."""
-    image = JpegImageFile(BytesIO(data))
-    _check_header(image, limits)
-    full_size = image.size
-    if wanted_size is not None:
-        image.draft("L", (min_side(wanted_size), min_side(wanted_size)))
-    return _upright(luma(image), image, full_size)
+    refuse_many_scans(data)
+    try:
+        header = JpegImageFile(BytesIO(data))
+    except SyntaxError as error:
+        if is_of_another_process(data):
+            raise ImageRefused(
+                ErrorKind.UNSUPPORTED, "jpeg is lossless or of 12 bits, which is not supported"
+            ) from error
+        raise
+    _check_header(header, limits)
+    draft = None if wanted_size is None else ("L", (min_side(wanted_size), min_side(wanted_size)))
+    image = whole_jpeg(data, draft)
+    return _upright(luma(image), image, header.size)
 
 
 def read_tiff(data: bytes, limits: DecodeLimits, wanted_size: int | None = None) -> Raster:  # noqa: ARG001 - see RasterFormat

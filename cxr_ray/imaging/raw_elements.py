@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-_NUMERIC_TEXT = ("DS", "IS", "UN", "LO", "SH", "CS", "")
+_BYTES_ARE_THE_VALUE = ("DS", "IS", "UN", "LO", "SH", "US", "SS", "OW", "OB", "")
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
@@ -49,11 +49,11 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
 
 def raw_value(dataset: Dataset, keyword: str) -> Any:
     """The bytes of an element that pydicom has not converted yet, else its converted value; None if it is absent."""
-    from pydicom.dataelem import RawDataElement
     from pydicom.datadict import tag_for_keyword
+    from pydicom.dataelem import RawDataElement
 
     element = dataset.get_item(tag_for_keyword(keyword) or 0) if keyword in dataset else None
-    if isinstance(element, RawDataElement) and (element.VR or "") not in _NUMERIC_TEXT + ("US", "OW", "OB", "SS"):
+    if isinstance(element, RawDataElement) and (element.VR or "") not in _BYTES_ARE_THE_VALUE:
         try:
             return dataset.get(keyword)
         except Exception:  # noqa: BLE001 - as above

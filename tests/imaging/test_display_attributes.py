@@ -99,5 +99,5 @@ def test_a_voi_table_is_applied_from_its_first_input_in_implicit_vr(make_dicom, 
 
 def test_a_file_whose_window_cannot_be_used_shows_the_range(make_dicom, ramp12):
     data = make_dicom(ramp12, BitsStored=12, WindowCenter=["2000"] * 2, WindowWidth=["2500"] * 2)
-    data = data.replace(b"2000\\2000 ", b"  \\NaN  ").replace(b"2500\\2500 ", b"\\    2500")
+    data = data.replace(b"2000\\2000 ", b"  \\NaN    ").replace(b"2500\\2500 ", b"\\    2500 ")
     np.testing.assert_array_equal(decode_image(data).pixels, np.rint(ramp12 / 4095 * 255))
