@@ -20,6 +20,7 @@ MAX_SCANS = 100
 
 _END_OF_IMAGE = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
+_HOLE = bytes(48)
 _TAIL_BYTES = 8
 """Bytes at the end without which the last block cannot be decoded, and some that writers may append."""
 _FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -109,7 +110,7 @@ def whole_jpeg(data: bytes, draft: tuple[str, tuple[int, int]] | None = None) ->
         image.draft(*draft)
     image.watch(data)
     image.load()
-    if image.is_left_over or not _has_its_markers(image):
+    if image.is_left_over or not _has_its_markers(image) or _has_a_hole(image, data):
         raise ImageRefused(ErrorKind.UNREADABLE, "jpeg is damaged (data are left over or missing)")
     if _ends_in_grey(image) and _changes_with_more_data(image, data, draft):
         raise ImageRefused(ErrorKind.TRUNCATED, "jpeg ends before its last pixel")
@@ -125,6 +126,31 @@ def _has_its_markers(image: WatchedJpeg) -> bool:
     if (image.codes[fills + 1] == 0).any() or not ((restarts >= 0xD0) & (restarts <= 0xD7)).all():
         return False
     return bool((restarts % 8 == np.arange(restarts.size) % 8).all())
+
+
+def _has_a_hole(image: WatchedJpeg, data: bytes) -> bool:
+    """Whether there are more zeros than the Huffman tables of a sequential JPEG can mean.
+
+    A table gives its first symbol the code of zeros only. Unless that is the end of a block, zeros are block after
+    block whose 63 coefficients are all negative, which no picture has.
+    """
+    if not image.is_watched or data.find(_HOLE, image.start, image.end) < 0:
+        return False
+    first_symbols = _first_symbols(data[: image.start])
+    return bool(first_symbols) and 0 not in first_symbols
+
+
+def _first_symbols(header: bytes) -> list[int]:
+    """The first symbol of each Huffman table for AC coefficients (ITU-T T.81, B.2.4.2)."""
+    found, at = [], header.find(b"\xff\xc4")
+    while at >= 0:
+        table, stop = at + 4, at + 2 + int.from_bytes(header[at + 2 : at + 4])
+        while table + 17 < min(stop, len(header)):
+            if header[table] >> 4 == 1:
+                found.append(header[table + 17])
+            table += 17 + sum(header[table + 1 : table + 17])
+        at = header.find(b"\xff\xc4", max(stop, at + 2))
+    return found
 
 
 def _ends_in_grey(image: Image.Image) -> bool:

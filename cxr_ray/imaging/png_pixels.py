@@ -116,14 +116,15 @@ def _with_scaled_key(image: WatchedPng, data: bytes) -> WatchedPng:
 
 
 def _has_paper(image: WatchedPng) -> bool:
-    """Whether the last row that is written has only values of rows without data."""
+    """Whether the last row that is written has the values of rows without data, or an interlaced one any of them."""
     if image.mode not in _PAPER:
         return False
     row = image.height - 1
     if image.info.get("interlace"):
         row -= (row + 1) % 2 if image.height > 1 else 0  # the last pass has the odd rows
     written = np.asarray(image.crop((0, row, image.width, row + 1)))
-    return bool((written == np.array(_PAPER[image.mode], written.dtype)).all())
+    is_paper = written == np.array(_PAPER[image.mode], written.dtype)
+    return bool(is_paper.any() if image.info.get("interlace") else is_paper.all())
 
 
 def _inflated_bytes(data: bytes) -> int:
