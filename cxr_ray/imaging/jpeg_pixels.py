@@ -60,8 +60,8 @@ def is_of_another_process(jpeg: bytes) -> bool:
 class WatchedJpeg(JpegImageFile):
     """A JPEG whose last bytes reach the decoder only after the rest, so that a decoder that needs them not is noticed."""
 
-    start, end = 0, -1
-    """Offsets of the entropy-coded data and of the end marker behind it."""
+    start, used, end = 0, -1, -1
+    """Offsets of the entropy-coded data, of the padding behind it and of the end marker."""
     codes = np.empty(0, np.uint8)
     """Bytes that follow bytes 0xFF in the entropy-coded data, and that of the end marker."""
     is_watched = False
@@ -95,8 +95,8 @@ class WatchedJpeg(JpegImageFile):
             self.codes = codes[behind : behind + ends[0] + 1]
             self.end = int(prefixes[behind + ends[0]])
             padded = data[max(self.start, self.end - 2**16) : self.end]
-            used = self.end - len(padded) + len(padded.rstrip(b"\0\xff"))
-            self._tail = max(self.start, used - _TAIL_BYTES)
+            self.used = self.end - len(padded) + len(padded.rstrip(b"\0\xff"))
+            self._tail = max(self.start, self.used - _TAIL_BYTES)
 
 
 def whole_jpeg(data: bytes, draft: tuple[str, tuple[int, int]] | None = None) -> Image.Image:
@@ -134,7 +134,7 @@ def _has_a_hole(image: WatchedJpeg, data: bytes) -> bool:
     A table gives its first symbol the code of zeros only. Unless that is the end of a block, zeros are block after
     block whose 63 coefficients are all negative, which no picture has.
     """
-    if not image.is_watched or data.find(_HOLE, image.start, image.end) < 0:
+    if not image.is_watched or data.find(_HOLE, image.start, image.used) < 0:
         return False
     first_symbols = _first_symbols(data[: image.start])
     return bool(first_symbols) and 0 not in first_symbols

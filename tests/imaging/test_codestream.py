@@ -9,6 +9,8 @@ from cxr_ray.imaging.codestream import (
     read_jpeg2000_header,
     read_jpeg_header,
     strip_jpeg_annotations,
+    unwrap_jp2,
+    with_precision,
 )
 from cxr_ray.imaging.limits import ErrorKind, ImageRefused
 
@@ -76,3 +78,36 @@ def test_other_bytes_are_named(jpeg, jpeg2000):
         read_jpeg_header(jpeg2000)
     with pytest.raises(ImageRefused, match="codestream is not a JPEG 2000"):
         read_jpeg2000_header(jpeg)
+
+
+def test_fill_bytes_before_markers_are_skipped(jpeg):
+    frame = jpeg.index(b"\xff\xc0")
+    filled = jpeg[:2] + b"\xff\xff" + jpeg[2:frame] + b"\xff" * 7 + jpeg[frame:]
+    assert read_jpeg_header(filled) == read_jpeg_header(jpeg)
+    assert strip_jpeg_annotations(filled) == strip_jpeg_annotations(jpeg)
+
+
+def test_the_precision_is_written_into_the_frame_header(jpeg):
+    assert read_jpeg_header(with_precision(jpeg, 12)).precision == 12
+    assert with_precision(with_precision(jpeg, 12), 8) == jpeg
+
+
+def test_sign_and_wavelet_of_jpeg2000():
+    from openjpeg.utils import encode_array
+
+    pixels = np.arange(2500, dtype=np.int16).reshape(50, 50) - 1000
+    assert read_jpeg2000_header(encode_array(pixels, bits_stored=12)).is_signed
+    assert not read_jpeg2000_header(encode_array(pixels, bits_stored=12)).is_lossy
+    assert read_jpeg2000_header(encode_array(pixels, bits_stored=12, compression_ratios=[8])).is_lossy
+
+
+def test_a_codestream_is_taken_out_of_its_boxes(jpeg2000):
+    from openjpeg.utils import encode_array
+
+    boxed = encode_array(np.zeros((40, 50), np.uint16), bits_stored=12, codec_format=1)
+    assert boxed[:4] == b"\0\0\0\x0c"
+    assert read_jpeg2000_header(unwrap_jp2(boxed)) == read_jpeg2000_header(jpeg2000)
+    assert unwrap_jp2(jpeg2000) == jpeg2000
+    for damaged in (boxed[:60], boxed[:12] + bytes(40)):
+        with pytest.raises(ImageRefused, match="JP2 boxes hold no JPEG 2000 codestream"):
+            unwrap_jp2(damaged)

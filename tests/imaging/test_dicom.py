@@ -147,6 +147,111 @@ def test_what_a_header_lacks_is_named():
     assert decode_image(data).error == "DICOM file has no Rows, Columns, BitsAllocated, PhotometricInterpretation"
 
 
+def rewritten(data, change):
+    dataset = dcmread(io.BytesIO(data))
+    change(dataset)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("after", [bytes(1000), b"\x5a" * 992, b"\xff"])
+def test_bytes_behind_pixel_data_do_not_matter(make_dicom, transcode, radiograph, after):
+    for data in (make_dicom(radiograph), transcode(make_dicom(radiograph), "JPEGLosslessProcess14_1")):
+        np.testing.assert_array_equal(decode_image(data + after).pixels, radiograph)
+
+
+@pytest.mark.parametrize("modality", ["PR", "SR", "DX"])
+def test_an_icon_is_not_pixel_data(make_dicom, radiograph, modality):
+    def change(dataset):
+        icon = dcmread(io.BytesIO(make_dicom(radiograph[:4, :4])))
+        del dataset.PixelData
+        dataset.Modality, dataset.IconImageSequence = modality, [icon]
+
+    result = decode_image(rewritten(make_dicom(radiograph), change))
+    assert result.error_kind == ("no_pixels" if modality == "DX" else "wrong_modality")
+    assert result.dicom.modality == modality
+
+
+def test_an_icon_beside_pixel_data_is_skipped(make_dicom, radiograph):
+    def change(dataset):
+        dataset.IconImageSequence = [dcmread(io.BytesIO(make_dicom(radiograph[:4, :4])))]
+
+    data = rewritten(make_dicom(radiograph), change)
+    np.testing.assert_array_equal(decode_image(data).pixels, radiograph)
+    assert decode_image(data[:-10]).error_kind == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("tags", "kind"),
+    [
+        ({"BitsAllocated": 32, "Rows": 24}, "unsupported"),
+        ({"Rows": 97}, "truncated"),
+        ({"Rows": 60_000, "Columns": 60_000}, "too_large"),
+        ({"syntax": "1.2.840.10008.1.2.4.100", "codestream": b"abcd"}, "unsupported"),
+        ({"syntax": "1.2.840.10008.1.2.4.90", "codestream": b"abcd"}, "unreadable"),
+        ({"NumberOfFrames": 2}, "multi_frame"),
+    ],
+)
+def test_tags_are_kept_with_every_refusal(make_dicom, radiograph, tags, kind):
+    result = decode_image(make_dicom(radiograph, StudyInstanceUID="1.2.3", PatientID="4711", **tags))
+    assert (result.error_kind, result.dicom.study_uid, result.dicom.patient_id) == (kind, "1.2.3", "4711")
+    assert "4711" not in repr(result)
+
+
+def test_tags_are_kept_when_a_value_cannot_be_converted(make_dicom, radiograph):
+    data = make_dicom(radiograph, StudyInstanceUID="1.2.3").replace(b"\x28\0\x10\0US\2\0", b"\x28\0\x10\0US\1\0")
+    result = decode_image(data)
+    assert result.error_kind in ("unreadable", "truncated")
+    assert result.dicom.study_uid == "1.2.3"
+
+
+def test_tags_are_kept_when_the_file_ends_in_a_sequence(make_dicom, radiograph):
+    def change(dataset):
+        dataset.OtherPatientIDsSequence = [dcmread(io.BytesIO(make_dicom(radiograph[:4, :4], ViewPosition="PA")))]
+        dataset["OtherPatientIDsSequence"].is_undefined_length = True
+        dataset.OtherPatientIDsSequence[0].is_undefined_length_sequence_item = True
+
+    data = rewritten(make_dicom(radiograph, Modality="CR"), change)
+    for at in (4, 12, 30, 80):
+        result = decode_image(data[: data.index(b"\x10\0\x02\x10SQ") + 12 + at])
+        assert (result.error_kind, result.dicom.modality) == ("truncated", "CR")
+
+
+def test_compressed_data_under_a_native_syntax_are_refused(make_dicom, transcode, ramp12):
+    data = transcode(make_dicom(ramp12, BitsStored=12), "JPEGLosslessProcess14_1")
+    forged = data.replace(b"1.2.840.10008.1.2.4.70", b"1.2.840.10008.1.2.1".ljust(22, b"\0"))
+    assert decode_image(forged).error == "Pixel Data is compressed; the transfer syntax says it is not"
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+@pytest.mark.parametrize("shape", [(5, 7), (96, 80)])
+def test_eight_bits_in_words_of_any_byte_order(make_dicom, radiograph, syntax, shape):
+    pixels = radiograph[: shape[0], : shape[1]]
+    data = rewritten(make_dicom(np.ascontiguousarray(pixels)), lambda dataset: None)
+    expected = decode_image(data).pixels
+    if syntax.endswith(".2.2"):
+        padded = pixels.tobytes() + b"\0" * (pixels.size % 2)
+        swapped = np.frombuffer(padded, ">u2").astype("<u2").tobytes()
+        data = make_dicom(pixels, syntax=syntax)
+        at = data.rindex(b"\x7f\xe0\0\x10OB")
+        data = data[:at] + b"\x7f\xe0\0\x10OW\0\0" + len(padded).to_bytes(4, "big") + swapped
+    else:
+        data = make_dicom(pixels, syntax=syntax)
+    np.testing.assert_array_equal(decode_image(data).pixels, expected)
+
+
+@pytest.mark.parametrize("preamble", [True, False])
+def test_file_meta_information_in_implicit_vr(make_dicom, ramp12, preamble):
+    plain = make_dicom(ramp12, syntax="1.2.840.10008.1.2", preamble=False, BitsStored=12)
+    uid = b"1.2.840.10008.1.2\0"
+    syntax = b"\2\0\x10\0" + len(uid).to_bytes(4, "little") + uid
+    meta = b"\2\0\0\0\4\0\0\0" + len(syntax).to_bytes(4, "little") + syntax
+    data = (bytes(128) + b"DICM") * preamble + meta + plain
+    assert recognise_format(data[:HEAD_BYTES]) == "dicom"
+    np.testing.assert_array_equal(decode_image(data).pixels, np.rint(ramp12 / 4095 * 255))
+
+
 @pytest.mark.realdata
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no radiographs in {SHARED}; set CXR_SHARED")
 class TestRealFiles:
