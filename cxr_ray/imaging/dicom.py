@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ PROJECTION_MODALITIES = frozenset({"CR", "DX", "DR", "RG", "RF", "XA", "OT", "SC
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PIXEL_DATA = 0x7FE00010
 _LAST_TAG = 0x0020000E
+_INFLATED_BYTES = 2**16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +60,7 @@ class DicomFile:
         is_cut: whether the file ends within an element before Pixel Data.
     """
 
-    dataset: FileDataset = field(repr=False)
+    dataset: Dataset = field(repr=False)
     encoded: bytes = field(repr=False)
     pixel_start: int | None = None
     pixel_length: int = 0
@@ -70,18 +72,15 @@ def read_dicom(data: bytes) -> DicomFile:
     """Parse the bytes of a DICOM file, with or without preamble, up to its Pixel Data.
 
     Pixel Data within a sequence, such as an icon's, is not Pixel Data of the file. A file that is damaged before it
-    gives the tags before the damage.
-
-    Raises:
-        ImageRefused: `unsupported` for the deflated transfer syntax, whose small files may inflate without bound.
+    gives the tags before the damage, and a deflated one those in its first bytes, because it may inflate without bound.
     """
     from pydicom.filereader import read_partial
     from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
     silence_pydicom()
-    syntax = _transfer_syntax(data)
-    if syntax == _DEFLATED:
-        require_transfer_syntax(syntax)
+    meta, meta_end = _file_meta(data)
+    if meta.get("TransferSyntaxUID") == _DEFLATED:
+        return DicomFile(dataset=_inflated_tags(data[meta_end:], meta), encoded=data)
     found: list[tuple[str | None, int]] = []
 
     def is_pixel_data(tag: int, vr: str | None, length: int) -> bool:
@@ -159,22 +158,40 @@ def decode_dicom(file: DicomFile, *, limits: DecodeLimits) -> np.ndarray:
     return to_display(decode_samples(dataset, pixels, limits=limits), dataset)
 
 
-def _transfer_syntax(data: bytes) -> str | None:
-    """Read the Transfer Syntax UID from the file meta group only, because `dcmread` would inflate a deflated data set."""
+def _file_meta(data: bytes) -> tuple[Dataset, int]:
+    """Read the file meta group only, because `dcmread` would inflate a deflated data set; also its end in bytes."""
     from pydicom.filereader import read_dataset as read_elements
 
     stream = BytesIO(data)
     stream.seek(132 if data[128:132] == b"DICM" else 0)
     meta = read_elements(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
-    syntax = meta.get("TransferSyntaxUID")
-    return None if syntax is None else str(syntax)
+    return meta, stream.tell()
+
+
+def _inflated_tags(deflated: bytes, meta: Dataset) -> Dataset:
+    """Parse the beginning of a deflated data set (PS3.5, A.5) as far as the tags go that `read_tags` collects."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filereader import read_dataset as read_elements
+
+    try:
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, _INFLATED_BYTES)
+    except zlib.error:
+        inflated = b""
+    dataset = read_elements(BytesIO(inflated), False, True, stop_when=_is_behind_tags)
+    dataset.file_meta = FileMetaDataset(meta)
+    return dataset
 
 
 def _first_tags(data: bytes) -> FileDataset:
     """Parse a file that is damaged later only as far as the tags go that `read_tags` collects."""
     from pydicom.filereader import read_partial
 
-    return read_partial(BytesIO(data), stop_when=lambda tag, vr, _: tag > _LAST_TAG or vr == "SQ", force=True)
+    return read_partial(BytesIO(data), stop_when=_is_behind_tags, force=True)
+
+
+def _is_behind_tags(tag: int, vr: str | None, length: int) -> bool:
+    """Whether an element follows the tags that `read_tags` collects, or is a sequence, which may be damaged."""
+    return tag > _LAST_TAG or vr == "SQ" or length == UNDEFINED_LENGTH
 
 
 def _is_cut(dataset: FileDataset) -> bool:
@@ -186,5 +203,8 @@ def _is_cut(dataset: FileDataset) -> bool:
 
 
 def _text(dataset: Dataset, keyword: str) -> str | None:
-    value = dataset.get(keyword)
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds of exceptions for values that it cannot convert
+        return None
     return None if value is None else str(value).strip(" \0") or None

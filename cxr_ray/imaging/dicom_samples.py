@@ -16,7 +16,7 @@ from cxr_ray.imaging.packbits import decode_rle_frame
 from cxr_ray.imaging.pixel_layout import PixelLayout, read_pixel_layout
 
 if TYPE_CHECKING:
-    from pydicom.dataset import FileDataset
+    from pydicom.dataset import Dataset
 
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -49,7 +49,7 @@ def require_transfer_syntax(syntax: str) -> None:
         raise ImageRefused(ErrorKind.UNSUPPORTED, f"DICOM transfer syntax {known} is not supported")
 
 
-def decode_samples(dataset: FileDataset, pixels: PixelData, *, limits: DecodeLimits) -> np.ndarray:
+def decode_samples(dataset: Dataset, pixels: PixelData, *, limits: DecodeLimits) -> np.ndarray:
     """Decode the first frame to stored samples, without any look-up table; YBR becomes RGB.
 
     Args:
@@ -80,7 +80,7 @@ def decode_samples(dataset: FileDataset, pixels: PixelData, *, limits: DecodeLim
     return layout.samples(words, precision=precision, is_lossy=is_lossy)
 
 
-def _assumed_syntax(dataset: FileDataset, pixels: PixelData) -> str:
+def _assumed_syntax(dataset: Dataset, pixels: PixelData) -> str:
     """Assume the transfer syntax of a data set that declares none: the encoding with which pydicom could parse it."""
     if pixels.is_undefined:
         raise ImageRefused(ErrorKind.UNSUPPORTED, "DICOM file is compressed and declares no transfer syntax")
@@ -88,7 +88,7 @@ def _assumed_syntax(dataset: FileDataset, pixels: PixelData) -> str:
     return "1.2.840.10008.1.2" + ("" if is_implicit else ".1" if is_little_endian else ".2")
 
 
-def _native_words(dataset: FileDataset, frame: memoryview | bytes, layout: PixelLayout, syntax: str) -> np.ndarray:
+def _native_words(dataset: Dataset, frame: memoryview | bytes, layout: PixelLayout, syntax: str) -> np.ndarray:
     """Uncompressed words [H, W], or RGB [H, W, 3]; what RLE expands to is little-endian and plane by plane."""
     is_big_endian = syntax == _EXPLICIT_BIG_ENDIAN
     if layout.channels == 1:

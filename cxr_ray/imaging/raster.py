@@ -18,7 +18,7 @@ from cxr_ray.imaging.png_pixels import is_wide_colour, open_png, whole_png, wide
 
 MIN_WANTED = 224
 """Minimum size in pixels for which a JPEG is decoded; smaller images are made from that decoding, which models share."""
-DECODING = f"grey, of a JPEG's {2 * MIN_WANTED} pixels or more"
+DECODING = f"grey of full depth, of a JPEG's {2 * MIN_WANTED} pixels or more"
 """Part of a preprocessing's id; this text must change whenever decoding gives other pixels."""
 
 _EXIF_ORIENTATION = 0x0112

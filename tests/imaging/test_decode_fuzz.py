@@ -61,6 +61,7 @@ def raster_files(radiograph, ramp12):
         (grey.convert("1"), "PNG", {}),
         (Image.fromarray(ramp12), "PNG", {}),
         (grey.convert("RGB"), "JPEG", {"exif": EXIF}),
+        (grey, "JPEG", {"restart_marker_rows": 1}),
         (grey, "JPEG", {"progressive": True}),
         (grey.convert("CMYK"), "JPEG", {}),
         (grey, "TIFF", {}),
@@ -90,6 +91,12 @@ def dicom_files(make_dicom, transcode, radiograph, ramp12):
     for name in ("JPEGLosslessProcess14", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless"):
         yield transcode(native, name)
     yield transcode(colour, "JPEG2000Lossless")
+    for name in ("JPEGLosslessProcess14_1", "JPEGLSLossless"):
+        yield transcode(make_dicom(radiograph, WindowCenter=100, WindowWidth=90), name)
+    lut = pydicom.Dataset()
+    lut.LUTDescriptor, lut.LUTData = [4096, 0, 12], np.arange(4096, dtype="<u2").tobytes()
+    lut["LUTData"].VR = "OW"
+    yield make_dicom(ramp12, BitsStored=12, VOILUTSequence=[lut], ModalityLUTSequence=[lut])
     yield transcode(native, "JPEGExtendedProcess2_4")
     dataset = pydicom.dcmread(io.BytesIO(native))
     dataset.compress(pydicom.uid.RLELossless)

@@ -199,6 +199,14 @@ def test_tags_are_kept_with_every_refusal(make_dicom, radiograph, tags, kind):
     assert "4711" not in repr(result)
 
 
+def test_tags_of_a_deflated_file_are_kept(make_dicom, radiograph):
+    def change(dataset):
+        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+
+    result = decode_image(rewritten(make_dicom(radiograph, StudyInstanceUID="1.2.3"), change))
+    assert (result.error_kind, result.dicom.study_uid) == ("unsupported", "1.2.3")
+
+
 def test_tags_are_kept_when_a_value_cannot_be_converted(make_dicom, radiograph):
     data = make_dicom(radiograph, StudyInstanceUID="1.2.3").replace(b"\x28\0\x10\0US\2\0", b"\x28\0\x10\0US\1\0")
     result = decode_image(data)
