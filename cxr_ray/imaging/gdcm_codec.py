@@ -22,9 +22,13 @@ _SYNTAXES = {_JPEG_LS: "1.2.840.10008.1.2.4.80"}
 _ANY_JPEG = "1.2.840.10008.1.2.4.57"
 """pydicom does not pass 12-bit JPEG to GDCM under its own UID; GDCM reads it, because it follows the codestream."""
 
-_LIBJPEG_WARNING = re.compile(
-    rb"(Corrupt JPEG data|Premature end of JPEG|Inconsistent progression|Invalid SOS|Warning).*"
+_LIBJPEG_MESSAGE = re.compile(
+    rb"(Application transferred|Arithmetic table|Bogus|CCIR601|Cannot|Component index|Corrupt JPEG data|DCT|Didn't expect"
+    rb"|Empty|Failed|Fractional|Huffman|IDCT|Image too|Improper|Inconsistent|Input file|Insufficient|Invalid|Maximum"
+    rb"|Missing|Not a JPEG|Premature end|Quantization table|Read|Requested|Sampling factors|Scan script|Seek|Selected"
+    rb"|Sorry|Suspension|Too many|Unknown|Unsupported|Virtual array|Warning|Write|Wrong JPEG)"
 )
+_DAMAGE = re.compile(rb"Corrupt JPEG data|Premature end|Inconsistent progression")
 _HARMLESS = re.compile(rb"Corrupt JPEG data: \d{1,2} extraneous bytes before marker")
 _STDERR = 2
 _one_at_a_time = threading.Lock()
@@ -99,7 +103,7 @@ def _libjpeg_warnings_refused() -> Iterator[None]:
                 os.dup2(before, _STDERR)
                 os.close(before)
                 warnings = _take_warnings(held)
-    serious = [line for line in warnings if not _HARMLESS.match(line)]
+    serious = [line for line in warnings if _DAMAGE.match(line) and not _HARMLESS.match(line)]
     if any(b"remature end" in line for line in serious):
         raise ImageRefused(ErrorKind.TRUNCATED, "JPEG codestream ends before its last pixel")
     if serious:
@@ -113,7 +117,7 @@ def _take_warnings(held: BufferedRandom) -> list[bytes]:
     if not written:
         return []
     lines = written.splitlines(keepends=True)
-    others = b"".join(line for line in lines if not _LIBJPEG_WARNING.match(line))
+    others = b"".join(line for line in lines if not _LIBJPEG_MESSAGE.match(line))
     if others:
         os.write(_STDERR, others)
-    return [line for line in lines if _LIBJPEG_WARNING.match(line)]
+    return [line for line in lines if _LIBJPEG_MESSAGE.match(line)]

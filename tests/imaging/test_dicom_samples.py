@@ -237,3 +237,63 @@ def test_too_few_samples_are_truncated(make_dicom, radiograph):
 def test_unsupported_layouts_are_named(make_dicom, radiograph, tags, message):
     result = decode_image(make_dicom(radiograph, **tags))
     assert (result.error_kind, result.error) == ("unsupported", message)
+
+
+def test_bits_above_those_stored_are_no_part_of_a_compressed_sample(make_dicom, transcode, ramp12):
+    from openjpeg.utils import encode_array
+
+    dirty = ramp12 | np.uint16(1 << 12)
+    data = make_dicom(dirty, syntax="1.2.840.10008.1.2.4.90", codestream=encode_array(dirty), BitsStored=12)
+    np.testing.assert_array_equal(shown(data), unit(ramp12))
+    for name, syntax in (("JPEGLosslessProcess14_1", "70"), ("JPEGLSLossless", "80")):
+        wide = transcode(make_dicom(dirty), name)
+        codestream = wide[wide.rindex(b"\xff\xd8\xff") : wide.rindex(b"\xff\xd9") + 2]
+        data = make_dicom(dirty, syntax=f"1.2.840.10008.1.2.4.{syntax}", codestream=codestream, BitsStored=12)
+        np.testing.assert_array_equal(shown(data), unit(ramp12))
+
+
+def test_an_unsigned_jpeg2000_of_signed_samples(make_dicom, ramp12):
+    from openjpeg.utils import encode_array
+
+    signed = ramp12.astype(np.int16) - 2048
+    codestream = encode_array((signed & 0xFFF).astype(np.uint16), bits_stored=12)
+    data = make_dicom(signed, syntax="1.2.840.10008.1.2.4.90", codestream=codestream, BitsStored=12)
+    np.testing.assert_array_equal(shown(data), unit(signed))
+
+
+@pytest.mark.parametrize(("name", "syntax"), [("JPEGExtendedProcess2_4", "51"), ("", "91")])
+def test_the_overshoot_of_a_lossy_codec_is_white(make_dicom, transcode, ramp12, name, syntax):
+    from openjpeg.utils import encode_array
+
+    if name:
+        wide = transcode(make_dicom(ramp12, BitsStored=12), name)
+        codestream = wide[wide.rindex(b"\xff\xd8\xff") : wide.rindex(b"\xff\xd9") + 2]
+    else:
+        codestream = encode_array(ramp12, bits_stored=12, compression_ratios=[2])
+    window = {"WindowCenter": 512, "WindowWidth": 1024}
+    data = make_dicom(ramp12, syntax=f"1.2.840.10008.1.2.4.{syntax}", codestream=codestream, BitsStored=10, **window)
+    np.testing.assert_allclose(shown(data), np.rint(np.clip(ramp12, 0, 1023) / 1023 * 255), rtol=0, atol=1)
+
+
+def test_jpeg2000_in_the_boxes_of_a_file(make_dicom, ramp12):
+    from openjpeg.utils import encode_array
+
+    codestream = encode_array(ramp12, bits_stored=12, codec_format=1)
+    data = make_dicom(ramp12, syntax="1.2.840.10008.1.2.4.90", codestream=codestream, BitsStored=12)
+    np.testing.assert_array_equal(shown(data), unit(ramp12))
+
+
+def test_eight_bits_in_words_of_sixteen(make_dicom, radiograph):
+    words = radiograph.astype(np.uint16)
+    expected = np.asarray(Image.open(io.BytesIO(jpeg(radiograph))))
+    filled = jpeg(radiograph).replace(b"\xff\xd8", b"\xff\xd8\xff\xff", 1)
+    data = make_dicom(words, syntax="1.2.840.10008.1.2.4.50", codestream=filled, BitsStored=8)
+    np.testing.assert_array_equal(shown(data), unit(expected))
+
+
+def test_a_jpeg_with_a_hole_is_refused(make_dicom, radiograph):
+    codestream = jpeg(np.tile(radiograph, (3, 3)))
+    damaged = codestream[:3000] + bytes(512) + codestream[3512:]
+    pixels = np.tile(radiograph, (3, 3))
+    result = decode_image(make_dicom(pixels, syntax="1.2.840.10008.1.2.4.50", codestream=damaged))
+    assert result.error_kind in ("unreadable", "truncated")

@@ -84,3 +84,13 @@ def test_what_others_write_to_stderr_follows(capfd):
         warn_like_libjpeg()
     assert refusal.value.kind == ErrorKind.UNREADABLE
     assert capfd.readouterr().err == "a line of a log\n"
+
+
+@pytest.mark.parametrize("at", [0, 4, 30])
+def test_errors_of_libjpeg_are_not_printed(make_dicom, lossless, ramp12, capfd, at):
+    codestream = bytearray(lossless(ramp12))
+    table = codestream.index(b"\xff\xc4")
+    codestream[table + 4 + at] ^= 0xFF
+    result = decode_image(make_dicom(ramp12, syntax=LOSSLESS, codestream=bytes(codestream)))
+    assert result.pixels is not None or result.error_kind in ("unreadable", "truncated")
+    assert capfd.readouterr() == ("", "")
