@@ -29,7 +29,7 @@ _LIBJPEG_MESSAGE = re.compile(
     rb"|Sorry|Suspension|Too many|Unknown|Unsupported|Virtual array|Warning|Write|Wrong JPEG)"
 )
 _DAMAGE = re.compile(rb"Corrupt JPEG data|Premature end|Inconsistent progression")
-_HARMLESS = re.compile(rb"Corrupt JPEG data: \d{1,2} extraneous bytes before marker")
+_LEFT_OVER = re.compile(rb"Corrupt JPEG data: (\d+) extraneous bytes before marker")
 _STDERR = 2
 _one_at_a_time = threading.Lock()
 
@@ -77,16 +77,17 @@ def decode_by_gdcm(codestream: bytes, header: CodestreamHeader) -> np.ndarray:
         "photometric_interpretation": "MONOCHROME2",
         "pixel_keyword": "PixelData",
     }
-    with _libjpeg_warnings_refused():
+    with _libjpeg_warnings_refused(_padding_bytes(plain)):
         words, _ = get_decoder(syntax).as_array(encapsulate([plain]), index=0, decoding_plugin="gdcm", **options)
     found: np.ndarray = words - np.uint8(128 - 2 ** (header.precision - 1)) if is_narrow else words
     return found
 
 
 @contextmanager
-def _libjpeg_warnings_refused() -> Iterator[None]:
+def _libjpeg_warnings_refused(padding_bytes: int = 0) -> Iterator[None]:
     """Refuse an image about which the libjpeg of GDCM warns; it can only write its warnings to the file descriptor 2.
 
+    That `padding_bytes` are left over at the end is no damage.
     Meanwhile whatever else is written there is held back and follows afterwards.
     """
     with _one_at_a_time:
@@ -103,7 +104,10 @@ def _libjpeg_warnings_refused() -> Iterator[None]:
                 os.dup2(before, _STDERR)
                 os.close(before)
                 warnings = _take_warnings(held)
-    serious = [line for line in warnings if _DAMAGE.match(line) and not _HARMLESS.match(line)]
+    serious = [line for line in warnings if _DAMAGE.match(line)]
+    left_over = [found for line in serious if (found := _LEFT_OVER.match(line))]
+    if left_over and len(serious) == 1 and int(left_over[0][1]) <= padding_bytes:
+        return
     if any(b"remature end" in line for line in serious):
         raise ImageRefused(ErrorKind.TRUNCATED, "JPEG codestream ends before its last pixel")
     if serious:
@@ -121,3 +125,9 @@ def _take_warnings(held: BufferedRandom) -> list[bytes]:
     if others:
         os.write(_STDERR, others)
     return [line for line in lines if _LIBJPEG_MESSAGE.match(line)]
+
+
+def _padding_bytes(codestream: bytes) -> int:
+    """Number of zeros and fill bytes between the entropy-coded data and the end marker."""
+    data = codestream[: max(0, codestream.rfind(b"\xff\xd9"))]
+    return len(data) - len(data.rstrip(b"\0\xff"))

@@ -66,9 +66,18 @@ def test_a_lossless_jpeg_that_ended_early_is_truncated_and_nothing_is_printed(ma
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_lossless_jpeg_with_a_hole_is_refused(make_dicom, lossless, radiograph, capfd):
+    pixels = np.tile(radiograph, (2, 2)).astype(np.uint16) * 16
+    whole = lossless(pixels)
+    at = len(whole) // 2
+    result = decode_image(make_dicom(pixels, syntax=LOSSLESS, codestream=whole[:at] + bytes(512) + whole[at + 512 :]))
+    assert result.error_kind in ("unreadable", "truncated")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_bytes_before_the_end_marker_do_no_harm(lossless, ramp12, capfd):
     codestream = lossless(ramp12)
-    padded = codestream[:-2] + bytes(6) + codestream[-2:]
+    padded = codestream[:-2] + bytes(200) + codestream[-2:]
     np.testing.assert_array_equal(decode_by_gdcm(padded, read_jpeg_header(padded)), ramp12)
     assert capfd.readouterr() == ("", "")
 
