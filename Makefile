@@ -13,10 +13,10 @@ demo: setup  ## run the whole product on a drawn archive, or on ARCHIVE=/path/to
 	@$(BIN)/python jobs/demo.py $(if $(ARCHIVE),--archive "$(ARCHIVE)")
 
 test: setup  ## every test; those of one file that start Ray run in one process, and share its cluster
-	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup  ## run the tests that take seconds and need no Ray cluster
-	@$(BIN)/python -m pytest -m "not slow and not cluster" -n auto
+	@$(BIN)/python -m pytest -m "not slow and not cluster" -n logical --maxprocesses 8
 
 lint: setup  ## check with ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

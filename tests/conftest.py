@@ -21,11 +21,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: thread
 os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process for each training, idle on one machine
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Number of processes for `-n auto`: one more than there are cores, because tests wait for Ray a sixth of the time."""
-    return 1 + min(8, len(os.sched_getaffinity(0)))
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Fork Ray's workers from one process that has imported what they import (tests/forked_workers)."""
     if "CXR_RAY_FORKED_WORKERS" in os.environ:  # the session that started this process has a server already

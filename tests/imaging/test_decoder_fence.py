@@ -89,13 +89,17 @@ def test_a_decoder_that_does_not_end_is_a_row_and_the_next_file_is_decoded(fence
 
 @pytest.mark.parametrize("kind", [signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL])
 def test_a_decoder_that_crashes_is_a_row_for_each_size_and_the_next_file_is_decoded(fence, large, kind):
-    files = [fence.give(data, (32, 64), LIMITS) for data in (SMALL, large, SMALL, SMALL[:60])]
-    fence.images_of(files[0])
-    os.kill(children()[-1], kind)
-    first, crashed, after, cut = (fence.images_of(file) for file in files)
+    before = children()
+    (first,) = decode(fence, SMALL, (64,), LIMITS)
+    (child,) = set(children()) - set(before)
+    os.kill(child, signal.SIGSTOP)  # it is stopped while it gets the files, and dies over the first of them
+    files = [fence.give(data, (32, 64), LIMITS) for data in (large, SMALL, SMALL[:60])]
+    os.kill(child, kind)
+    os.kill(child, signal.SIGCONT)
+    crashed, after, cut = (fence.images_of(file) for file in files)
     assert [image.error_kind for image in crashed] == ["decoder_crashed"] * 2
     assert crashed[0].error == f"png: its decoder crashed ({kind.name})"
-    assert np.array_equal(first[1].pixels, after[1].pixels)
+    assert np.array_equal(first.pixels, after[1].pixels)
     assert cut[0].error_kind == "truncated"
 
 
