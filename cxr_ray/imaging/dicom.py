@@ -11,6 +11,7 @@ from cxr_ray.imaging.dicom_display import to_display
 from cxr_ray.imaging.dicom_pixel_data import UNDEFINED_LENGTH, ends_early, pixel_data_at
 from cxr_ray.imaging.dicom_samples import decode_samples, require_transfer_syntax
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
+from cxr_ray.imaging.raw_elements import converted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,8 +204,5 @@ def _is_cut(dataset: FileDataset) -> bool:
 
 
 def _text(dataset: Dataset, keyword: str) -> str | None:
-    try:
-        value = dataset.get(keyword)
-    except Exception:  # noqa: BLE001 - pydicom raises many kinds of exceptions for values that it cannot convert
-        return None
+    value = converted(dataset, keyword)
     return None if value is None else str(value).strip(" \0") or None

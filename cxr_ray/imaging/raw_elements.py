@@ -22,17 +22,14 @@ def numbers(dataset: Dataset, keyword: str) -> list[float]:
 def integers(dataset: Dataset, keyword: str) -> list[int]:
     """All values of an integer element, in order; an empty list if any of them is no integer."""
     try:
-        return [int(one) for one in several(dataset.get(keyword))]
-    except Exception:  # noqa: BLE001 - pydicom raises many kinds of exceptions for values of the wrong length or type
+        return [int(one) for one in several(converted(dataset, keyword))]
+    except (TypeError, ValueError, OverflowError):
         return []
 
 
 def text(dataset: Dataset, keyword: str) -> str:
     """The first value of a text element without padding; empty if there is none."""
-    try:
-        values = several(dataset.get(keyword))
-    except Exception:  # noqa: BLE001 - as above
-        return ""
+    values = several(converted(dataset, keyword))
     return str(values[0]).strip(" \0") if values and values[0] is not None else ""
 
 
@@ -40,11 +37,22 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """The items of a sequence; an empty list if the element is absent or no sequence."""
     from pydicom.sequence import Sequence
 
-    try:
-        value = dataset.get(keyword)
-    except Exception:  # noqa: BLE001 - as above
-        return []
+    value = converted(dataset, keyword)
     return list(value) if isinstance(value, Sequence) else []
+
+
+def converted(dataset: Dataset, keyword: str) -> Any:
+    """The value of an element as pydicom converts it; None if the element is absent or pydicom cannot convert it.
+
+    Raises:
+        MemoryError: if there is too little memory, because an attribute that is there must not count as absent.
+    """
+    try:
+        return dataset.get(keyword)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds of exceptions for values of the wrong length or type
+        return None
 
 
 def raw_value(dataset: Dataset, keyword: str) -> Any:
@@ -54,10 +62,7 @@ def raw_value(dataset: Dataset, keyword: str) -> Any:
 
     element = dataset.get_item(tag_for_keyword(keyword) or 0) if keyword in dataset else None
     if isinstance(element, RawDataElement) and (element.VR or "") not in _BYTES_ARE_THE_VALUE:
-        try:
-            return dataset.get(keyword)
-        except Exception:  # noqa: BLE001 - as above
-            return None
+        return converted(dataset, keyword)
     return None if element is None else element.value
 
 
