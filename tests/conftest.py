@@ -14,11 +14,21 @@ from cxr_ray.archive.uris import open_filesystem
 pytest_plugins = ["tests.tiny_models"]
 
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: threads that wait for each other burn them
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+QUIET_THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+"""For processes that share the cores: a thread that waits for another burns them unless it sleeps."""
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ |= QUIET_THREADS
 
 
-os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process for each training, idle on one machine
+CHEAP_RAY = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process for each training, idle on one machine
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",  # the folder of logs is listed every LOG_NAME_UPDATE_INTERVAL_S, not always
+    "RAY_enable_metrics_collection": "0",
+    "REPORTER_UPDATE_INTERVAL_MS": "30000",
+}
+"""What Ray's processes need not do in tests, which share few cores with them."""
+for name, value in CHEAP_RAY.items():
+    os.environ.setdefault(name, value)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = Path(__file__).parent / "forked_workers"
     address = Path(tempfile.mkdtemp(prefix="cxr_ray_")) / "workers"
     command = [sys.executable, str(folder / "server.py"), str(address)]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | QUIET_THREADS)
     config.add_cleanup(lambda: end_server(server, address))
     os.environ["CXR_RAY_FORKED_WORKERS"] = str(address)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))

@@ -1,11 +1,13 @@
-"""A process that has imported what Ray's workers import, and forks one for each that is asked of it.
+"""Processes that have imported what Ray's workers import, and fork one for each that is asked of them.
 
-Each worker of Ray is a new Python process, and this suite starts hundreds: importing torch, timm and the like costs each
-five seconds of a core. A fork has them at once. Ray itself is imported after the fork: it reads its environment then.
+Each worker of Ray is a new Python process, and this suite starts hundreds: importing torch, timm, Ray and the like costs each
+seven seconds of a core. A fork has them at once. Ray reads its environment when it is imported; so a child of this process
+imports it for each environment that Ray's workers are started with, and the workers are children of that one.
 Run as `python server.py SOCKET`; it ends when its standard input does.
 """
 
 import gc
+import hashlib
 import importlib
 import json
 import os
@@ -17,32 +19,76 @@ import sys
 import traceback
 from contextlib import suppress
 from fcntl import F_DUPFD, fcntl
-from functools import cache
 from pathlib import Path
+from pkgutil import walk_packages
 
 MODULES = (
-    *("pandas", "pyarrow.dataset", "s3fs", "aiohttp", "scipy.ndimage", "sklearn.metrics", "pydicom"),
-    *("torch", "torch._dynamo", "torchvision", "timm", "segment_anything", "transformers"),
+    *("pandas", "pyarrow.dataset", "s3fs", "aiohttp", "scipy.ndimage", "sklearn.metrics", "pydicom", "tyro", "rich"),
+    *("torch", "torch._dynamo", "torchvision.transforms.v2", "timm", "segment_anything", "pydantic.type_adapter"),
+    *("transformers.models.bert.modeling_bert", "dynamic_network_architectures.architectures.unet"),
 )
 """What several workers need and what is slow to import; none of it may start a thread, or import Ray."""
+RAY_MODULES = "ray", "ray.data", "ray.train.torch"
 MOST_FILES = 250
 """A Unix socket carries 253 files in one message."""
 
 
-def serve(address: str) -> None:
-    """Fork a worker for each connection to `address`, until standard input ends."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
-    listener.listen(64)
-    running: dict[int, tuple[socket.socket, int]] = {}
+def serve(address: Path) -> None:
+    """Tell each connection to `address` where its worker will be forked, until standard input ends.
+
+    A connection sends the variables of Ray in its environment as JSON, and receives the address of a process that has
+    imported Ray with them.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no child of this process is waited for
+    listener = listening(address)
     with selectors.DefaultSelector() as events:
         events.register(sys.stdin, selectors.EVENT_READ)
         events.register(listener, selectors.EVENT_READ)
-        while True:
+        while all(key.fileobj is listener for key, _ in events.select()):
+            with listener.accept()[0] as connection:
+                variables = read_message(connection)
+                family = address.with_name(hashlib.sha256(json.dumps(variables).encode()).hexdigest()[:16])
+                if not family.exists():
+                    import_modules(*MODULES)
+                    start_family(family, variables, [listener, connection])
+                connection.sendall(str(family).encode())
+
+
+def start_family(address: Path, variables: dict[str, str], held: list[socket.socket]) -> None:
+    """Fork a process that imports Ray with the `variables` and forks workers at `address`; it has no use for `held`."""
+    listener = listening(address)
+    if os.fork() == 0:
+        try:
+            for inherited in held:
+                inherited.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for name in [name for name in os.environ if name.startswith("RAY_")]:
+                del os.environ[name]
+            os.environ.update(variables)
+            import_modules(*RAY_MODULES, *(module.name for module in walk_packages(product_folders(), "cxr_ray.")))
+            fork_workers(listener)
+        except BaseException:  # noqa: BLE001  what waits for this process reads why it ended
+            traceback.print_exc()
+        finally:
+            address.unlink(missing_ok=True)
+            os._exit(0)
+    listener.close()
+
+
+def fork_workers(listener: socket.socket) -> None:
+    """Fork a worker for each connection to `listener`, until the node of the workers or standard input ends."""
+    running: dict[int, tuple[socket.socket, int]] = {}
+    node = os.pidfd_open(int(os.environ["RAY_RAYLET_PID"]))
+    with selectors.DefaultSelector() as events:
+        for source in (sys.stdin, listener, node):
+            events.register(source, selectors.EVENT_READ)
+        while node in events.get_map() or running:
             for event, _ in events.select():
                 if event.fileobj is sys.stdin:
                     return
-                if event.fileobj is listener:
+                if event.fileobj is node:
+                    events.unregister(node)
+                elif event.fileobj is listener:
                     connection = listener.accept()[0]
                     worker = forked_worker(connection)
                     running[worker] = connection, os.pidfd_open(worker)
@@ -57,24 +103,14 @@ def serve(address: str) -> None:
 
 def forked_worker(connection: socket.socket) -> int:
     """Fork the worker that `connection` asks for; return its process id, to the server alone."""
-    import_modules()
-    size, files, _, _ = socket.recv_fds(connection, 8, MOST_FILES)
-    body = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+    start, files, _, _ = socket.recv_fds(connection, 1, MOST_FILES)
+    request = read_message(connection, start)
     worker = os.fork()
     if worker == 0:
-        become_worker(json.loads(body), files)
+        become_worker(request, files)
     for file in files:
         os.close(file)
     return worker
-
-
-@cache
-def import_modules() -> None:
-    """Import what workers need; what is there by then is never garbage, and looking at it would copy its pages."""
-    for module in MODULES:
-        importlib.import_module(module)
-    gc.collect()
-    gc.freeze()
 
 
 def become_worker(request: dict, files: list[int]) -> None:
@@ -115,5 +151,33 @@ def end_worker(worker: int, connection: socket.socket, handle: int) -> None:
     os.close(handle)
 
 
+def import_modules(*names: str) -> None:
+    """Import the modules of these `names`; what is there by then is never garbage: looking at it would copy its pages."""
+    for name in names:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+def product_folders() -> list[str]:
+    """Folders of the package `cxr_ray`."""
+    return list(importlib.import_module("cxr_ray").__path__)
+
+
+def listening(address: Path) -> socket.socket:
+    """A socket that listens at `address`."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(address))
+    listener.listen(64)
+    return listener
+
+
+def read_message(connection: socket.socket, start: bytes = b"") -> dict:
+    """Read a message: its size in eight bytes, of which `start` has been read, and JSON of that size."""
+    size = start + connection.recv(8 - len(start), socket.MSG_WAITALL)
+    return json.loads(connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
+
+
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(Path(sys.argv[1]))
+    os._exit(0)  # the modules have nothing to say at exit

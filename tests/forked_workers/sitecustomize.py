@@ -27,18 +27,21 @@ def hand_over(address: str, arguments: list[str]) -> None:
     import signal
     import socket
 
+    def message(content: object) -> bytes:
+        body = json.dumps(content).encode()
+        return len(body).to_bytes(8, "big") + body
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(address)
+        server.sendall(message({name: os.environ[name] for name in sorted(os.environ) if name.startswith("RAY_")}))
+        family = server.recv(4096).decode()
     files = open_files()
+    request = {"arguments": arguments, "environment": dict(os.environ), "folder": str(Path.cwd()), "files": files}
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(address)
-        request = {
-            "arguments": arguments,
-            "environment": dict(os.environ),
-            "folder": str(Path.cwd()),
-            "files": files,
-        }
-        body = json.dumps(request).encode()
-        socket.send_fds(connection, [len(body).to_bytes(8, "big")], files)
-        connection.sendall(body)
+        connection.connect(family)
+        content = message(request)
+        socket.send_fds(connection, [content[:1]], files)
+        connection.sendall(content[1:])
         status = int.from_bytes(connection.recv(8) or b"\1", "big", signed=True)
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
