@@ -22,7 +22,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 CHEAP_RAY = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process for each training, idle on one machine
-    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",  # the folder of logs is listed every LOG_NAME_UPDATE_INTERVAL_S, not always
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",  # the folder of logs is listed at intervals, not always
+    "LOG_NAME_UPDATE_INTERVAL_S": "3",
     "RAY_enable_metrics_collection": "0",
     "REPORTER_UPDATE_INTERVAL_MS": "30000",
 }

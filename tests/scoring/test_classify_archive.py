@@ -254,10 +254,10 @@ def test_an_archive_in_s3_gives_the_rows_that_it_gives_on_disk(scored_once, buck
 
 
 def test_the_terminal_of_a_job_holds_its_own_lines_only(archive, bundle, tmp_path):
-    """A first run, which fails the gate, and a second run with nothing left to do, each on a cluster of its own."""
+    """A first run, which fails the gate, and a second with nothing left to do, on clusters as Ray alone starts them."""
     line = [sys.executable, str(REPOSITORY / "jobs/classify_archive.py"), "--input-uri", archive.uri]
     line += ["--model-uri", bundle, "--output-uri", f"{tmp_path}/out", "--num-actors", "2", "--exclude", "*/masks/*"]
-    hidden = ("RAY_ADDRESS", "PYTHONWARNINGS", "RAY_BACKEND_LOG_LEVEL")
+    hidden = ("RAY_ADDRESS", "PYTHONWARNINGS", "RAY_BACKEND_LOG_LEVEL", "CXR_RAY_FORKED_WORKERS")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment["XDG_CONFIG_HOME"] = str(tmp_path)  # the first job of a user logs where its secret is
     for scored in (files_of(archive), 0):
