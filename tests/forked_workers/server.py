@@ -21,6 +21,7 @@ from contextlib import suppress
 from fcntl import F_DUPFD, fcntl
 from pathlib import Path
 from pkgutil import walk_packages
+from types import SimpleNamespace
 
 MODULES = (
     *("pandas", "pyarrow.dataset", "s3fs", "aiohttp", "scipy.ndimage", "sklearn.metrics", "pydicom", "tyro", "rich"),
@@ -28,7 +29,6 @@ MODULES = (
     *("transformers.models.bert.modeling_bert", "dynamic_network_architectures.architectures.unet"),
 )
 """What several workers need and what is slow to import; none of it may start a thread, or import Ray."""
-RAY_MODULES = "ray", "ray.data", "ray.train.torch"
 MOST_FILES = 250
 """A Unix socket carries 253 files in one message."""
 
@@ -65,7 +65,7 @@ def start_family(address: Path, variables: dict[str, str], held: list[socket.soc
             for name in [name for name in os.environ if name.startswith("RAY_")]:
                 del os.environ[name]
             os.environ.update(variables)
-            import_modules(*RAY_MODULES, *(module.name for module in walk_packages(product_folders(), "cxr_ray.")))
+            import_with_ray()
             fork_workers(listener)
         except BaseException:  # noqa: BLE001  what waits for this process reads why it ended
             traceback.print_exc()
@@ -159,9 +159,39 @@ def import_modules(*names: str) -> None:
     gc.freeze()
 
 
-def product_folders() -> list[str]:
-    """Folders of the package `cxr_ray`."""
-    return list(importlib.import_module("cxr_ray").__path__)
+def import_with_ray() -> None:
+    """Import Ray and the whole product, without a draw from Ray's random numbers.
+
+    Ray seeds them at the first draw. Workers that are forked after it would all draw the same ids, and meet in the object
+    store. An import draws where it decorates a class as an actor.
+
+    Raises:
+        RuntimeError: if an import has drawn all the same.
+    """
+    import ray.actor
+
+    class_ids = ray.actor.ActorClassID
+    ray.actor.ActorClassID = SimpleNamespace(from_random=lambda: class_ids(os.urandom(class_ids.size())))
+    product = importlib.import_module("cxr_ray").__path__
+    import_modules("ray.data", "ray.train.torch", *(module.name for module in walk_packages(product, "cxr_ray.")))
+    ray.actor.ActorClassID = class_ids
+    if drawn_in_a_fork() == drawn_in_a_fork():
+        raise RuntimeError("an import draws from Ray's random numbers: forked workers would have equal ids")
+
+
+def drawn_in_a_fork() -> bytes:
+    """The id that Ray draws first in a fork of this process."""
+    from ray import ObjectID
+
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.write(writer, ObjectID.from_random().binary())
+        os._exit(0)
+    drawn = os.read(reader, ObjectID.size())
+    os.close(reader)
+    os.close(writer)
+    os.wait()
+    return drawn
 
 
 def listening(address: Path) -> socket.socket:
