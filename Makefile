@@ -16,7 +16,7 @@ test: setup  ## every test; those of one file that start Ray run in one process,
 	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup  ## run the tests that take seconds and need no Ray cluster
-	@$(BIN)/python -m pytest -m "not slow and not cluster" -n logical --maxprocesses 8
+	@$(BIN)/python -m pytest -m "not slow and not cluster" -n logical --maxprocesses 8 --dist loadfile
 
 lint: setup  ## check with ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -49,6 +49,7 @@ def help_in_a_process_of_its_own(job):
     return ended.stdout, set(ended.stderr.split("loaded")[-1].split()), seconds
 
 
+@pytest.mark.slow
 @every_job
 def test_help_answers_at_once_and_names_what_every_job_has(job):
     text, modules, seconds = help_in_a_process_of_its_own(job)

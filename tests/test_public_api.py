@@ -28,6 +28,7 @@ def test_the_package_loads_nothing_of_others():
     assert loaded_after("import cxr_ray") - before - standard == {"cxr_ray"}
 
 
+@pytest.mark.slow
 def test_all_names_are_imported_without_ray_or_torch():
     loaded = loaded_after(f"from cxr_ray import {', '.join(cxr_ray.__all__)}")
     assert loaded & {"ray", "torch", "timm", "dynamic_network_architectures", "matplotlib"} == set()

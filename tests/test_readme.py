@@ -46,6 +46,7 @@ def test_there_is_python_to_run():
     assert any("load_image" in block for block in BLOCKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_python_of_the_readme_runs_without_ray(folder, block):
     told = "\nimport sys\nassert 'ray' not in sys.modules, 'Ray was imported'\n"

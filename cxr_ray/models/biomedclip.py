@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers  # loads a class, and what it needs, when the class is named: 5 s that most processes do not need
 from torch import nn
 from torch.nn import functional
-from transformers import BertConfig, BertModel, BertTokenizer, ViTConfig, ViTModel
 
 from cxr_ray.config.checks import require
 from cxr_ray.errors import BundleError
@@ -87,9 +87,9 @@ class BiomedClip(nn.Module):
     def __init__(self, config: BiomedClipConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or BiomedClipConfig()
-        self.vision = ViTModel(_vision_config(config), add_pooling_layer=False)
+        self.vision = transformers.ViTModel(_vision_config(config), add_pooling_layer=False)
         self.vision_projection = nn.Linear(config.vision_hidden, config.projection, bias=False)
-        self.text = BertModel(_text_config(config), add_pooling_layer=False)
+        self.text = transformers.BertModel(_text_config(config), add_pooling_layer=False)
         self.text_projection = nn.Sequential(
             OrderedDict(
                 fc1=nn.Linear(config.text_hidden, config.text_projection_hidden, bias=False),
@@ -150,8 +150,8 @@ class BiomedClip(nn.Module):
         return functional.normalize(self.vision_projection(self.vision.layernorm(first)).float(), dim=-1)
 
 
-def _vision_config(config: BiomedClipConfig) -> ViTConfig:
-    return ViTConfig(
+def _vision_config(config: BiomedClipConfig) -> "transformers.ViTConfig":
+    return transformers.ViTConfig(
         hidden_size=config.vision_hidden,
         num_hidden_layers=config.vision_layers,
         num_attention_heads=config.vision_heads,
@@ -164,8 +164,8 @@ def _vision_config(config: BiomedClipConfig) -> ViTConfig:
     )
 
 
-def _text_config(config: BiomedClipConfig) -> BertConfig:
-    return BertConfig(
+def _text_config(config: BiomedClipConfig) -> "transformers.BertConfig":
+    return transformers.BertConfig(
         hidden_size=config.text_hidden,
         num_hidden_layers=config.text_layers,
         num_attention_heads=config.text_heads,
@@ -219,7 +219,7 @@ class PromptTokenizer:
                 f"the vocabulary is not one of BERT: {fault}; use the vocab.txt that belongs to the weights"
             )
         self.vocabulary, self.context = tuple(vocabulary), context
-        self._wordpiece = BertTokenizer(
+        self._wordpiece = transformers.BertTokenizer(
             vocab={token: number for number, token in enumerate(vocabulary)}, do_lower_case=True
         )
 

@@ -49,6 +49,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{request.getfixturevalue('bucket_uri' if request.param == 's3' else 'memory_uri')}/arch [1] #2 é%20"
 
 
+@pytest.mark.slow
 def test_names_round_trip_in_the_order_of_their_utf8_bytes(place):
     names = [name for name in NAMES if "//" not in name]
     put(place, names)
@@ -84,6 +85,7 @@ def test_nothing_is_an_error_that_names_it(place):
         names_of(f"{place}/none")
 
 
+@pytest.mark.slow
 @pytest.mark.s3
 def test_a_whole_bucket_with_keys_that_are_no_paths(bucket_uri):
     names = [*NAMES, "a//b.png", "/lead.png"]

@@ -45,6 +45,7 @@ def test_every_character_of_a_name_stands_for_itself(scheme, name, tmp_path):
         assert (tmp_path / f"in {name}" / f"{name}.png").read_bytes() == name.encode()
 
 
+@pytest.mark.slow
 @pytest.mark.s3
 def test_every_character_of_a_key_stands_for_itself(bucket_uri):
     for name in WILD_NAMES:

@@ -162,6 +162,7 @@ def test_exit_codes_and_the_one_line_that_goes_with_them(end, code, shown):
     assert ended("--end", end) == (code, "" if code else "done\n", shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["storage", "unforeseen"])
 def test_debug_shows_the_traceback_whether_flag_or_recipe_asks(end, recipe):
     by_flag = ended("--end", end, "--debug")

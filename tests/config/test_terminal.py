@@ -2,6 +2,8 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
+import pytest
+
 from cxr_ray.config.terminal import LONGEST_VALUE, start_line
 
 
@@ -78,12 +80,14 @@ def test_only_our_lines_and_the_errors_of_others_reach_the_terminal():
     assert noise() == OURS
 
 
+@pytest.mark.slow
 def test_what_was_hidden_can_be_asked_for():
     for shown in (noise("--debug"), noise(python=("-W", "default"))):
         assert any("UserWarning: of code" in line for line in shown)
     assert "W pool is full" in noise("--debug")
 
 
+@pytest.mark.slow
 def test_an_unforeseen_error_shows_no_secret_even_in_its_traceback():
     assert noise("--fail")[-1] == "error: OSError: lost sftp://***@host/a (run again with --debug for the traceback)"
     debug = noise("--fail", "--debug")

@@ -65,6 +65,7 @@ def test_evaluation_writes_what_it_promises(small_evaluation, capsys):
     assert "://" not in page
 
 
+@pytest.mark.slow
 def test_rows_can_be_recounted(small_evaluation):
     config = small_evaluation(split="all", strip_images=0)
     metrics = evaluate_classifier(config)
@@ -76,6 +77,7 @@ def test_rows_can_be_recounted(small_evaluation):
     assert {"prob_covid", "prob_viral_pneumonia", "error_kind", "run_id"} <= set(rows.column_names)
 
 
+@pytest.mark.slow
 def test_folder_of_parquet_itself_is_read_too(small_evaluation, tmp_path):
     config = small_evaluation()
     by_output = evaluate_classifier(config)
@@ -123,6 +125,7 @@ def test_table_of_another_kind_is_refused(small_evaluation):
         evaluate_classifier(swapped)
 
 
+@pytest.mark.slow
 def test_absent_pictures_do_not_stop_the_report(small_evaluation, tmp_path):
     config = small_evaluation()
     os.truncate(tmp_path / "archive" / "a.png", 60)
@@ -135,6 +138,7 @@ def test_absent_pictures_do_not_stop_the_report(small_evaluation, tmp_path):
     assert page.count('<div class="picture blank">') == 2
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_real_radiographs_fill_the_strip(evaluation, image_row, prediction_row):
     shared = Path(os.environ.get("CXR_SHARED", Path(__file__).parents[3] / "shared"))

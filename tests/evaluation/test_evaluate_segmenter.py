@@ -176,6 +176,7 @@ def test_evaluation_writes_what_it_promises(small_evaluation, capsys):
     assert json.loads((output / "run.json").read_text())["dsc"] == metrics["dsc"]["mean"]
 
 
+@pytest.mark.slow
 def test_figures_follow_from_the_masks(small_evaluation):
     config = small_evaluation()
     metrics = evaluate_segmenter(config)
@@ -206,6 +207,7 @@ def test_figures_follow_from_the_masks(small_evaluation):
     assert metrics["hd95"]["n"] == 3
 
 
+@pytest.mark.slow
 def test_every_class_has_its_own_counts_and_metrics(small_evaluation):
     per_class = evaluate_segmenter(small_evaluation())["per_class"]
 
@@ -223,6 +225,7 @@ def test_dataset_without_labels_has_no_classes(evaluation, truth_row, mask_row):
     assert "<h2>Classes</h2>" not in Path(config.output_uri, "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_no_output_names_a_patient(small_evaluation):
     config = small_evaluation()
     evaluate_segmenter(config)
@@ -244,6 +247,7 @@ def test_true_mask_takes_the_size_of_the_predicted_one(evaluation, truth_row, ma
     assert evaluate_segmenter(config)["dsc"]["mean"] == 1
 
 
+@pytest.mark.slow
 def test_any_shade_but_black_is_lung(evaluation, truth_row, mask_row):
     row = truth_row("a", disc(40))
     Image.fromarray(disc(40).astype(np.uint8)).save(row["mask_uri"])
@@ -254,6 +258,7 @@ def test_any_shade_but_black_is_lung(evaluation, truth_row, mask_row):
     assert evaluate_segmenter(config)["dsc"]["mean"] == 1
 
 
+@pytest.mark.slow
 def test_two_empty_masks_agree_and_are_counted(evaluation, truth_row, mask_row):
     images = [truth_row("a", NOTHING), truth_row("b", disc(40)), truth_row("c", NOTHING)]
     without_size = {"mask_height": None, "mask_width": None, "mask_counts": None}
@@ -300,6 +305,7 @@ def test_unreadable_truth_is_no_fault_of_the_segmenter(evaluation, truth_row, ma
         evaluate_segmenter(config)
 
 
+@pytest.mark.slow
 def test_absent_radiographs_leave_their_contours(small_evaluation, tmp_path):
     config = small_evaluation()
     (tmp_path / "archive" / "images" / "good.png").unlink()
@@ -333,6 +339,7 @@ def test_same_rows_have_the_same_intervals(small_evaluation):
     assert first["dsc"]["interval"] != other["dsc"]["interval"]
 
 
+@pytest.mark.slow
 def test_all_splits_and_the_folder_itself_are_read_too(small_evaluation):
     config = small_evaluation(split="all")
     inner = dataclasses.replace(config, predictions_uri=f"file://{config.predictions_uri}/masks")
@@ -401,6 +408,7 @@ def as_scores(config, tmp_path, statuses):
     return dataclasses.replace(config, predictions_uri=str(tmp_path / "cascade"))
 
 
+@pytest.mark.slow
 def test_what_a_cascade_skipped_is_no_failure(small_evaluation, tmp_path):
     config = as_scores(small_evaluation(), tmp_path, {"poor": "skipped"})
     metrics = evaluate_segmenter(config)
@@ -454,6 +462,7 @@ def test_equal_contours_both_show():
         assert (picture == ImageColor.getrgb(colour)).all(axis=1).sum() > 500
 
 
+@pytest.mark.slow
 def test_sheet_takes_any_name_and_none():
     pixels = overlay(None, disc(20), disc(40))
     panel = Panel(

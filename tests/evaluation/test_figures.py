@@ -21,6 +21,7 @@ def test_colour_is_the_fraction_of_the_true_class(palette):
     assert {ImageColor.getrgb(getattr(palette, name)) for name in ("surface", "faint", "strong")} <= shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 4, 40])
 def test_any_number_of_classes_is_drawn(classes):
     labels = [f"Class_{k}" for k in range(classes)]

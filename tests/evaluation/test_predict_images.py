@@ -43,6 +43,7 @@ def pictures(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_image_has_its_line_and_a_broken_one_fails_the_job_at_the_end(
     bundle, segmenter_uri, pictures, tmp_path, capsys
 ):
@@ -76,6 +77,7 @@ def test_every_image_has_its_line_and_a_broken_one_fails_the_job_at_the_end(
     assert (shown[0] != shown[1]).any(), "each picture shows its own image"
 
 
+@pytest.mark.slow
 def test_an_image_is_never_written_over_by_a_picture(bundle, tmp_path):
     for name in ("x.png", "x_prediction.png"):
         Image.fromarray(draw_phantom("COVID", seed=4, size=64).pixels).save(tmp_path / name)
@@ -88,6 +90,7 @@ def test_an_image_is_never_written_over_by_a_picture(bundle, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_single_label_that_is_absent_is_drawn_as_well(save_random, pictures, tmp_path, capsys):
     save_random(tmp_path / "bundle", labels=("Pneumonia",))
     image = str(pictures / "a/film.png")

@@ -39,6 +39,7 @@ def segmentation(height, width, *, empty=False):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "size", "lungs", "title"),
     [

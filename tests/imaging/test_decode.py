@@ -79,6 +79,7 @@ def test_any_bytes_give_a_result(signature, tail):
     assert result.error is None or "\n" not in result.error
 
 
+@pytest.mark.slow
 @given(
     sides=st.tuples(st.integers(900, 2000), st.integers(900, 2000)),
     sizes=st.lists(st.sampled_from([32, 224, 256, 384, 1024]), min_size=2, max_size=4, unique=True),

@@ -52,19 +52,20 @@ def children():
     return sorted(found)
 
 
-@pytest.mark.parametrize(
-    "data", [SMALL, encoded(600, 900, "JPEG"), encoded(40, 30, "TIFF"), SMALL[:60], b"", b"nothing known"]
-)
+FILES = [SMALL, encoded(600, 900, "JPEG"), encoded(40, 30, "TIFF"), SMALL[:60], b"", b"nothing known"]
+
+
 @pytest.mark.parametrize("sizes", [(), (64,), (32, 512, 32)])
-def test_a_fenced_file_gives_what_it_gives_without_the_fence(fence, data, sizes):
-    found = decode(fence, data, sizes, LIMITS)
-    wanted = decode_for_sizes(data, sizes) if sizes else (decode_image(data),)
-    assert len(found) == len(wanted)
-    for one, other in zip(found, wanted, strict=True):
-        assert (one.pixels is None) == (other.pixels is None)
-        assert one.pixels is None or np.array_equal(one.pixels, other.pixels)
-        for name in ("format", "width", "height", "error_kind", "error", "dicom"):
-            assert getattr(one, name) == getattr(other, name)
+def test_a_fenced_file_gives_what_it_gives_without_the_fence(fence, sizes):
+    for data in FILES:
+        found = decode(fence, data, sizes, LIMITS)
+        wanted = decode_for_sizes(data, sizes) if sizes else (decode_image(data),)
+        assert len(found) == len(wanted)
+        for one, other in zip(found, wanted, strict=True):
+            assert (one.pixels is None) == (other.pixels is None)
+            assert one.pixels is None or np.array_equal(one.pixels, other.pixels)
+            for name in ("format", "width", "height", "error_kind", "error", "dicom"):
+                assert getattr(one, name) == getattr(other, name)
 
 
 def test_files_share_one_process_which_ends_with_the_fence():
@@ -76,6 +77,7 @@ def test_files_share_one_process_which_ends_with_the_fence():
     assert set(children()) <= set(before)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_does_not_end_is_a_row_and_the_next_file_is_decoded(fence, large):
     decode(fence, SMALL, (), LIMITS)  # the process has started: its imports are no part of the time
     began = time.monotonic()
@@ -87,6 +89,7 @@ def test_a_decoder_that_does_not_end_is_a_row_and_the_next_file_is_decoded(fence
     assert after.pixels.shape == (48, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL])
 def test_a_decoder_that_crashes_is_a_row_for_each_size_and_the_next_file_is_decoded(fence, large, kind):
     before = children()
@@ -103,6 +106,7 @@ def test_a_decoder_that_crashes_is_a_row_for_each_size_and_the_next_file_is_deco
     assert cut[0].error_kind == "truncated"
 
 
+@pytest.mark.slow
 def test_a_decoder_that_wants_too_much_memory_is_a_row(fence):
     small = DecodeLimits(max_megapixels=4000, max_bytes=4 * 10**9)
     file = io.BytesIO()

@@ -101,6 +101,7 @@ def test_other_transfer_syntaxes_are_named(make_dicom, radiograph, syntax):
     )
 
 
+@pytest.mark.slow
 def test_a_deflated_bomb_is_not_inflated(make_dicom, radiograph):
     import tracemalloc
 

@@ -16,6 +16,7 @@ def disc(height, width):
     return (y - height / 3) ** 2 + (x - width / 2) ** 2 < (min(height, width) / 5) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", NAMES)
 def test_the_mask_comes_back_and_refers_to_its_image(shared_data, name):
@@ -30,6 +31,7 @@ def test_the_mask_comes_back_and_refers_to_its_image(shared_data, name):
     assert segmentation.SegmentSequence[0].SegmentLabel == "Lung"
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", NAMES)
 def test_it_names_the_patient_by_the_key_alone(shared_data, name):

@@ -222,6 +222,7 @@ def test_what_is_larger_than_pillow_decodes_is_too_large(monkeypatch, radiograph
     assert refusal(tiff(radiograph))[0] == "too_large"
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_damaged_bytes_give_pixels_or_an_error_kind(data):

@@ -128,6 +128,7 @@ def test_bootstrap_agrees_with_drawing_images():
     assert bootstrap_intervals(confusion) == intervals
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     st.integers(1, 6).flatmap(

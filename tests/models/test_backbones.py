@@ -7,10 +7,7 @@ from cxr_ray.models.classifier import frozen
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-@pytest.mark.parametrize(
-    ("image_size", "num_classes"),
-    [(96, 1), (96, 7), (100, 2), (224, 4), (225, 1)],
-)
+@pytest.mark.parametrize(("image_size", "num_classes"), [(96, 7), (100, 1), (225, 2)])
 def test_gives_a_logit_for_each_class_at_any_image_size(name, image_size, num_classes):
     import torch
 
@@ -33,6 +30,7 @@ def test_an_unknown_name_is_refused_and_the_known_names_are_listed():
         build_backbone("vgg16", num_classes=2, image_size=32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
 def test_at_first_all_classes_are_about_equally_likely(name):
     """The test uses a bound that holds for every draw of the head, so that it does not depend on a seed.

@@ -56,6 +56,7 @@ def test_the_network_has_gradients_also_if_scoring_uses_a_frozen_form(bundle_uri
         np.testing.assert_allclose(logits.detach().softmax(1).numpy(), classifier.predict(pixels[:2]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bf16_agrees_on_the_label(bundle_uri, pixels):
     exact = Classifier(bundle_uri, device="cpu", precision="fp32").predict(pixels)
     fast = Classifier(bundle_uri, device="cpu", precision="bf16").predict(pixels)
@@ -78,6 +79,7 @@ def test_pixels_are_not_changed_and_may_be_read_only(bundle_uri, pixels):
     np.testing.assert_array_equal(pixels, before)
 
 
+@pytest.mark.slow
 def test_a_single_class_is_a_sigmoid(save_random, tmp_path, pixels):
     save_random(tmp_path, labels=("Pneumonia",))
     predicted = Classifier(str(tmp_path), device="cpu", precision="fp32").predict(pixels)

@@ -70,6 +70,7 @@ def test_maps_span_0_to_1_and_differ_between_images_and_texts(model, pixels, tex
     assert (maps[1] - maps[2]).abs().max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_rows", [1, 6, 10, 1000])
 def test_maps_depend_neither_on_batch_size_nor_on_order(max_rows, model, pixels, texts):
     saliency = M2ib(model, layer=1, draws=3, precision="fp32").saliency
@@ -104,6 +105,7 @@ def test_a_sweep_of_beta_is_a_batch(model, pixels, texts):
     assert (swept[0] - swept[2]).abs().max() > 0.01
 
 
+@pytest.mark.slow
 def test_bf16_gives_nearly_the_map_of_fp32(model, pixels, texts):
     maps = [
         M2ib(model, layer=1, precision=precision).saliency(pixels, texts, IDS, size=4) for precision in ("fp32", "bf16")

@@ -38,11 +38,9 @@ def disturbed(model):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-@pytest.mark.parametrize(
-    "backbone",
-    [pytest.param(name, marks=[pytest.mark.slow] if name == "vit_b16" else []) for name in TORCHVISION_MODELS],
-)
+@pytest.mark.parametrize("backbone", TORCHVISION_MODELS)
 def test_weights_of_torchvision_give_its_logits(backbone, suffix, tmp_path):
     theirs = disturbed(TORCHVISION_MODELS[backbone](num_classes=4))
     file = tmp_path / f"w.{suffix}"
@@ -55,6 +53,7 @@ def test_weights_of_torchvision_give_its_logits(backbone, suffix, tmp_path):
     torch.testing.assert_close(logits(model), logits(theirs), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", [name for name in BACKBONES if name in torchvision.models.list_models()])
 def test_any_backbone_that_torchvision_has_under_its_name_takes_its_weights(backbone):
     with torch.device("meta"):
@@ -64,6 +63,7 @@ def test_any_backbone_that_torchvision_has_under_its_name_takes_its_weights(back
     assert {name: tensor.shape for name, tensor in found.items()} == {n: t.shape for n, t in wanted.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_tensors_are_recognised_by_torchvisions_order_and_not_by_an_architectures_name(shuffled):
     theirs = disturbed(torchvision.models.convnext_tiny(num_classes=4))

@@ -150,6 +150,7 @@ def test_without_a_checksum_or_a_time_every_call_downloads(web):
     assert web.downloads == 4
 
 
+@pytest.mark.slow
 def test_processes_of_a_node_that_start_together_download_once(web):
     processes = [fetching_process(web.uri) for _ in range(3)]
     assert [process.communicate(timeout=60)[0].strip() for process in processes] == 3 * [sha256_of(DATA)]

@@ -62,6 +62,7 @@ def test_the_demo_ends_with_a_report(tmp_path):
     assert json.loads((tmp_path / "out/scored/run.json").read_text())["counts"]["ok"] == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

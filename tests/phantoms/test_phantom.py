@@ -30,6 +30,7 @@ def test_pictures_and_masks_have_the_promised_types():
     assert (phantom.lung_mask.shape, phantom.lung_mask.dtype) == ((256, 256), np.bool_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 96, 256])
 def test_masks_are_two_lungs(size):
     for seed in range(25):
@@ -96,6 +97,7 @@ def test_viral_pneumonia_lies_in_both_lungs_and_is_fine_grained():
         assert fineness("Viral Pneumonia", seed) > 1.5 * fineness("Lung_Opacity", seed)
 
 
+@pytest.mark.slow
 def test_brightness_does_not_tell_the_class():
     means = {label: [draw_phantom(label, seed=s, size=64).pixels.mean() for s in range(30)] for label in PHANTOM_LABELS}
     averages = [np.mean(values) for values in means.values()]

@@ -122,6 +122,7 @@ def test_some_pictures_turn_up_again(archive, metadata):
         assert 0 < difference.mean() < 20
 
 
+@pytest.mark.slow
 def test_same_arguments_write_the_same_bytes(archive, tmp_path):
     write_phantom_archive(str(tmp_path), images_per_class=PER_CLASS, size=SIZE, seed=1)
     assert contents(tmp_path) == contents(archive.uri)

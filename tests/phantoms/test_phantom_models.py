@@ -21,6 +21,7 @@ def test_text_leads_to_the_lungs_of_held_phantoms(tmp_path, capsys):
     assert f"--clip-uri {tmp_path}/clip --sam-uri {tmp_path}/sam.safetensors" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_held_phantoms_are_other_patients_of_various_proportions():
     learned, held = phantom_views(8, seed=0), phantom_views(8, seed=0, held_out=True)
     assert not {view.patient_id for view in learned} & {view.patient_id for view in held}

@@ -41,6 +41,7 @@ def test_every_image_has_a_split_and_no_group_is_parted(images, fractions, seed)
     assert all(len(splits) == 1 for splits in splits_of_group.values())
 
 
+@pytest.mark.slow
 @given(archives(), FRACTIONS, st.integers(0, 9), st.randoms(use_true_random=False))
 def test_order_and_group_numbers_do_not_matter(images, fractions, seed, shuffler: random.Random):
     shuffled = list(images)

@@ -20,6 +20,7 @@ def events_of(folder):
     return EventAccumulator(str(folder)).Reload()
 
 
+@pytest.mark.slow
 def test_every_epoch_is_there_as_soon_as_it_was_added(tmp_path):
     board = TensorBoardLog(str(tmp_path / "logs"), LABELS, first_epoch=1)
     for epoch, accuracy in ((1, 0.5), (2, 0.75)):

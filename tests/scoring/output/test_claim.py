@@ -215,6 +215,7 @@ def test_overwrite_deletes_only_what_the_job_wrote(state, tmp_path):
     claim_output(state, another, overwrite=False)
 
 
+@pytest.mark.slow
 @pytest.mark.s3
 def test_overwrite_in_s3_keeps_what_is_to_be_kept(bucket_uri):
     state = OutputState(f"{bucket_uri}/out #1", "predictions")

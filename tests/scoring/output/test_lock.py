@@ -151,6 +151,7 @@ def test_a_fresh_heartbeat_of_another_machine_is_refused_at_once(state):
     assert owner_of(state).run_id == "other"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds_ago", [3600, -3600])
 def test_an_output_is_taken_over_from_a_silent_run_of_another_machine(state, seconds_ago):
     write_bytes(state.owner_uri, foreign(seconds_ago=seconds_ago).to_json())
@@ -159,6 +160,7 @@ def test_an_output_is_taken_over_from_a_silent_run_of_another_machine(state, sec
         lock.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds_ago", [3600, -3600])
 def test_a_run_on_a_machine_whose_clock_is_wrong_is_seen_to_be_alive(state, seconds_ago):
     stop = threading.Event()
@@ -178,6 +180,7 @@ def test_a_run_on_a_machine_whose_clock_is_wrong_is_seen_to_be_alive(state, seco
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b'{"run_id": "newer"}'])
 def test_an_owner_file_without_an_owner_is_taken_over_when_it_does_not_change(state, content):
     write_bytes(state.owner_uri, content)
@@ -185,6 +188,7 @@ def test_an_owner_file_without_an_owner_is_taken_over_when_it_does_not_change(st
         assert owner_of(state).run_id == "next"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_taken_over_notices_and_leaves_the_file_to_the_other(state):
     with output_lock(state, "slow", beat_seconds=BEAT) as lock:
         write_bytes(state.owner_uri, foreign().to_json())
@@ -244,6 +248,7 @@ def test_an_output_in_s3_is_held_by_one_run(remote_state):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.s3
 def test_an_output_in_s3_is_taken_over_from_a_silent_run(remote_state):
     gone = json.loads(foreign(seconds_ago=3600).to_json())

@@ -129,6 +129,7 @@ def test_an_image_with_several_rows_in_one_file_keeps_the_first(state):
     assert finished_ids(state).to_pylist() == ["a", "b"]
 
 
+@pytest.mark.slow
 @pytest.mark.s3
 def test_repeated_rows_in_s3(bucket_uri):
     state = OutputState(f"{bucket_uri}/out #1", "predictions")
@@ -207,6 +208,7 @@ def make_manifest(folder, ids, **columns):
     return uri
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     is_done=st.lists(st.booleans(), max_size=40),
@@ -238,6 +240,7 @@ def test_what_is_left_and_what_is_done_make_up_the_manifest(is_done, rows_per_bl
     assert all(0 < group.num_rows <= rows_per_block for group in groups)
 
 
+@pytest.mark.slow
 def test_blocks_are_whole_across_the_batches_in_which_a_manifest_is_read(state, tmp_path):
     manifest = make_manifest(tmp_path, [f"{i}" for i in range(1_000_007)])
     write_block(state, rows("0", "500000"))

@@ -139,6 +139,7 @@ def test_bf16_agrees_within_its_precision(uris, batch, scored):
     np.testing.assert_allclose(found, expected, atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_single_class_is_present_or_not(save_random, tmp_path, batch):
     save_random(tmp_path, labels=("Pneumonia",))
     rows = [row for row in make_stage(str(tmp_path))(batch).to_pylist() if row["status"] == "ok"]
@@ -165,6 +166,7 @@ def test_joint_model_id():
     assert joint_model_id(["a-1", "b-2"]) == "a-1+b-2"
 
 
+@pytest.mark.slow
 def test_a_model_that_gives_nan_makes_errors_and_no_labels(save_random, tmp_path, batch):
     save_random(tmp_path / "whole", seed=1)
     save_random(tmp_path / "nan", seed=2, nan=True)

@@ -75,6 +75,7 @@ def test_an_empty_coarse_mask_is_a_status(segmenting_weights, loaded, tmp_path):
             assert not decode_mask(row["mask_counts"], 90, 70).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"prompt_kind": "points"}, {"prompt_kind": "both", "one_box": True}])
 def test_other_prompts_give_other_masks(segmenting_weights, loaded, tmp_path, options):
     by_boxes, others = (stage_of(segmenting_weights, tmp_path, **o)(loaded)["mask_counts"] for o in ({}, options))
@@ -130,6 +131,7 @@ def test_models_that_give_no_number_make_error_rows(segmenting_weights, loaded, 
             assert (row["error_kind"], row["mask_counts"]) == (kind, None), damaged
 
 
+@pytest.mark.slow
 def test_a_dicom_image_gets_a_dicom_segmentation(tmp_path):
     write_phantom_archive(str(tmp_path / "in"), images_per_class=1, size=64, dicom_fraction=1.0, jpeg_fraction=0.0)
     path = next((tmp_path / "in").rglob("*.dcm"))

@@ -45,6 +45,7 @@ def rows_in_error(block):
     return {row["uri"]: row for row in loaded(block, 32).to_pylist() if row["status"] == "error"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [LABELS, ("Pneumonia",)])
 def test_a_classifier_says_what_the_archive_job_writes(save_random, tmp_path, block, labels):
     save_random(tmp_path / "bundle", labels=labels)

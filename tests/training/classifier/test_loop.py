@@ -44,6 +44,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_the_plateau_schedule_judges_every_epoch_by_its_validation_loss(monkeypatch):
     """A rate of 1e-6 changes no loss, so with a patience of 0 the rate is halved after the second epoch."""
     monkeypatch.setattr(optimization, "PLATEAU_PATIENCE", 0)
