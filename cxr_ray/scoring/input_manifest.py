@@ -32,7 +32,7 @@ def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -
     if not is_table(input_uri):
         counts = write_manifest(input_uri, listing_uri, exclude=exclude)
         log.info(
-            "%s is read as a prefix: %s images, %s other files skipped",
+            "%s is read as a prefix: %s images, %s other files passed over",
             input_uri,
             f"{counts.images:,}",
             f"{counts.skipped:,}",

@@ -104,7 +104,7 @@ def test_images_beside_a_table_are_what_is_read(tmp_path, listing_uri, image, ca
     write(tmp_path / "in" / image)
     with caplog.at_level(logging.INFO, logger="cxr_ray"):
         assert manifest_of(str(tmp_path / "in"), listing_uri) == (listing_uri, 1)
-    assert f"{tmp_path}/in is read as a prefix: 1 images, 1 other files skipped" in caplog.messages
+    assert f"{tmp_path}/in is read as a prefix: 1 images, 1 other files passed over" in caplog.messages
     if image > "metadata":
         top = image.partition("/")[0]
         assert (
