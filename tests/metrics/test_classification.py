@@ -128,6 +128,14 @@ def test_bootstrap_agrees_with_drawing_images():
     assert bootstrap_intervals(confusion) == intervals
 
 
+def test_the_interval_of_accuracy_holds_95_percent_of_a_binomial_distribution():
+    low, high = bootstrap_intervals(np.diag([45_000, 45_000, 0]) + np.eye(3, k=1, dtype=int) * 5_000, resamples=50_000)[
+        "accuracy"
+    ]
+    deviation = np.sqrt(0.9 * 0.1 / 100_000)
+    assert [(low - 0.9) / deviation, (high - 0.9) / deviation] == pytest.approx([-1.96, 1.96], abs=0.06)
+
+
 @pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(

@@ -51,5 +51,9 @@ def test_the_line_names_the_figures():
     )
 
 
+def test_the_line_has_a_dash_where_no_correlation_is_known():
+    assert "Spearman correlation -; " in uncertainty_line(uncertainty_metrics(np.zeros(5), ERROR))
+
+
 def test_running_risk():
     assert running_risk(np.array([0.0, 1.0, 0.5])).tolist() == [0.0, 0.5, 0.5]
