@@ -55,6 +55,14 @@ def children():
 FILES = [SMALL, encoded(600, 900, "JPEG"), encoded(40, 30, "TIFF"), SMALL[:60], b"", b"nothing known"]
 
 
+@pytest.mark.slow
+def test_a_large_file_leaves_no_memory_behind(fence, large):
+    for _ in range(2):
+        assert decode(fence, large, (), LIMITS)[0].pixels.shape == (8000, 8000)
+        held = [Path(f"/proc/self/fd/{file}").stat().st_size for file in fence._child._files]
+        assert sum(held) < 2**23, "the pixels are 64 MB"
+
+
 @pytest.mark.parametrize("sizes", [(), (64,), (32, 512, 32)])
 def test_a_fenced_file_gives_what_it_gives_without_the_fence(fence, sizes):
     for data in FILES:
