@@ -1,7 +1,5 @@
 """Decode image files in a process of their own, so that no file can end, stop or fill the process that asks."""
 
-import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -16,17 +14,21 @@ from typing import IO
 
 from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.imaging.decode import DecodedImage
-from cxr_ray.imaging.decoder_process import read_answer
+from cxr_ray.imaging.decoder_process import read_answer, write_terms
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind
 
-FILES_AHEAD = 4
-"""Maximum number of files that a fence holds: one is decoded, the others wait, so that its process never does."""
+FILES_TOGETHER = 4
+"""Files that are handed over together, so that each side wakes the other once for so many."""
+FILES_AHEAD = 2 * FILES_TOGETHER
+"""Maximum number of files that a fence holds: half are decoded while the other half are handed over or taken back."""
+BYTES_AHEAD = 32 * 2**20
+"""Bytes of files from which a fence holds no second file, whose pixels are larger still."""
 KEPT_BYTES = 2**22
 """A file in memory that has become larger is emptied after use; a smaller one is used again, which is faster."""
 
 _CODE = (
-    "import sys; sys.path[:] = sys.argv[10:]; from cxr_ray.imaging.decoder_process import serve; "
-    "serve(*map(int, sys.argv[1:10]))"
+    "import sys; count = 1 + int(sys.argv[1]); sys.path[:] = sys.argv[1 + count:]; "
+    "from cxr_ray.imaging.decoder_process import serve; serve(*map(int, sys.argv[2:1 + count]))"
 )
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _OUT_OF_MEMORY = (b"bad_alloc", b"Cannot allocate memory", b"MemoryError", b"out of memory", b"Out of memory")
@@ -73,7 +75,7 @@ class DecoderFence:
             wanted_sizes: sizes in pixels as `decode_for_sizes` takes them; empty means full scale.
             limits: bounds on the size, the memory and the time of the decoding.
         """
-        while len(self._waiting) >= FILES_AHEAD:
+        while len(self._waiting) >= FILES_AHEAD or (self._waiting and self._bytes_ahead() + len(data) > BYTES_AHEAD):
             self._receive()
         if self._child is None or not self._child.is_of_this_process():
             self._child = _Child()
@@ -82,6 +84,9 @@ class DecoderFence:
         self._waiting.append(file)
         self._child.ask(file)
         return file
+
+    def _bytes_ahead(self) -> int:
+        return sum(len(file.data) for file in self._waiting)
 
     def images_of(self, file: FencedFile) -> tuple[DecodedImage, ...]:
         """Return the images of a file that `give` returned, one for each wanted size, as `decode_for_sizes` does."""
@@ -109,9 +114,10 @@ class _Child:
     def __init__(self) -> None:
         self._files = [os.memfd_create("decoder") for _ in range(1 + 2 * FILES_AHEAD)]
         self._asked, self._answered = 0, 0
+        self._unsent: list[bytes] = []
         paths = [path for path in sys.path if path]
         self._process = subprocess.Popen(  # noqa: S603  this interpreter, with numbers and the paths of its modules
-            [sys.executable, "-c", _CODE, *map(str, self._files), *paths],
+            [sys.executable, "-c", _CODE, str(len(self._files)), *map(str, self._files), *paths],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | _ONE_THREAD,
@@ -125,37 +131,37 @@ class _Child:
         return self._owner == os.getpid()
 
     def ask(self, file: FencedFile) -> None:
-        """Hand over a file; at most `FILES_AHEAD` may wait for their answers."""
+        """Hand over a file, now or with the files after it; at most `FILES_AHEAD` may wait for their answers."""
         slot = self._asked % FILES_AHEAD
         self._asked += 1
         os.pwrite(self._files[1 + 2 * slot], file.data, 0)
-        request = {
-            "slot": slot,
-            "file_bytes": len(file.data),
-            "wanted_sizes": list(file.wanted_sizes),
-            "limits": {field.name: getattr(file.limits, field.name) for field in dataclasses.fields(file.limits)},
-            "memory_bytes": memory_for(file.limits),
-            "seconds": seconds_for(len(file.data), file.limits),
-        }
-        requests: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # a pipe, see __init__
-        with suppress(BrokenPipeError):  # it has just died, and `answer` says so
-            requests.write(json.dumps(request).encode() + b"\n")
-            requests.flush()
+        terms = write_terms(tuple(file.wanted_sizes), file.limits, memory_for(file.limits))
+        seconds = seconds_for(len(file.data), file.limits)
+        self._unsent.append(b"%d %d %d %f %s\n" % (slot, self._asked, len(file.data), seconds, terms))
+        if len(self._unsent) == FILES_TOGETHER:
+            self._send()
 
     def answer(self) -> tuple[DecodedImage, ...] | None:
-        """Wait for the images of the first file that has none; None if the process died."""
-        answers: IO[bytes] = self._process.stdout  # type: ignore[assignment]  # a pipe, see __init__
-        line = answers.readline()
+        """Wait for the images of the first file that has none; None if the process died over it."""
         slot = self._answered % FILES_AHEAD
         self._answered += 1
-        if not line.endswith(b"\n"):
-            return None
         inbox, outbox = self._files[1 + 2 * slot :][:2]
-        images = read_answer(line, outbox)
+        answered: IO[bytes] = self._process.stdout  # type: ignore[assignment]  # a pipe, see __init__
+        running = True
+        while (images := read_answer(self._answered, outbox)) is None and running:
+            self._send()
+            running = bool(os.read(answered.fileno(), 2**16))
         for file in (inbox, outbox):
             if os.fstat(file).st_size > KEPT_BYTES:
                 os.ftruncate(file, 0)
         return images
+
+    def _send(self) -> None:
+        """Send the requests that were kept for company; in one write, which a pipe does not divide."""
+        requests: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # a pipe, see __init__
+        with suppress(BrokenPipeError):  # it has just died, and `answer` says so
+            os.write(requests.fileno(), b"".join(self._unsent))
+        self._unsent.clear()
 
     def cause_of_death(self) -> tuple[ErrorKind, str]:
         """Say why the process died, from how it ended and from what its libraries printed last."""

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cxr_ray.imaging.decode import decode_for_sizes, decode_image
-from cxr_ray.imaging.decoder_fence import DecoderFence, FencedFile, seconds_for
+from cxr_ray.imaging.decoder_fence import BYTES_AHEAD, DecoderFence, FencedFile, seconds_for
 from cxr_ray.imaging.limits import DecodeLimits
 
 
@@ -95,6 +95,22 @@ def test_a_decoder_that_does_not_end_is_a_row_and_the_next_file_is_decoded(fence
     assert image.error == "png: its decoder did not end in time; the limit is max_decode_seconds"
     (after,) = decode(fence, SMALL, (), LIMITS)
     assert after.pixels.shape == (48, 64)
+
+
+@pytest.mark.slow
+def test_files_handed_over_with_the_one_that_ends_the_decoder_are_decoded(fence, large):
+    decode(fence, SMALL, (), LIMITS)
+    short = DecodeLimits(max_seconds=0.05)
+    files = [fence.give(data, (), short) for data in (SMALL, large, SMALL, encoded(20, 30))]
+    kinds = [fence.images_of(file)[0].error_kind for file in files]
+    assert kinds == [None, "decoder_timeout", None, None]
+    assert [fence.images_of(file)[0].height for file in files] == [48, None, 48, 20]
+
+
+def test_large_files_are_not_held_together(fence):
+    padded = SMALL + bytes(BYTES_AHEAD // 2)
+    files = [fence.give(padded, (), LIMITS) for _ in range(3)]
+    assert [file.images is None for file in files] == [False, False, True]
 
 
 @pytest.mark.slow
