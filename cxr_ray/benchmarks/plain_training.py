@@ -51,6 +51,6 @@ def plain_training_rate(
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        float(loss)  # waits until a GPU has finished the epoch
+        loss.item()  # waits until a GPU has finished the epoch
         rates.append(steps * config.batch_size / (time.perf_counter() - started))
     return statistics.median(rates[1:])
