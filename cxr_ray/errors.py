@@ -21,6 +21,10 @@ class DatasetError(CxrRayError):
     """A table or a folder of images cannot be used as a dataset."""
 
 
+class LossError(CxrRayError):
+    """A table does not hold exactly one row, of one kind of work, for each image of a manifest."""
+
+
 class BundleError(CxrRayError):
     """A model bundle is missing, incomplete, changed or of the wrong kind."""
 
@@ -31,6 +35,10 @@ class ClusterError(CxrRayError):
 
 class ResumeError(CxrRayError):
     """The output holds work that this command cannot continue, or another run is writing to the output."""
+
+
+class WorkerError(CxrRayError):
+    """A task or an actor of a scoring job failed, or was lost more often than the job repeats its work."""
 
 
 class TrainingError(CxrRayError):

@@ -1,10 +1,14 @@
 """Read and write Parquet tables at a URI: one file, or a folder of `*.parquet` files."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 
 from cxr_ray.archive.uris import (
     arrow_filesystem,
@@ -14,6 +18,11 @@ from cxr_ray.archive.uris import (
     storage_failures,
 )
 from cxr_ray.errors import StorageError
+
+T = TypeVar("T")
+
+FILES_AT_ONCE = 32
+"""Number of small files that are read at the same time."""
 
 
 def parquet_paths(uri: str) -> list[str]:
@@ -51,16 +60,82 @@ def iter_batches(uri: str, columns: Sequence[str] | None = None, batch_rows: int
     """
     fs, _ = open_filesystem(uri)
     for path in parquet_paths(uri):
-        try:
-            with pq.ParquetFile(path, filesystem=arrow_filesystem(fs)) as file:
-                missing = set(columns or ()) - set(file.schema_arrow.names)
-                if missing:
-                    raise StorageError(
-                        f"{path} has no column {', '.join(sorted(missing))}; it has {file.schema_arrow.names}"
-                    )
-                yield from file.iter_batches(batch_rows, columns=list(columns) if columns else None)
-        except (pa.ArrowException, *storage_failures()) as error:
-            raise StorageError(f"{path} is not readable as Parquet: {one_line(error)}") from error
+        with _opened(fs, path, columns) as file:
+            yield from file.iter_batches(batch_rows, columns=list(columns) if columns else None)
+
+
+def iter_files(uri: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield columns of every file of a folder of small files, file by file; the next files are read in the meantime.
+
+    Args:
+        uri: a Parquet file, or a folder of them.
+        columns: names of the columns to read.
+
+    Raises:
+        StorageError: if the table is missing, unreadable, or lacks one of `columns`.
+    """
+
+    def read(fs: AbstractFileSystem, path: str) -> pa.Table:
+        with _opened(fs, path, columns) as file:
+            return file.read(list(columns), use_threads=False)
+
+    return (table for _, table in _many_at_once(uri, read))
+
+
+def iter_schemas(uri: str) -> Iterator[tuple[str, pa.Schema]]:
+    """Yield the path and the Arrow schema of every file of the table at `uri`.
+
+    Raises:
+        StorageError: if the table is missing or unreadable.
+    """
+
+    def read(fs: AbstractFileSystem, path: str) -> pa.Schema:
+        with _opened(fs, path, None) as file:
+            return file.schema_arrow
+
+    return _many_at_once(uri, read)
+
+
+def _many_at_once(uri: str, read: Callable[[AbstractFileSystem, str], T]) -> Iterator[tuple[str, T]]:
+    """Yield each file's path and what `read` returns for it, in order, while the next files are read."""
+    fs, _ = open_filesystem(uri)
+    ahead: deque[tuple[str, Future[T]]] = deque()
+    with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="read") as pool:
+        for path in parquet_paths(uri):
+            ahead.append((path, pool.submit(read, fs, path)))
+            if len(ahead) == FILES_AT_ONCE:
+                done = ahead.popleft()
+                yield done[0], done[1].result()
+        for path, reading in ahead:
+            yield path, reading.result()
+
+
+@contextmanager
+def _opened(fs: AbstractFileSystem, path: str, columns: Sequence[str] | None) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path, filesystem=arrow_filesystem(fs)) as file:
+            missing = set(columns or ()) - set(file.schema_arrow.names)
+            if missing:
+                raise StorageError(
+                    f"{path} has no column {', '.join(sorted(missing))}; it has {file.schema_arrow.names}"
+                )
+            yield file
+    except (pa.ArrowException, *storage_failures()) as error:
+        raise StorageError(f"{path} is not readable as Parquet: {one_line(error)}") from error
+
+
+def count_rows_of(uri: str) -> int:
+    """Count the rows of the table at `uri` from the ends of its files, without reading a row.
+
+    Raises:
+        StorageError: if the table is missing or unreadable.
+    """
+    fs, _ = open_filesystem(uri)
+    rows = 0
+    for path in parquet_paths(uri):
+        with _opened(fs, path, None) as file:
+            rows += file.metadata.num_rows
+    return rows
 
 
 def read_schema(uri: str) -> pa.Schema:

@@ -1,6 +1,6 @@
 """Frozen, self-checking configs of the jobs, and functions that build a config from recipes and flags."""
 
-from cxr_ray.config.archive import IndexConfig, PrepareConfig
+from cxr_ray.config.archive import IndexConfig, PrepareConfig, ReconcileConfig
 from cxr_ray.config.benchmark import (
     BenchmarkCascadeConfig,
     BenchmarkConfig,
@@ -31,6 +31,7 @@ __all__ = [
     "PhantomModelsConfig",
     "PredictConfig",
     "PrepareConfig",
+    "ReconcileConfig",
     "ScoreConfig",
     "SegmentConfig",
     "TrainClassifierConfig",

@@ -24,6 +24,20 @@ class IndexConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReconcileConfig:
+    """Check that a table holds exactly one row for each image of a manifest; the exit code is 1 if it does not."""
+
+    manifest_uri: str
+    """Manifest of the images: a Parquet file or a folder of them, such as the manifest of index_archive.py."""
+    predictions_uri: str
+    """Output folder of a job that scores archives, or its table of rows."""
+    output_uri: str = ""
+    """JSON file to write, with the same figures as the text on the terminal; none by default."""
+    debug: bool = False
+    """Show the traceback of an error, not only its one-line message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PrepareConfig:
     """Make a dataset from a folder of radiographs: labels, patients, masks, groups of copies, and splits."""
 

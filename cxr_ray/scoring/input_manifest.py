@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from cxr_ray.archive.listing import list_objects
 from cxr_ray.archive.manifest import write_manifest
-from cxr_ray.archive.tables import iter_batches, read_schema
+from cxr_ray.archive.tables import count_rows_of, read_schema
 from cxr_ray.archive.uris import open_filesystem
 from cxr_ray.errors import ConfigError, StorageError
-from cxr_ray.scoring.output.state import check_unique
+from cxr_ray.scoring.output.planning import check_unique
 
 log = logging.getLogger("cxr_ray")
 
@@ -49,7 +49,7 @@ def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -
             f"manifest {input_uri} has no column {', '.join(sorted(missing))}; make one with index_archive.py"
         )
     check_unique(input_uri)
-    images = sum(batch.num_rows for batch in iter_batches(input_uri, ["image_id"]))
+    images = count_rows_of(input_uri)
     if not images:
         raise StorageError(f"manifest {input_uri} has no rows; make one with index_archive.py")
     log.info("%s is read as a manifest: %s images", input_uri, f"{images:,}")

@@ -3,8 +3,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from cxr_ray.archive.tables import (
+    FILES_AT_ONCE,
     column_types,
+    count_rows_of,
     iter_batches,
+    iter_files,
+    iter_schemas,
     parquet_paths,
     read_schema,
     read_table,
@@ -131,3 +135,31 @@ def test_rows_are_compressed_with_zstd(tmp_path):
 )
 def test_where_a_job_puts_its_table(output, expected):
     assert table_uri(output, "manifest") == expected
+
+
+def test_many_small_files_are_read_in_their_order(place):
+    count = FILES_AT_ONCE + 3
+    for number in range(count):
+        write_table(
+            pa.table({"image_id": [f"{number}"], "n": [number], "extra": [0.5]}), f"{place}/{number:03}.parquet"
+        )
+    tables = list(iter_files(place, ["n", "image_id"]))
+    assert [table.to_pylist() for table in tables] == [[{"n": i, "image_id": f"{i}"}] for i in range(count)]
+    assert [path.rpartition("/")[2] for path, _ in iter_schemas(place)] == [f"{i:03}.parquet" for i in range(count)]
+    assert all(schema.names == ["image_id", "n", "extra"] for _, schema in iter_schemas(place))
+    assert count_rows_of(place) == count
+
+
+def test_a_small_file_that_cannot_be_read_is_named(place):
+    write_table(TABLE, f"{place}/1.parquet")
+    write_bytes(f"{place}/2.parquet", b"no Parquet")
+    for reading in (
+        lambda: list(iter_files(place, ["n"])),
+        lambda: list(iter_schemas(place)),
+        lambda: count_rows_of(place),
+    ):
+        with pytest.raises(StorageError, match=r"2\.parquet is not readable as Parquet"):
+            reading()
+    write_table(TABLE.select(["n"]), f"{place}/2.parquet")
+    with pytest.raises(StorageError, match=r"2\.parquet has no column image_id; it has \['n'\]"):
+        list(iter_files(place, ["image_id"]))

@@ -4,16 +4,19 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
+from cxr_ray.archive.id_accounts import repeated_ids
+from cxr_ray.archive.reconcile import Account, reconcile
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.config import ArchiveJobConfig
 from cxr_ray.config.redaction import redacted
 from cxr_ray.errors import GateError, StorageError
-from cxr_ray.scoring.output.state import OutputState, count_rows, drop_repeated_rows, finished_ids, settle
+from cxr_ray.scoring.output.state import OutputState, drop_repeated_rows, finished_ids, settle
 
 
 def conclude(
     state: OutputState,
     config: ArchiveJobConfig,
+    manifest_uri: str,
     *,
     scored: int,
     before: int,
@@ -21,11 +24,12 @@ def conclude(
     pool: Any,
     **facts: Any,
 ) -> dict[str, int]:
-    """Count the rows of the output, write `run.json` and print a summary.
+    """Reconcile the rows of the output with its manifest, write `run.json` and print a summary.
 
     Args:
         state: the output.
         config: the config of the job, which `run.json` records.
+        manifest_uri: URI of the manifest of all images.
         scored: images that this run scored.
         before: images that earlier runs scored.
         seconds: duration of scoring in this run, in seconds.
@@ -36,14 +40,15 @@ def conclude(
         The number of rows by status, and of error rows by `error:KIND`.
 
     Raises:
-        StorageError: if the output does not have one row per image.
+        StorageError: if an image of the manifest has no row.
         GateError: if the fraction of images that are errors exceeds `max_error_rate`.
     """
     settle(state)
-    counts = count_rows(state)
-    if _total(counts) > scored + before and drop_repeated_rows(state, finished_ids(state)):
-        counts = count_rows(state)
-    rows = _total(counts)
+    account = reconcile(manifest_uri, state.rows_uri)
+    if account.double.count:  # a killed run committed a last block while this one was planned
+        drop_repeated_rows(state, repeated_ids(finished_ids(state)))
+        account = reconcile(manifest_uri, state.rows_uri)
+    counts = account.statuses | {f"error:{kind}": rows for kind, rows in account.errors.items()}
     rate = scored / seconds if scored and seconds > 0 else 0.0
     write_run_record(
         state.uri,
@@ -57,19 +62,19 @@ def conclude(
         images_done_before=before,
         counts=counts,
     )
-    _print_summary(state, counts, rows=rows, scored=scored, seconds=seconds, rate=rate)
-    _check_outcome(state, counts, expected=scored + before, max_error_rate=config.max_error_rate)
+    _print_summary(state, counts, rows=account.rows, scored=scored, seconds=seconds, rate=rate)
+    _check_outcome(state, account, config.max_error_rate)
     return counts
 
 
-def _check_outcome(state: OutputState, counts: dict[str, int], *, expected: int, max_error_rate: float) -> None:
-    rows, errors = _total(counts), counts.get("error", 0)
-    if rows != expected:
+def _check_outcome(state: OutputState, account: Account, max_error_rate: float) -> None:
+    if missing := account.missing.count:
         raise StorageError(
-            f"{state.rows_uri} has {rows:,} rows where {expected:,} were expected: another program "
+            f"{state.rows_uri} has no row of {missing:,} images, such as {account.missing.first[0]!r}: another program "
             "wrote or removed files there; run the same command again to add the missing rows, or add --overwrite to "
             "start over"
         )
+    rows, errors = account.rows, account.statuses.get("error", 0)
     if errors > max_error_rate * rows:
         raise GateError(
             f"{errors:,} of {rows:,} images are errors ({errors / rows:.1%}), "
@@ -77,10 +82,6 @@ def _check_outcome(state: OutputState, counts: dict[str, int], *, expected: int,
             f"all rows are in {state.rows_uri}: read the columns error_kind and error there, then fix the images or "
             "raise --max-error-rate"
         )
-
-
-def _total(counts: dict[str, int]) -> int:
-    return sum(n for status, n in counts.items() if not status.startswith("error:"))
 
 
 def _print_summary(

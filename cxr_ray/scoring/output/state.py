@@ -1,24 +1,21 @@
-"""The state of an output: which blocks of rows are committed, and which images are left to score.
+"""The state of an output: which blocks of rows are committed, and what rows they hold.
 
 A block of rows counts once Ray Data's checkpoint writer has committed it: it writes a pending mark, the data file and
 the committed mark. The rows show which images are finished; the marks only show which files are complete.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cxr_ray.archive.listing import list_objects
-from cxr_ray.archive.tables import iter_batches, read_schema, table_writer
+from cxr_ray.archive.tables import iter_files, table_writer
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem
-from cxr_ray.errors import StorageError
-
-log = logging.getLogger("cxr_ray")
 
 PENDING_SUFFIX = ".pending.parquet"  # name that ray.data.checkpoint.checkpoint_writer gives to pending marks
 PLAN_PREFIX = "remaining-"
@@ -106,33 +103,31 @@ def drop_error_rows(state: OutputState) -> int:
     return sum(_keep_rows(state, name, lambda rows: pc.not_equal(rows["status"], "error")) for name in names)
 
 
-def drop_repeated_rows(state: OutputState, ids: pa.Array) -> int:
+def drop_repeated_rows(state: OutputState, repeated: Sequence[str]) -> int:
     """Keep, of each image with several rows, only the row that was committed first.
 
     Such rows occur when the workers of a killed run commit a last block while the next run is planned.
 
     Args:
         state: the output.
-        ids: `image_id` of every row of the output, a string array.
+        repeated: ids of the images that have several rows.
 
     Returns:
         The number of rows that were deleted.
     """
-    if pc.count_distinct(ids).as_py() == len(ids):
+    if not repeated:
         return 0
-    counts = ids.value_counts()
-    repeated = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+    suspects = pa.array(repeated, pa.large_string())
     seen: set[str] = set()
 
     def is_first(rows: pa.Table) -> pa.Array:
-        column = rows["image_id"]
-        suspects = pc.is_in(column.cast(repeated.type), value_set=repeated).to_pylist()
-        mask = []
-        for image_id, is_suspect in zip(column.to_pylist(), suspects, strict=True):
-            mask.append(image_id not in seen)
-            if is_suspect:
-                seen.add(image_id)
-        return pa.array(mask, pa.bool_())
+        ids = rows["image_id"].cast(suspects.type)
+        mask = np.ones(rows.num_rows, bool)
+        for row in np.flatnonzero(pc.is_in(ids, value_set=suspects)):
+            image_id = ids[row].as_py()
+            mask[row] = image_id not in seen
+            seen.add(image_id)
+        return pa.array(mask)
 
     return sum(_keep_rows(state, name, is_first) for name in _files_by_commit(state))
 
@@ -155,138 +150,11 @@ def _keep_rows(state: OutputState, name: str, choose: Callable[[pa.Table], pa.Ar
     return int(table.num_rows - kept.num_rows)
 
 
-def plan_blocks(
-    state: OutputState,
-    manifest_uri: str,
-    blocks_uri: str,
-    *,
-    rows_per_block: int,
-    retry_errors: bool,
-    carried: Sequence[str] = (),
-) -> tuple[int, int]:
-    """Clean up after earlier runs, and write the images that are left to score to the Parquet file `blocks_uri`.
-
-    Args:
-        state: the output.
-        manifest_uri: URI of the manifest of all images.
-        blocks_uri: URI of the Parquet file to write, with one row group per block.
-        rows_per_block: number of images of a block, 1 or more.
-        retry_errors: True deletes the error rows first, so that their images are scored again.
-        carried: names of string columns of the manifest that the blocks keep.
-
-    Returns:
-        The number of images that are left to score, and the number of images that have a row already.
-
-    Raises:
-        StorageError: if the manifest lacks one of the columns `carried`, or storage fails.
-    """
-    settle(state)
-    if retry_errors:
-        log.info("%s error rows were deleted; their images are scored again", f"{drop_error_rows(state):,}")
-    done = finished_ids(state)
-    if repeated := drop_repeated_rows(state, done):
-        log.warning("%s rows were deleted because their images had several rows", f"{repeated:,}")
-        done = done.unique()
-    return write_remaining(done, manifest_uri, blocks_uri, rows_per_block, carried), len(done)
-
-
-def write_remaining(
-    done: pa.Array, manifest_uri: str, target_uri: str, rows_per_block: int, carried: Sequence[str] = ()
-) -> int:
-    """Write the images of a manifest that have no row yet to a Parquet file with one row group per block.
-
-    Args:
-        done: `image_id` of the images that have a row, a string array.
-        manifest_uri: URI of the manifest.
-        target_uri: URI of the Parquet file to write.
-        rows_per_block: number of images of a block, 1 or more.
-        carried: names of string columns of the manifest that the file keeps.
-
-    Returns:
-        The number of images that were written.
-
-    Raises:
-        StorageError: if the manifest lacks one of the columns `carried`.
-    """
-    left = 0
-    schema = pa.schema([("image_id", pa.string()), ("uri", pa.string()), ("size_bytes", pa.int64())])
-    for name in carried:
-        schema = schema.append(pa.field(name, pa.string()))
-    if missing := set(carried) - set(read_schema(manifest_uri).names):
-        raise StorageError(
-            f"{manifest_uri} has no column {', '.join(sorted(missing))}, which this job needs; "
-            "use a manifest that has it"
-        )
-    pending = schema.empty_table()
-    with table_writer(target_uri, schema) as writer:
-        for batch in _manifest_batches(manifest_uri, schema):
-            fresh = batch.filter(pc.invert(pc.is_in(batch["image_id"].cast(done.type), value_set=done)))
-            left += fresh.num_rows
-            pending = pa.concat_tables([pending, fresh])
-            whole = pending.num_rows - pending.num_rows % rows_per_block
-            if whole:
-                writer.write_table(pending.slice(0, whole), row_group_size=rows_per_block)
-            pending = pending.slice(whole)
-        if pending.num_rows:
-            writer.write_table(pending, row_group_size=rows_per_block)
-    return left
-
-
-def _manifest_batches(manifest_uri: str, schema: pa.Schema) -> Iterator[pa.Table]:
-    for batch in iter_batches(manifest_uri, batch_rows=1_000_000):
-        table = pa.Table.from_batches([batch])
-        if "size_bytes" not in table.column_names:
-            table = table.append_column("size_bytes", pa.nulls(table.num_rows, pa.int64()))
-        yield table.select(schema.names).cast(schema)
-
-
-def finished_ids(state: OutputState) -> pa.Array:
-    """Return the `image_id` of every row of an output, a large_string array."""
-    has_rows = bool(file_names(state.rows_uri))
-    return _ids(state.rows_uri).combine_chunks() if has_rows else pa.array([], pa.large_string())
-
-
-def _ids(uri: str) -> pa.ChunkedArray:
-    # an array of plain strings holds at most 2 GiB, which about 30 million ids exceed
-    batches = iter_batches(uri, ["image_id"])
-    return pa.chunked_array([batch["image_id"].cast(pa.large_string()) for batch in batches], pa.large_string())
-
-
-def count_rows(state: OutputState) -> dict[str, int]:
-    """Count the rows of an output by status, and its error rows also by kind under keys `error:KIND`.
-
-    Raises:
-        StorageError: if the output has no rows.
-    """
-    counts: dict[str, int] = {}
-    for batch in iter_batches(state.rows_uri, ["status", "error_kind"]):
-        grouped = pa.table(batch).group_by(["status", "error_kind"]).aggregate([([], "count_all")]).to_pylist()
-        for row in grouped:
-            counts[row["status"]] = counts.get(row["status"], 0) + row["count_all"]
-            if row["error_kind"]:
-                key = f"error:{row['error_kind']}"
-                counts[key] = counts.get(key, 0) + row["count_all"]
-    return counts
-
-
-def check_unique(manifest_uri: str) -> None:
-    """Refuse a manifest in which an `image_id` occurs twice, or an `image_id` or `uri` is empty.
-
-    Of two images with the same `image_id`, one would get no row.
-
-    Raises:
-        StorageError: if an `image_id` occurs twice, or values are empty; the message names the id or counts the values.
-    """
-    for batch in iter_batches(manifest_uri, ["image_id", "uri"]):
-        if missing := batch["image_id"].null_count + batch["uri"].null_count:
-            raise StorageError(f"manifest {manifest_uri} has {missing} empty image_id or uri; fill or drop those rows")
-    ids = _ids(manifest_uri)
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return
-    repeated = next(row["values"] for row in pc.value_counts(ids).to_pylist() if row["counts"] > 1)
-    raise StorageError(
-        f"manifest {manifest_uri} names image_id {repeated!r} more than once; make every image_id unique"
-    )
+def finished_ids(state: OutputState) -> Iterator[pa.Array]:
+    """Yield the `image_id` of every row of an output, file by file."""
+    if file_names(state.rows_uri):
+        for table in iter_files(state.rows_uri, ["image_id"]):
+            yield from table["image_id"].chunks
 
 
 def file_names(folder_uri: str) -> list[str]:
