@@ -25,7 +25,7 @@ log = logging.getLogger("cxr_ray")
 
 BEAT_SECONDS = 20.0
 """Seconds between two heartbeats; the three durations below are multiples of it."""
-FRESH_BEATS = 4.5  # age up to which a heartbeat shows that its run is alive
+FRESH_BEATS = 4.5  # age up to which a run may be alive, and how long such a run is watched for its next heartbeat
 WATCH_BEATS = 1.5  # how long an older heartbeat is watched for a change, because two machines' clocks may differ
 POLL_BEATS = 0.05  # pause between two reads of the owner file, and before a new owner checks that it is the only one
 
@@ -89,42 +89,42 @@ def _acquire(lock: OutputLock, beat_seconds: float) -> None:
     if _create(uri, ours) or (content := _read(uri)) == ours:
         return  # a storage client that repeats a successful write finds its own file
     if content is not None:
-        if (owner := _live_owner(uri, content, beat_seconds)) is not None:
-            raise _refusal(lock.state, owner, beat_seconds)
+        if (living := _living_content(uri, content, beat_seconds)) is not None:
+            raise _refusal(lock.state, living)
         log.warning("taking over %s from a run that ended without releasing it", lock.state.uri)
-        _delete(uri)
+        if _read(uri) == content:  # another run may have taken it over in the meantime
+            _delete(uri)
     if not _create(uri, ours):
-        raise _refusal(lock.state, parse_owner(_read(uri)), beat_seconds)
+        raise _refusal(lock.state, _read(uri))
     time.sleep(POLL_BEATS * beat_seconds)
     lock.check()
 
 
-def _live_owner(uri: str, content: bytes, beat_seconds: float) -> Owner | None:
-    """Return the owner that is alive, or None.
+def _living_content(uri: str, content: bytes, beat_seconds: float) -> bytes | None:
+    """Return what the owner file holds if its run is alive, or None if the run ended or released the output.
 
-    The owner is the one that `content` of the owner file names, or one that writes to the file while it is watched.
+    A process of this machine is looked for. A run of another machine is alive if the file changes while it is watched,
+    whether or not this version understands what the file holds. A scheduler that starts a lost run again at once
+    therefore waits here until the last heartbeat of that run is too old.
     """
     owner = parse_owner(content)
     if owner is not None and owner.is_on_this_machine():
-        return owner if owner.is_running() else None
-    if owner is not None and abs(owner.seconds_silent()) < FRESH_BEATS * beat_seconds:
-        return owner
-    log.info("watching %s for %.0f s to see whether its run is still alive", uri, WATCH_BEATS * beat_seconds)
-    deadline = time.monotonic() + WATCH_BEATS * beat_seconds
+        return content if owner.is_running() else None
+    is_fresh = owner is not None and abs(owner.seconds_silent()) < FRESH_BEATS * beat_seconds
+    seconds = (FRESH_BEATS if is_fresh else WATCH_BEATS) * beat_seconds
+    log.info("another run held %s; watching for up to %.0f s whether it is still alive", uri, seconds)
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(POLL_BEATS * beat_seconds)
         if (now := _read(uri)) != content:
-            return parse_owner(now)
+            return now
     return None
 
 
-def _refusal(state: OutputState, owner: Owner | None, beat_seconds: float) -> ResumeError:
+def _refusal(state: OutputState, content: bytes | None) -> ResumeError:
+    owner = parse_owner(content)
     who = f"run {owner.run_id} on {owner.host} (process {owner.pid})" if owner else "another run"
-    may_be_dead = owner is None or not owner.is_on_this_machine()
-    hint = f" (if it was killed, try again in {FRESH_BEATS * beat_seconds:.0f} s)" if may_be_dead else ""
-    return ResumeError(
-        f"{who} is writing to {state.uri}; wait until it ends, stop it, or choose another --output-uri{hint}"
-    )
+    return ResumeError(f"{who} is writing to {state.uri}; wait until it ends, stop it, or choose another --output-uri")
 
 
 def _keep_fresh(lock: OutputLock, beat_seconds: float, stop: threading.Event) -> None:
