@@ -20,11 +20,20 @@ from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.scoring.blocks import PlannedBlocks
 from cxr_ray.scoring.input_manifest import manifest_of
+from cxr_ray.scoring.lost_workers import (
+    ACTOR_OPTIONS,
+    TASK_OPTIONS,
+    NotedLoad,
+    lost_workers_named,
+    span_of,
+    without_deprecations,
+)
 from cxr_ray.scoring.output.claim import check_claim, claim_output
 from cxr_ray.scoring.output.commit import write_committed
 from cxr_ray.scoring.output.lock import output_lock
 from cxr_ray.scoring.output.outcome import conclude
-from cxr_ray.scoring.output.state import OutputState, plan_blocks
+from cxr_ray.scoring.output.planning import plan_blocks
+from cxr_ray.scoring.output.state import OutputState
 from cxr_ray.scoring.patient_secret import patient_secret
 from cxr_ray.scoring.pool import ScoringPool, plan_pool
 from cxr_ray.scoring.progress import shown_progress
@@ -75,6 +84,7 @@ def run_archive_job(
         ClusterError: if no cluster answers, or the cluster is too small for the job.
         ConfigError: if `exclude` is given with a manifest, or the file of the patient secret is empty.
         StorageError: if the input holds no image or lacks a column, or storage fails.
+        WorkerError: if a stage fails, or workers are lost again and again over the same images.
         GateError: if too many images are errors; all rows are written before it is raised.
     """
     run_id, started = new_run_id(), datetime.now(UTC)
@@ -84,29 +94,24 @@ def run_archive_job(
             check_claim(state, identity)  # fails before Ray is started and the archive is listed, which take long
         with ray_session():
             pool = plan_pool(config.device, config.num_actors, actors_per_group)
-            manifest_uri, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
+            manifest, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
             lock.check()
-            claim_output(state, identity, overwrite=config.overwrite, keep=manifest_uri)
+            claim_output(state, identity, overwrite=config.overwrite, keep=manifest)
             block_rows = config.rows_per_block or default_block_rows(images)
-            blocks_uri = state.plan_uri(run_id)
+            plan = state.plan_uri(run_id)
             left, done = plan_blocks(
-                state,
-                manifest_uri,
-                blocks_uri,
-                rows_per_block=block_rows,
-                retry_errors=config.retry_errors,
-                carried=carried,
+                state, manifest, plan, rows_per_block=block_rows, retry_errors=config.retry_errors, carried=carried
             )
             log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{done:,}")
             began = time.monotonic()
             if left:
-                with shown_progress(left, config.progress_seconds, done=done) as tally:
-                    run = Run(run_id=run_id, blocks_uri=blocks_uri, pool=pool.for_job(left, block_rows), tally=tally)
-                    write_committed(state, pipeline(run))
+                pool = pool.for_job(left, block_rows)
+                with shown_progress(left, config.progress_seconds, done=done) as tally, lost_workers_named(tally):
+                    write_committed(state, pipeline(Run(run_id=run_id, blocks_uri=plan, pool=pool, tally=tally)))
             seconds = time.monotonic() - began
         lock.check()
         facts = {"run_id": run_id, "model_ids": list(model_ids), "pool": pool, "started": started}
-        return conclude(state, config, scored=left, before=done, seconds=seconds, **facts)
+        return conclude(state, config, manifest, scored=left, before=done, seconds=seconds, **facts)
 
 
 def loaded_images(config: ArchiveJobConfig, run: Run, geometries: tuple[Geometry, ...]) -> "ray.data.Dataset":
@@ -131,11 +136,16 @@ def loaded_images(config: ArchiveJobConfig, run: Run, geometries: tuple[Geometry
             max_bytes=config.max_megabytes * 2**20,
             max_seconds=config.max_decode_seconds,
         ),
-        patient_key_secret=patient_secret(),
+        patient_secret=patient_secret(),
     )
     cpus = run.pool.cpus_per_load_task
-    images = ray.data.read_datasource(blocks, override_num_blocks=blocks.count, num_cpus=cpus)
-    return images.map_batches(load, batch_size=None, batch_format="pyarrow", num_cpus=cpus)
+    with without_deprecations():
+        images = ray.data.read_datasource(
+            blocks, override_num_blocks=blocks.count, num_cpus=cpus, ray_remote_args=TASK_OPTIONS
+        )
+        return images.map_batches(
+            NotedLoad(load, run.tally), batch_size=None, batch_format="pyarrow", num_cpus=cpus, **TASK_OPTIONS
+        )
 
 
 def scored_images(
@@ -153,15 +163,17 @@ def scored_images(
     Returns:
         A dataset of the rows of `stage`, one for each row of `loaded`.
     """
-    return loaded.map_batches(
-        TalliedStage,
-        fn_constructor_kwargs={"stage": stage, "tally": run.tally, "arguments": arguments},
-        batch_size=batch_size,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=run.pool.actors, max_tasks_in_flight_per_actor=4),
-        num_cpus=run.pool.cpus_per_actor,
-        num_gpus=run.pool.gpus_per_actor,
-    )
+    with without_deprecations():
+        return loaded.map_batches(
+            TalliedStage,
+            fn_constructor_kwargs={"stage": stage, "tally": run.tally, "arguments": arguments},
+            batch_size=batch_size,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=run.pool.actors, max_tasks_in_flight_per_actor=4),
+            num_cpus=run.pool.cpus_per_actor,
+            num_gpus=run.pool.gpus_per_actor,
+            **ACTOR_OPTIONS,
+        )
 
 
 class TalliedStage:
@@ -178,13 +190,16 @@ class TalliedStage:
 
     def __init__(self, *, stage: type, tally: ActorHandle, arguments: dict[str, Any]) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1)
-        self._stage = self._thread.submit(stage, **arguments).result()
         self._tally = tally
+        self._tally.join.remote(ray.get_runtime_context().current_actor)
+        self._stage = self._thread.submit(stage, **arguments).result()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return the rows of the stage for a batch of loaded images."""
-        began = time.monotonic()
+        began, span = time.monotonic(), span_of("scoring", batch)
+        self._tally.begin.remote(span)
         rows: pa.Table = self._thread.submit(self._stage, batch).result()
+        self._tally.end.remote(span)
         errors = rows.num_rows - rows["error_kind"].null_count
         self._tally.add.remote(rows.num_rows, errors, time.monotonic() - began)
         return rows

@@ -13,6 +13,12 @@ from ray.actor import ActorHandle
 
 log = logging.getLogger("cxr_ray")
 
+STILL_SECONDS = 300.0
+"""Seconds without any movement after which the progress says what it waits for."""
+
+Span = tuple[str, str, str, int]
+"""Images that a worker has in hand: what it does with them, the ids of the first and the last, and their number."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
@@ -26,6 +32,10 @@ class Progress:
     """Number of error rows of this run."""
     images_per_second: float | None
     """Images per second of this run since its first batch started; None until a batch is finished."""
+    still_seconds: float = 0.0
+    """Seconds since a worker last began or finished anything."""
+    oldest: Span | None = None
+    """Images that a worker has had in hand for longest; None if no worker has any."""
 
     def rate(self) -> str:
         """Return the rate as text: `12.3 img/s`, `3 img/min` for a slow job, or `waiting for the first batch`."""
@@ -33,6 +43,16 @@ class Progress:
         if rate is None:
             return "waiting for the first batch"
         return f"{rate:.1f} img/s" if rate >= 0.1 else f"{rate * 60:.2g} img/min"
+
+    def stillness(self) -> str:
+        """Say for how long nothing has moved and what it waits for, as text; nothing before `STILL_SECONDS`."""
+        if self.still_seconds < STILL_SECONDS:
+            return ""
+        waiting = "no worker has work: waiting for free nodes, or for storage"
+        if self.oldest is not None:
+            doing, first, last, images = self.oldest
+            waiting = f"{doing} {first!r} to {last!r} ({images:,} images)"
+        return f"nothing moved for {self.still_seconds / 60:.0f} min: {waiting}"
 
     def time_left(self) -> str:
         """Return the time for the remaining images as text: `40 s left`, or nothing until a batch is finished."""
@@ -46,17 +66,43 @@ class Progress:
 
 
 class Counter:
-    """Counts the images and errors of one run, and records when its first batch started."""
+    """Counts the images and errors of one run, and keeps what its workers have begun and not ended."""
 
     def __init__(self) -> None:
         self.images = 0
         self.errors = 0
         self.began: float | None = None
+        self._moved = time.monotonic()
+        self._begun: dict[Span, int] = {}
+        self._actors: list[ActorHandle] = []
+
+    def join(self, actor: ActorHandle) -> None:
+        """Remember an actor of the run."""
+        self._actors.append(actor)
+
+    def begin(self, span: Span) -> None:
+        """Note that a worker begins with a `Span` of images."""
+        self._moved = time.monotonic()
+        self._begun[span] = self._begun.get(span, 0) + 1
+
+    def end(self, span: Span) -> None:
+        """Note that a worker is done with a `Span` of images."""
+        self._moved = time.monotonic()
+        self._begun.pop(span, None)
+
+    def still(self) -> tuple[float, Span | None]:
+        """Return the seconds since a worker began or finished anything, and the images that were begun first."""
+        return time.monotonic() - self._moved, next(iter(self._begun), None)
+
+    def in_progress(self) -> tuple[dict[Span, int], list[ActorHandle]]:
+        """Return how often each span was begun that was not ended, and the actors of the run."""
+        return self._begun, self._actors
 
     def add(self, images: int, errors: int, seconds: float) -> None:
         """Add a batch of `images` images that took `seconds` seconds; `errors` is the number of its error rows."""
         if self.began is None:
             self.began = time.monotonic() - seconds
+        self._moved = time.monotonic()
         self.images += images
         self.errors += errors
 
@@ -70,8 +116,8 @@ class Counter:
         return self.images, self.errors, self.images / max(time.monotonic() - self.began, 1e-3)
 
 
-Tally = ray.remote(num_cpus=0)(Counter)
-"""Ray actor class of a `Counter`, to which all workers of a run add."""
+Tally = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Counter)
+"""Ray actor class of a `Counter`, to which all workers of a run add; if its node is lost, it counts from 0 again elsewhere."""
 
 
 @contextmanager
@@ -99,8 +145,15 @@ def shown_progress(left: int, seconds: float, *, done: int = 0) -> Iterator[Acto
 
 
 def _read(tally: ActorHandle, left: int, done: int) -> Progress:
-    images, errors, rate = ray.get(tally.read.remote())
-    return Progress(images=done + images, total=done + left, errors=errors, images_per_second=rate)
+    (images, errors, rate), (seconds, oldest) = ray.get([tally.read.remote(), tally.still.remote()])
+    return Progress(
+        images=done + images,
+        total=done + left,
+        errors=errors,
+        images_per_second=rate,
+        still_seconds=seconds,
+        oldest=oldest,
+    )
 
 
 def _bar(tally: ActorHandle, left: int, done: int, _seconds: float, stop: threading.Event) -> None:
@@ -120,7 +173,13 @@ def _bar(tally: ActorHandle, left: int, done: int, _seconds: float, stop: thread
         while not ended:
             ended = stop.wait(0.5)
             now = _read(tally, left, done)
-            bar.update(task, completed=now.images, errors=f"{now.errors:,}", rate=now.rate(), time_left=now.time_left())
+            bar.update(
+                task,
+                completed=now.images,
+                errors=f"{now.errors:,}",
+                rate=now.rate(),
+                time_left=now.stillness() or now.time_left(),
+            )
 
 
 def _lines(tally: ActorHandle, left: int, done: int, seconds: float, stop: threading.Event) -> None:
@@ -130,5 +189,11 @@ def _lines(tally: ActorHandle, left: int, done: int, seconds: float, stop: threa
 
 def progress_line(now: Progress) -> str:
     """Return the progress as one line of a log: images, rate, errors and time left."""
-    parts = (f"{now.images:,}/{now.total:,} images", now.rate(), f"{now.errors:,} errors", now.time_left())
+    parts = (
+        f"{now.images:,}/{now.total:,} images",
+        now.rate(),
+        f"{now.errors:,} errors",
+        now.time_left(),
+        now.stillness(),
+    )
     return "  ".join(filter(None, parts))

@@ -65,3 +65,36 @@ def test_a_batch_that_took_no_time_has_a_finite_rate(clock):
     counter = Counter()
     counter.add(8, 0, seconds=0.0)
     assert counter.read()[2] == 8000
+
+
+def test_a_job_in_which_nothing_moves_says_what_it_waits_for(clock):
+    counter, span = Counter(), ("scoring", "a.png", "b.png", 64)
+
+    def stillness():
+        seconds, oldest = counter.still()
+        return Progress(
+            images=0, total=9, errors=0, images_per_second=None, still_seconds=seconds, oldest=oldest
+        ).stillness()
+
+    clock[0] += 299
+    assert stillness() == ""
+    clock[0] += 61
+    assert stillness() == "nothing moved for 6 min: no worker has work: waiting for free nodes, or for storage"
+    counter.begin(span)
+    counter.begin(("loading", "c.png", "d.png", 2))
+    assert stillness() == ""
+    clock[0] += 5400
+    assert stillness() == "nothing moved for 90 min: scoring 'a.png' to 'b.png' (64 images)"
+    counter.end(span)
+    clock[0] += 600
+    assert stillness() == "nothing moved for 10 min: loading 'c.png' to 'd.png' (2 images)"
+
+
+def test_what_was_begun_again_is_in_progress_until_it_ends():
+    counter, span = Counter(), ("loading", "a", "b", 2)
+    for _ in range(3):
+        counter.begin(span)
+    assert counter.in_progress() == ({span: 3}, [])
+    counter.end(span)
+    counter.end(span)
+    assert counter.in_progress() == ({}, [])

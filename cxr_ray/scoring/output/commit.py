@@ -6,6 +6,7 @@ from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
 
 from cxr_ray.archive.uris import arrow_filesystem, open_filesystem
+from cxr_ray.scoring.lost_workers import TASK_OPTIONS
 from cxr_ray.scoring.output.state import OutputState
 
 
@@ -35,6 +36,7 @@ def write_committed(state: OutputState, rows: "ray.data.Dataset") -> None:
     filesystem = arrow_filesystem(fs)
     context: DataContext = rows.context
     context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = -1  # a slow block is no failure; the progress says what it waits for
     context.max_errored_blocks = 0  # a block that fails must fail the job, because skipping it would lose its rows
     context.checkpoint_config = CheckpointConfig(
         id_column="image_id",
@@ -43,4 +45,6 @@ def write_committed(state: OutputState, rows: "ray.data.Dataset") -> None:
         delete_checkpoint_on_success=False,  # a second run would otherwise add every row again
         checkpoint_manager_cls=PlannedResume,
     )
-    rows.write_parquet(rows_path, filesystem=filesystem, compression="zstd", ray_remote_args={"num_cpus": 0.1})
+    rows.write_parquet(
+        rows_path, filesystem=filesystem, compression="zstd", ray_remote_args={"num_cpus": 0.1} | TASK_OPTIONS
+    )

@@ -1,0 +1,119 @@
+"""Bound how often work is repeated whose worker was lost, and say which images it was.
+
+By default Ray Data starts a lost task or actor again for ever. A file that ends its worker would hold up a job until
+somebody looks.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pyarrow as pa
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    NodeDiedError,
+    OutOfMemoryError,
+    RayError,
+    WorkerCrashedError,
+)
+from ray.util.annotations import RayDeprecationWarning
+
+from cxr_ray.errors import WorkerError
+from cxr_ray.scoring.progress import Span
+from cxr_ray.scoring.stages.load import LoadStage
+
+MOST_RETRIES = 4
+"""Times that a block of images is started again after its worker was lost, on the way to a failure of the job."""
+MOST_RESTARTS = 20
+"""Times that an actor is started again in the course of a job: spot machines take theirs away every few hours."""
+TASK_OPTIONS = {"max_retries": MOST_RETRIES}
+"""Options of every task; Ray Data joins tasks of reading and loading only if their options are equal."""
+ACTOR_OPTIONS = {"max_restarts": MOST_RESTARTS, "max_task_retries": MOST_RETRIES}
+"""Options of every actor."""
+_PROCESS = re.compile(r"ray::\S+ \(pid=[^)]*\)")
+"""How Ray names the process of a worker in the text of an exception."""
+_RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b")
+"""Start of the line with which Python ends a traceback."""
+
+
+class NotedLoad:
+    """A `LoadStage` that tells a tally which images it is about to load, and when they are loaded.
+
+    Args:
+        load: the stage.
+        tally: actor that keeps the images in progress.
+    """
+
+    def __init__(self, load: LoadStage, tally: ActorHandle) -> None:
+        self._load, self._tally = load, tally
+
+    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
+        """Load the images of a block, as `LoadStage` does."""
+        span = span_of("loading", block)
+        ray.get(self._tally.begin.remote(span))  # this process may end at the first image
+        yield from self._load(block)
+        self._tally.end.remote(span)
+
+
+def span_of(doing: str, block: pa.Table) -> Span:
+    """Name the images of a block of one or more rows with the column `image_id`."""
+    ids = block["image_id"]
+    return doing, ids[0].as_py(), ids[-1].as_py(), block.num_rows
+
+
+@contextmanager
+def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
+    """Raise a failure of Ray as one line with the worker's own last words and the images that were in progress.
+
+    The actors of the pipeline are ended: Ray Data leaves them, and the next job of this process would wait for their
+    CPUs.
+
+    Raises:
+        WorkerError: if the block raises an exception of Ray.
+    """
+    try:
+        yield
+    except RayError as error:
+        begun, actors = ray.get(tally.in_progress.remote())
+        for actor in actors:
+            with suppress(RayError):
+                ray.kill(actor)
+        raise WorkerError(f"{last_words(error)}; {_described(begun)}") from error
+
+
+def last_words(error: RayError) -> str:
+    """Return the line of the exception that a worker raised first, or say that the worker ended without one."""
+    if isinstance(error, OutOfMemoryError):
+        return "Ray ended a worker because its node ran low on memory"
+    raised = not isinstance(error, WorkerCrashedError | ActorUnavailableError | NodeDiedError)
+    if isinstance(error, ActorDiedError):
+        raised = "creation task" in str(error)
+    if not raised:
+        return (
+            "a worker ended without a word: it was killed, ran out of memory, lost its node or crashed in native code"
+        )
+    lines = [line for text in str(error).splitlines() if (line := _PROCESS.sub("", text).strip())]
+    causes = [line for line in lines if _RAISED.match(line)]  # the first caused the others; Ray adds its own and advice
+    return next(iter(causes or reversed(lines)), type(error).__name__)
+
+
+def _described(begun: dict[Span, int]) -> str:
+    """Say which images were in progress, those first that were begun most often."""
+    spans = sorted(begun.items(), key=lambda item: -item[1])[:3]
+    named = [
+        f"{doing} {first!r} to {last!r} ({images:,} images, begun {times} times)"
+        for (doing, first, last, images), times in spans
+    ]
+    return f"in progress: {', '.join(named) or 'nothing'}; --debug shows the whole error, the same command continues"
+
+
+@contextmanager
+def without_deprecations() -> Iterator[None]:
+    """Silence one warning: Ray deprecates the only way to bound the retries of Ray Data and names no other."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", RayDeprecationWarning)
+        yield

@@ -1,0 +1,113 @@
+"""Workers that are lost over the same images again and again end the job, and the error names the images."""
+
+import os
+import signal
+
+import pyarrow as pa
+import pytest
+import ray
+from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
+
+from cxr_ray.archive.tables import read_table, table_writer
+from cxr_ray.errors import WorkerError
+from cxr_ray.scoring.archive_job import TalliedStage
+from cxr_ray.scoring.blocks import PlannedBlocks
+from cxr_ray.scoring.lost_workers import (
+    ACTOR_OPTIONS,
+    MOST_RETRIES,
+    TASK_OPTIONS,
+    NotedLoad,
+    last_words,
+    lost_workers_named,
+    without_deprecations,
+)
+from cxr_ray.scoring.output.commit import write_committed
+from cxr_ray.scoring.output.state import OutputState
+from cxr_ray.scoring.progress import Tally
+
+
+def ended_by(image_id, table):
+    """Kill this process if a table holds the image, as a decoder, a driver or the system may do."""
+    if image_id in table["image_id"].to_pylist():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return table.append_column("error_kind", pa.nulls(table.num_rows, pa.string()))
+
+
+class EndedLoad:
+    def __call__(self, table):
+        yield ended_by("5", table)
+
+
+class EndedStage:
+    def __init__(self, wanted):
+        self._wanted = wanted
+
+    def __call__(self, table):
+        if self._wanted is None:
+            raise ValueError("the stage fails by itself")
+        return ended_by(self._wanted, table)
+
+
+@pytest.fixture
+def blocks(tmp_path):
+    uri = str(tmp_path / "blocks.parquet")
+    table = pa.table({"image_id": [str(i) for i in range(12)]})
+    with table_writer(uri, table.schema) as writer:
+        writer.write_table(table, row_group_size=4)
+    return PlannedBlocks(uri)
+
+
+def run(blocks, state, load=None, wanted=""):
+    tally = Tally.remote()
+    with lost_workers_named(tally), without_deprecations():
+        images = ray.data.read_datasource(blocks, override_num_blocks=blocks.count, ray_remote_args=TASK_OPTIONS)
+        if load:
+            images = images.map_batches(NotedLoad(load, tally), batch_size=None, batch_format="pyarrow", **TASK_OPTIONS)
+        else:
+            arguments = {"stage": EndedStage, "tally": tally, "arguments": {"wanted": wanted}}
+            images = images.map_batches(
+                TalliedStage,
+                fn_constructor_kwargs=arguments,
+                batch_size=4,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(size=1),
+                **ACTOR_OPTIONS,
+            )
+        write_committed(state, images)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_block_whose_loading_ends_its_worker_again_and_again_is_named(ray_cluster, blocks, tmp_path):
+    state = OutputState(str(tmp_path / "out"), "predictions")
+    wanted = rf"^a worker ended without a word: .*; in progress: loading '4' to '7' \(4 images, begun {MOST_RETRIES + 1} times\)"
+    with pytest.raises(WorkerError, match=wanted) as failure:
+        run(blocks, state, load=EndedLoad())
+    assert "\n" not in str(failure.value)
+    assert "pid=" not in str(failure.value)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_an_actor_that_ends_is_named_and_the_next_job_of_the_process_finds_its_cpus_free(ray_cluster, blocks, tmp_path):
+    state = OutputState(str(tmp_path / "out"), "predictions")
+    with pytest.raises(
+        WorkerError, match=r"^a worker ended without a word: .*; in progress: .*scoring '8' to '11' \(4 images, begun "
+    ):
+        run(blocks, state, wanted="9")
+    with pytest.raises(WorkerError, match=r"^ValueError: the stage fails by itself; in progress: scoring"):
+        run(blocks, state, wanted=None)
+    done = OutputState(str(tmp_path / "done"), "predictions")
+    run(blocks, done)
+    assert sorted(read_table(done.rows_uri)["image_id"].to_pylist(), key=int) == [str(i) for i in range(12)]
+
+
+def test_the_last_words_of_a_worker_are_one_line_without_its_process():
+    error = RayTaskError(
+        "load",
+        "ray::load() (pid=77, ip=10.0.0.1)\n  File x\nOSError: the disk is full\n\nTo change retries, ...\n",
+        OSError(),
+    )
+    assert last_words(error) == "OSError: the disk is full"
+    assert last_words(WorkerCrashedError()).startswith("a worker ended without a word")
+    assert last_words(OutOfMemoryError("Task was killed due to the node\nrunning low")).startswith("Ray ended a worker")
