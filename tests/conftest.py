@@ -14,6 +14,8 @@ from cxr_ray.archive.uris import open_filesystem
 pytest_plugins = ["tests.tiny_models"]
 
 
+os.environ.setdefault("CXR_RAY_PATIENT_SECRET", "of the tests")  # so that no test makes one in the user's home
+
 QUIET_THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 """For processes that share the cores: a thread that waits for another burns them unless it sleeps."""
 if "PYTEST_XDIST_WORKER" in os.environ:

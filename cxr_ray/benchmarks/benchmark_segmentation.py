@@ -34,6 +34,7 @@ from cxr_ray.models.sam import SAM_CONFIGS, Sam, build_sam
 from cxr_ray.models.sam_weights import load_sam
 from cxr_ray.models.zero_shot_segmenter import ZeroShotSegmenter
 from cxr_ray.scoring.input_manifest import manifest_of
+from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.load import LoadStage, images_of, pixels_of
 from cxr_ray.scoring.stages.segment_by_text import CLIP_FRAME, SAM_IMAGE
 
@@ -100,7 +101,9 @@ class _Bench:
             rows = islice((row for batch in iter_batches(manifest) for row in batch.to_pylist()), config.images)
             named = pa.Table.from_pylist(list(rows), pa.schema([("image_id", pa.string()), ("uri", pa.string())]))
         self._block = named.append_column("size_bytes", pa.nulls(named.num_rows, pa.int64()))
-        self._load = LoadStage(geometries=(CLIP_FRAME, SAM_IMAGE), limits=DecodeLimits(), patient_key_secret=b"")
+        self._load = LoadStage(
+            geometries=(CLIP_FRAME, SAM_IMAGE), limits=DecodeLimits(), patient_secret=PatientSecret(b"")
+        )
         self.sam = _sam(config, device)
         clip, self._tokenizer = _clip(config)
         self._segmenter = ZeroShotSegmenter(clip, self._tokenizer, self.sam, TextSettings(layer=config.layer))

@@ -12,6 +12,7 @@ from cxr_ray.cluster.session import ray_session
 from cxr_ray.errors import ClusterError, DatasetError
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.models.bundle import ModelCard
+from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
 
 WARM_UP_FRACTION = 0.1
@@ -44,7 +45,7 @@ def load_pixels(rows: pa.Table, card: ModelCard) -> tuple[np.ndarray, float]:
         Pixels, uint8 [N, S, S], and the images per second at which they were made.
     """
     geometry = Geometry(image_size=card.image_size, interpolation=card.interpolation)
-    stage = LoadStage(geometries=(geometry,), limits=DecodeLimits(), patient_key_secret=b"")
+    stage = LoadStage(geometries=(geometry,), limits=DecodeLimits(), patient_secret=PatientSecret(b""))
     block = rows.select(["image_id", "uri"]).append_column("size_bytes", pa.nulls(rows.num_rows, pa.int64()))
     list(stage(block.slice(0, 1)))
     started = time.perf_counter()

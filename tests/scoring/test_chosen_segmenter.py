@@ -9,6 +9,7 @@ from cxr_ray.models.bundle import read_card
 from cxr_ray.models.segmenter_ensemble import SegmenterCard
 from cxr_ray.models.weights_cache import weights_sha256
 from cxr_ray.scoring.archive_job import Run
+from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.pool import ScoringPool
 from cxr_ray.scoring.segment_archive import by_model, by_text
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
@@ -20,7 +21,9 @@ RUN = Run(run_id="run-7", blocks_uri="b", pool=POOL, tally=None)
 
 def rows_of(segmenter, archive):
     """Rows that an actor of a job would make of the images that its load tasks would load."""
-    load = LoadStage(geometries=segmenter.geometries, limits=DecodeLimits(max_megapixels=1.0), patient_key_secret=b"s")
+    load = LoadStage(
+        geometries=segmenter.geometries, limits=DecodeLimits(max_megapixels=1.0), patient_secret=PatientSecret(b"s")
+    )
     (loaded,) = load(archive)
     stage, arguments = segmenter.stage(RUN)
     return stage(**arguments)(loaded).to_pylist()

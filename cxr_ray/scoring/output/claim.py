@@ -12,6 +12,7 @@ from cxr_ray.config import ArchiveJobConfig
 from cxr_ray.config.identity import START_OVER, WorkIdentity, held_values
 from cxr_ray.errors import ResumeError
 from cxr_ray.scoring.output.state import OutputState, committed_files, file_names
+from cxr_ray.scoring.patient_secret import patient_secret
 
 SCHEMAS_AT_ONCE = 16
 """Number of committed files whose schemas are read at the same time."""
@@ -33,6 +34,9 @@ def identity_of_rows(
         model_ids: ids of all models; they replace the models' URIs, because the same weights may be moved.
         preprocessing_ids: ids of the preprocessing of all models.
         idle: names of options that change nothing for this config.
+
+    Raises:
+        ConfigError: if there is no secret that keys patient ids.
     """
     return WorkIdentity.of(
         config,
@@ -42,6 +46,7 @@ def identity_of_rows(
         exclude=shlex.join(sorted(set(config.exclude))),
         model="+".join(model_ids),
         preprocessing="+".join(preprocessing_ids),
+        patient_secret=patient_secret().fingerprint,
     )
 
 

@@ -1,7 +1,5 @@
 """First stage of every pipeline: download, decode and resize images to uint8 pixels; each image gives one row."""
 
-import hashlib
-import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +13,7 @@ from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.load import LoadedImage, load_images
 from cxr_ray.imaging.resize import resize_image, resize_to, size_within
 from cxr_ray.schema import loaded_schema
+from cxr_ray.scoring.patient_secret import PatientSecret
 
 ROWS_AT_ONCE = 256
 """Maximum number of rows of a table that the stage yields."""
@@ -67,12 +66,12 @@ class LoadStage:
     Attributes:
         geometries: the geometries in which each image is needed; each gives a column of pixels.
         limits: maximum sizes of an image; a larger one becomes an error row.
-        patient_key_secret: secret that keys the hashes of patient ids.
+        patient_secret: secret that keys the hashes of patient ids.
     """
 
     geometries: tuple[Geometry, ...]
     limits: DecodeLimits
-    patient_key_secret: bytes
+    patient_secret: PatientSecret
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Load the images of a block in their order.
@@ -129,18 +128,8 @@ class LoadStage:
                 name: getattr(tags, name)
                 for name in ("modality", "view_position", "study_uid", "series_uid", "sop_uid")
             }
-            row["patient_key"] = patient_key(tags.patient_id, self.patient_key_secret)
+            row["patient_key"] = self.patient_secret.key_of(tags.patient_id)
         return row
-
-
-def patient_key(patient_id: str | None, secret: bytes) -> str | None:
-    """Keyed hash (HMAC-SHA256, 16 hex digits) of a raw patient id; None if there is no patient id.
-
-    Without the secret, nobody can find the patient id of a hash by trying ids.
-    """
-    if not patient_id:
-        return None
-    return hmac.new(secret, patient_id.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def pixels_of(table: pa.Table, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,16 @@ class SegmentOutputs:
         return None
 
     def _put(self, folder: str, name: str, data: bytes) -> None:
-        write_bytes(join_uri(self._output_uri, folder, name), data)
+        write_bytes(join_uri(self._output_uri, folder, name_inside(name)), data)
+
+
+def name_inside(name: str) -> str:
+    """Turn a name that a manifest gives into one that does not leave its folder; most names stay as they are.
+
+    Empty steps are left out, and steps of dots alone are written as `%2E`.
+    """
+    steps = (step for step in name.split("/") if step)
+    return "/".join(step if step.strip(".") else step.replace(".", "%2E") for step in steps)
 
 
 def _png16(values: np.ndarray) -> bytes:

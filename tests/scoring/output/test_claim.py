@@ -26,6 +26,10 @@ def job(*, config=CONFIG, schema=ROWS, model="resnet50-aaaaaaaaaaaa", preprocess
 JOB = job()
 
 
+def ids_of(state):
+    return [image_id for ids in finished_ids(state) for image_id in ids.to_pylist()]
+
+
 @pytest.fixture
 def state(tmp_path):
     return OutputState(str(tmp_path / "out"), "predictions")
@@ -44,7 +48,7 @@ def test_a_free_output_is_claimed_and_the_same_job_continues(state):
     claim_output(state, JOB, overwrite=False)
     write_block(state, "a")
     claim_output(state, JOB, overwrite=False)
-    assert finished_ids(state).to_pylist() == ["a"]
+    assert ids_of(state) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_another_job_is_refused_and_both_are_named(state, field, value):
             f"{state.uri} holds rows made with {field} {held}; this command has {field} {given}; "
             "choose another --output-uri, or --overwrite to start over"
         )
-        assert finished_ids(state).to_pylist() == ["a"]
+        assert ids_of(state) == ["a"]
 
 
 def test_the_order_of_patterns_and_a_slash_at_the_end_are_no_other_job():
@@ -139,15 +143,29 @@ def leave_rows_of_the_first_version(state, **schema):
     Path(state.signature_uri).write_text(json.dumps(OF_THE_FIRST_VERSION, indent=2))
 
 
-def test_predictions_of_the_first_version_are_continued_in_their_columns_only(state):
+def test_predictions_of_the_first_version_are_refused_because_it_did_not_note_whose_keys_they_hold(state):
     leave_rows_of_the_first_version(state)
-    claim_output(state, JOB, overwrite=False)
-    assert finished_ids(state).to_pylist() == ["a"]
-    leave_rows_of_the_first_version(state, schema=pa.schema([ROWS.field("image_id")]))
-    with pytest.raises(ResumeError, match=r"holds rows without the column entropy, which this .*--overwrite"):
+    with pytest.raises(
+        ResumeError, match=r"another version of cxr_ray, which did not note patient_secret; .*--overwrite"
+    ):
         claim_output(state, JOB, overwrite=False)
     claim_output(state, JOB, overwrite=True)
-    assert finished_ids(state).to_pylist() == []
+    assert ids_of(state) == []
+
+
+def test_rows_of_other_columns_are_refused_though_the_work_is_the_same(state):
+    claim_output(state, JOB, overwrite=False)
+    write_block(state, "a", schema=pa.schema([ROWS.field("image_id")]))
+    with pytest.raises(ResumeError, match=r"holds rows without the column entropy, which this .*--overwrite"):
+        claim_output(state, JOB, overwrite=False)
+
+
+def test_keys_of_two_secrets_are_not_mixed(state, monkeypatch):
+    claim_output(state, JOB, overwrite=False)
+    write_block(state, "a")
+    monkeypatch.setenv("CXR_RAY_PATIENT_SECRET", "another")
+    with pytest.raises(ResumeError, match=r"made with patient_secret [0-9a-f]{8}; this command has patient_secret "):
+        claim_output(state, job(), overwrite=False)
 
 
 def test_masks_of_the_first_version_are_refused_because_it_did_not_store_their_options(state):
@@ -224,7 +242,7 @@ def test_overwrite_in_s3_keeps_what_is_to_be_kept(bucket_uri):
     listing = state.file_uri("manifest.parquet")
     write_table(pa.table({"image_id": ["a"]}), listing)
     claim_output(state, job(model="m"), overwrite=True, keep=listing)
-    assert finished_ids(state).to_pylist() == []
+    assert ids_of(state) == []
     claim_output(state, job(model="m"), overwrite=False)
     remove_output(state, keep=listing)
     remove_output(state)

@@ -9,6 +9,7 @@ from cxr_ray.config import ScoreConfig
 from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS
+from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.cascade import CascadeStage, asked_for
 from cxr_ray.scoring.stages.classify import ClassifyStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
@@ -21,7 +22,7 @@ FRAME = Geometry(image_size=32, interpolation="bilinear")
 @pytest.fixture(scope="module")
 def loaded(archive):
     limits = DecodeLimits(max_megapixels=1.0)
-    (table,) = LoadStage(geometries=(FRAME,), limits=limits, patient_key_secret=b"s")(archive)
+    (table,) = LoadStage(geometries=(FRAME,), limits=limits, patient_secret=PatientSecret(b"s"))(archive)
     return table
 
 

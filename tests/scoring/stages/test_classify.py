@@ -7,6 +7,7 @@ import pytest
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import PROVENANCE_FIELDS, predictions_schema, score_fields
+from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.classify import ClassifyStage, joint_model_id, model_prefixes, refuse_not_finite
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The given NumPy array is not wri
 @pytest.fixture(scope="module")
 def batch(archive):
     limits = DecodeLimits(max_megapixels=1)
-    (table,) = LoadStage(geometries=(SMALL, LARGE), limits=limits, patient_key_secret=b"s")(archive)
+    (table,) = LoadStage(geometries=(SMALL, LARGE), limits=limits, patient_secret=PatientSecret(b"s"))(archive)
     return table
 
 

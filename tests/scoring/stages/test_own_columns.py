@@ -7,6 +7,7 @@ from cxr_ray import schema
 from cxr_ray.config import ScoreConfig
 from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.imaging.decode import DecodeLimits
+from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.cascade import CascadeStage
 from cxr_ray.scoring.stages.classify import ClassifyStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
@@ -22,7 +23,7 @@ def loaded(archive, monkeypatch):
     """Rows of loaded images with an additional column of predictions, whose values are the rows' positions."""
     monkeypatch.setattr(schema, "PREDICTION_FIELDS", [OWN])
     limits = DecodeLimits(max_megapixels=1.0)
-    (table,) = LoadStage(geometries=(FRAME,), limits=limits, patient_key_secret=b"s")(archive)
+    (table,) = LoadStage(geometries=(FRAME,), limits=limits, patient_secret=PatientSecret(b"s"))(archive)
     position = table.column_names.index(OWN.name)
     return table.set_column(position, OWN, pa.array(range(table.num_rows), OWN.type))
 

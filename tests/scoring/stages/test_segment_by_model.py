@@ -16,6 +16,7 @@ from cxr_ray.models.coarse_mask import largest_components
 from cxr_ray.models.lung_segmentation import Lung, LungSegmentation, pixel_entropy
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import LUNG_FIELDS, MASKS
+from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
 from cxr_ray.scoring.stages.segment_by_model import FORWARD_BATCH, SegmenterStage, lung_columns
 from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
@@ -27,7 +28,7 @@ FRAME = Geometry(image_size=32, interpolation="bilinear")
 @pytest.fixture(scope="module")
 def loaded(archive):
     limits = DecodeLimits(max_megapixels=1.0)
-    (table,) = LoadStage(geometries=(FRAME, OVERLAY_IMAGE), limits=limits, patient_key_secret=b"s")(archive)
+    (table,) = LoadStage(geometries=(FRAME, OVERLAY_IMAGE), limits=limits, patient_secret=PatientSecret(b"s"))(archive)
     return table
 
 

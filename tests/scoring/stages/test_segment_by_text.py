@@ -14,9 +14,10 @@ from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import MASKS
+from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.load import LoadStage, pixels_of
 from cxr_ray.scoring.stages.segment_by_text import CLIP_FRAME, SAM_IMAGE, TextStage
-from cxr_ray.scoring.stages.segment_outputs import SegmentOutputs
+from cxr_ray.scoring.stages.segment_outputs import SegmentOutputs, name_inside
 
 PROVENANCE = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
 
@@ -24,7 +25,7 @@ PROVENANCE = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
 @pytest.fixture(scope="module")
 def loaded(archive):
     limits = DecodeLimits(max_megapixels=1.0)
-    (table,) = LoadStage(geometries=(CLIP_FRAME, SAM_IMAGE), limits=limits, patient_key_secret=b"s")(archive)
+    (table,) = LoadStage(geometries=(CLIP_FRAME, SAM_IMAGE), limits=limits, patient_secret=PatientSecret(b"s"))(archive)
     return table
 
 
@@ -148,3 +149,17 @@ def test_a_deleted_file_loses_only_its_dicom_segmentation(loaded, tmp_path):
     outputs = SegmentOutputs(str(tmp_path), MaskFiles(save_dicom_seg=True))
     gone = row | {"uri": str(tmp_path / "gone.dcm")}
     assert outputs.write(gone, None, np.ones((90, 70), bool)) == ("no DICOM segmentation could be made (StorageError)")
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [
+        ("COVID/images/1.png", "COVID/images/1.png"),
+        ("../../etc/passwd", "%2E%2E/%2E%2E/etc/passwd"),
+        ("/data//x.png", "data/x.png"),
+        ("a/./...b/..", "a/%2E/...b/%2E%2E"),
+        ("s3://bucket/x", "s3:/bucket/x"),
+    ],
+)
+def test_no_name_leaves_the_folder_of_the_output(name, inside):
+    assert name_inside(name) == inside

@@ -13,6 +13,7 @@ from cxr_ray.imaging.radiograph import load_image
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import probability_column
+from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.classify import ClassifyStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
 from cxr_ray.scoring.stages.segment_by_model import SegmenterStage
@@ -36,7 +37,7 @@ def block(archive, tmp_path_factory):
 
 def loaded(block, *sizes):
     geometries = tuple(Geometry(image_size=size, interpolation="bilinear") for size in sizes)
-    (table,) = LoadStage(geometries=geometries, limits=LIMITS, patient_key_secret=b"s")(block)
+    (table,) = LoadStage(geometries=geometries, limits=LIMITS, patient_secret=PatientSecret(b"s"))(block)
     return table
 
 
