@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from cxr_ray.archive.uris import one_line
 from cxr_ray.errors import StorageError
 
-MEMORY = "1GB"
+MEMORY = "400MB"
 """Memory that DuckDB may take for its tables; it takes disk space for the rest."""
 _IDS = pa.schema([("image_id", pa.string()), ("place", pa.int64())])
 

@@ -121,7 +121,7 @@ def write_images(
 
 
 def _manifest_batches(manifest_uri: str, schema: pa.Schema) -> Iterator[pa.Table]:
-    for batch in iter_batches(manifest_uri, batch_rows=1_000_000):
+    for batch in iter_batches(manifest_uri, batch_rows=131_072):
         table = pa.Table.from_batches([batch])
         if "size_bytes" not in table.column_names:
             table = table.append_column("size_bytes", pa.nulls(table.num_rows, pa.int64()))
