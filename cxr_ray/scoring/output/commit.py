@@ -5,7 +5,8 @@ from ray.data import DataContext
 from ray.data.checkpoint import CheckpointConfig
 from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
 
-from cxr_ray.archive.uris import arrow_filesystem, open_filesystem
+from cxr_ray.archive.uris import open_filesystem
+from cxr_ray.archive.whole_files import whole_files
 from cxr_ray.scoring.lost_workers import TASK_OPTIONS
 from cxr_ray.scoring.output.state import OutputState
 
@@ -33,7 +34,7 @@ def write_committed(state: OutputState, rows: "ray.data.Dataset") -> None:
     """
     fs, rows_path = open_filesystem(state.rows_uri)
     _, marks_path = open_filesystem(state.marks_uri)
-    filesystem = arrow_filesystem(fs)
+    filesystem = whole_files(fs)
     context: DataContext = rows.context
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1  # a slow block is no failure; the progress says what it waits for

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from cxr_ray.archive.listing import list_objects
 from cxr_ray.archive.tables import iter_files, table_writer
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem
+from cxr_ray.archive.whole_files import PART_SUFFIX
 
 PENDING_SUFFIX = ".pending.parquet"  # name that ray.data.checkpoint.checkpoint_writer gives to pending marks
 PLAN_PREFIX = "remaining-"
@@ -76,9 +77,10 @@ def settle(state: OutputState) -> None:
 
 
 def _delete_files(folder_uri: str, is_due: Callable[[str], bool]) -> None:
+    """Delete the Parquet files of a folder that are due, and what killed writers left of any file."""
     fs, folder = open_filesystem(folder_uri)
-    for name in file_names(folder_uri):
-        if is_due(name):
+    for name in file_names(folder_uri, ending=(".parquet", PART_SUFFIX)):
+        if name.endswith(PART_SUFFIX) or is_due(name):
             fs.rm_file(f"{folder}/{name}")
 
 
@@ -157,10 +159,10 @@ def finished_ids(state: OutputState) -> Iterator[pa.Array]:
             yield from table["image_id"].chunks
 
 
-def file_names(folder_uri: str) -> list[str]:
-    """Names of the Parquet files in a folder, sorted; an empty list if the folder does not exist."""
+def file_names(folder_uri: str, *, ending: str | tuple[str, ...] = ".parquet") -> list[str]:
+    """Names of the Parquet files in a folder, or of files with another `ending`, sorted; none if there is no folder."""
     fs, path = open_filesystem(folder_uri)
     if not fs.exists(path):
         return []
     names = (entry.rstrip("/").rpartition("/")[2] for entry in fs.ls(path, detail=False))
-    return sorted(name for name in names if name.endswith(".parquet"))
+    return sorted(name for name in names if name.endswith(ending))
