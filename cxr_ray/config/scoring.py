@@ -28,8 +28,9 @@ class ArchiveJobConfig:
     """Maximum fraction (0 to 1) of images that may be errors; above it the job ends with exit code 3 and keeps all
     rows."""
     rows_per_block: int | None = field(default=None, metadata=MAY_CHANGE)
-    """Number of rows that are committed together; if not given, a fiftieth of the job, between 64 and 8,192. A killed
-    job loses only the blocks in progress."""
+    """Number of images that one task loads; if not given, a fiftieth of the job, between 64 and 8,192, or fewer on a
+    large cluster. Rows are committed after each such block, or after each minute of a model's work if that is sooner; a
+    killed job loses only what is not committed."""
     batch_size: int | None = field(default=None, metadata=MAY_CHANGE)
     """Images per forward pass; if not given, a number that suits the device."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"

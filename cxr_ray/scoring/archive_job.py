@@ -23,7 +23,6 @@ from cxr_ray.scoring.input_manifest import manifest_of
 from cxr_ray.scoring.lost_workers import (
     ACTOR_OPTIONS,
     TASK_OPTIONS,
-    NotedLoad,
     lost_workers_named,
     span_of,
     without_deprecations,
@@ -35,6 +34,7 @@ from cxr_ray.scoring.output.outcome import conclude
 from cxr_ray.scoring.output.planning import plan_blocks
 from cxr_ray.scoring.output.state import OutputState
 from cxr_ray.scoring.patient_secret import patient_secret
+from cxr_ray.scoring.pieces import PiecedLoad, keep_pieces
 from cxr_ray.scoring.pool import ScoringPool, plan_pool
 from cxr_ray.scoring.progress import shown_progress
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
@@ -97,7 +97,7 @@ def run_archive_job(
             manifest, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
             lock.check()
             claim_output(state, identity, overwrite=config.overwrite, keep=manifest)
-            block_rows = config.rows_per_block or default_block_rows(images)
+            block_rows = config.rows_per_block or default_block_rows(images, pool.load_slots)
             plan = state.plan_uri(run_id)
             left, done = plan_blocks(
                 state, manifest, plan, rows_per_block=block_rows, retry_errors=config.retry_errors, carried=carried
@@ -105,7 +105,7 @@ def run_archive_job(
             log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{done:,}")
             began = time.monotonic()
             if left:
-                pool = pool.for_job(left, block_rows)
+                pool = pool.for_job(left, config.rows_per_block)
                 with shown_progress(left, config.progress_seconds, done=done) as tally, lost_workers_named(tally):
                     write_committed(state, pipeline(Run(run_id=run_id, blocks_uri=plan, pool=pool, tally=tally)))
             seconds = time.monotonic() - began
@@ -114,20 +114,48 @@ def run_archive_job(
         return conclude(state, config, manifest, scored=left, before=done, seconds=seconds, **facts)
 
 
-def loaded_images(config: ArchiveJobConfig, run: Run, geometries: tuple[Geometry, ...]) -> "ray.data.Dataset":
-    """Build the first part of every pipeline: tasks on CPUs that download, decode and resize the images of a run.
+def scored_images(
+    config: ArchiveJobConfig,
+    run: Run,
+    geometries: tuple[Geometry, ...],
+    stage: type,
+    arguments: dict[str, Any],
+    *,
+    batch_size: int,
+) -> "ray.data.Dataset":
+    """Build the pipeline of a job: tasks on CPUs that load the images of a run, and actors that turn them into rows.
 
     Args:
         config: config with the maximum sizes of an image.
-        run: the run, whose blocks name the images.
+        run: the run, whose blocks name the images, and which says how many actors there are and what they reserve.
         geometries: the geometries in which the models take each image.
+        stage: class of the stage that each actor holds.
+        arguments: keyword arguments of `stage`.
+        batch_size: number of images of a batch, 1 or more.
 
     Returns:
-        A dataset of the rows of `LoadStage`.
+        A dataset of the rows of `stage`, one for each image.
 
     Raises:
         ConfigError: if the file of the patient secret is empty.
     """
+    with without_deprecations():
+        return _loaded_images(config, run, geometries, batch_size).map_batches(
+            TalliedStage,
+            fn_constructor_kwargs={"stage": stage, "tally": run.tally, "arguments": arguments},
+            batch_size=batch_size,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=run.pool.actors, max_tasks_in_flight_per_actor=4),
+            num_cpus=run.pool.cpus_per_actor,
+            num_gpus=run.pool.gpus_per_actor,
+            **ACTOR_OPTIONS,
+        )
+
+
+def _loaded_images(
+    config: ArchiveJobConfig, run: Run, geometries: tuple[Geometry, ...], batch_size: int
+) -> "ray.data.Dataset":
+    """Build the tasks that download, decode and resize the images of a run: a dataset of the rows of `LoadStage`."""
     blocks = PlannedBlocks(run.blocks_uri)
     load = LoadStage(
         geometries=geometries,
@@ -138,42 +166,18 @@ def loaded_images(config: ArchiveJobConfig, run: Run, geometries: tuple[Geometry
         ),
         patient_secret=patient_secret(),
     )
+    keep_pieces()
     cpus = run.pool.cpus_per_load_task
-    with without_deprecations():
-        images = ray.data.read_datasource(
-            blocks, override_num_blocks=blocks.count, num_cpus=cpus, ray_remote_args=TASK_OPTIONS
-        )
-        return images.map_batches(
-            NotedLoad(load, run.tally), batch_size=None, batch_format="pyarrow", num_cpus=cpus, **TASK_OPTIONS
-        )
-
-
-def scored_images(
-    loaded: "ray.data.Dataset", run: Run, stage: type, arguments: dict[str, Any], *, batch_size: int
-) -> "ray.data.Dataset":
-    """Build the last part of every pipeline: actors that turn batches of loaded images into rows.
-
-    Args:
-        loaded: rows of `LoadStage`.
-        run: the run, which says how many actors there are and what they reserve.
-        stage: class of the stage that each actor holds.
-        arguments: keyword arguments of `stage`.
-        batch_size: number of images of a batch, 1 or more.
-
-    Returns:
-        A dataset of the rows of `stage`, one for each row of `loaded`.
-    """
-    with without_deprecations():
-        return loaded.map_batches(
-            TalliedStage,
-            fn_constructor_kwargs={"stage": stage, "tally": run.tally, "arguments": arguments},
-            batch_size=batch_size,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=run.pool.actors, max_tasks_in_flight_per_actor=4),
-            num_cpus=run.pool.cpus_per_actor,
-            num_gpus=run.pool.gpus_per_actor,
-            **ACTOR_OPTIONS,
-        )
+    images = ray.data.read_datasource(
+        blocks, override_num_blocks=blocks.count, num_cpus=cpus, ray_remote_args=TASK_OPTIONS
+    )
+    return images.map_batches(
+        PiecedLoad(load, run.tally, batch_size),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=cpus,
+        **TASK_OPTIONS,
+    )
 
 
 class TalliedStage:
@@ -205,6 +209,11 @@ class TalliedStage:
         return rows
 
 
-def default_block_rows(images: int) -> int:
-    """Default number of images of a block: a fiftieth of all `images`, but 64 or more and 8,192 or fewer."""
-    return min(8192, max(64, -(-images // 50)))
+def default_block_rows(images: int, load_slots: int) -> int:
+    """Default number of images of a block, which one task loads.
+
+    It is a fiftieth of all `images`, but 64 or more and 8,192 or fewer; and fewer, but not fewer than 16, if each of the
+    `load_slots` load tasks of the cluster would otherwise get less than four blocks.
+    """
+    fiftieth = min(8192, max(64, -(-images // 50)))
+    return min(fiftieth, max(16, -(-images // (4 * load_slots))))

@@ -9,7 +9,7 @@ from cxr_ray.config import ClassifyConfig
 from cxr_ray.errors import BundleError
 from cxr_ray.models.bundle import ModelCard, read_card
 from cxr_ray.schema import predictions_schema
-from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
+from cxr_ray.scoring.archive_job import Run, run_archive_job, scored_images
 from cxr_ray.scoring.output.claim import identity_of_rows
 from cxr_ray.scoring.stages.classify import ClassifyStage, model_prefixes
 from cxr_ray.scoring.stages.load import Geometry
@@ -45,9 +45,7 @@ def _pipeline(config: ClassifyConfig, cards: list[ModelCard], run: Run) -> "ray.
     """Build the pipeline from the blocks of a run to rows of predictions."""
     score = classifier_arguments(config, run)
     batch_size = config.batch_size or (256 if run.pool.device == "cuda" else 32)
-    return scored_images(
-        loaded_images(config, run, geometries(cards)), run, ClassifyStage, score, batch_size=batch_size
-    )
+    return scored_images(config, run, geometries(cards), ClassifyStage, score, batch_size=batch_size)
 
 
 def classifier_arguments(config: ClassifyConfig, run: Run) -> dict[str, object]:

@@ -24,7 +24,6 @@ from ray.util.annotations import RayDeprecationWarning
 
 from cxr_ray.errors import WorkerError
 from cxr_ray.scoring.progress import Span
-from cxr_ray.scoring.stages.load import LoadStage
 
 MOST_RETRIES = 4
 """Times that a block of images is started again after its worker was lost, on the way to a failure of the job."""
@@ -38,25 +37,6 @@ _PROCESS = re.compile(r"ray::\S+ \(pid=[^)]*\)")
 """How Ray names the process of a worker in the text of an exception."""
 _RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b")
 """Start of the line with which Python ends a traceback."""
-
-
-class NotedLoad:
-    """A `LoadStage` that tells a tally which images it is about to load, and when they are loaded.
-
-    Args:
-        load: the stage.
-        tally: actor that keeps the images in progress.
-    """
-
-    def __init__(self, load: LoadStage, tally: ActorHandle) -> None:
-        self._load, self._tally = load, tally
-
-    def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
-        """Load the images of a block, as `LoadStage` does."""
-        span = span_of("loading", block)
-        ray.get(self._tally.begin.remote(span))  # this process may end at the first image
-        yield from self._load(block)
-        self._tally.end.remote(span)
 
 
 def span_of(doing: str, block: pa.Table) -> Span:

@@ -8,7 +8,7 @@ from cxr_ray.cluster.nodes import NodeRoom, alive_nodes
 from cxr_ray.errors import ClusterError
 
 THREADS_PER_CPU_ACTOR = 8  # maximum number of torch threads of an actor on CPUs
-IMAGES_PER_ACTOR = 64  # the smallest block that a job plans unless --rows-per-block is given
+IMAGES_PER_ACTOR = 64  # the fewest images for which an actor is started, unless --rows-per-block is smaller
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,21 +25,23 @@ class ScoringPool:
     """Number of torch threads of an actor on CPUs."""
     cpus_per_load_task: float
     """Number of CPUs that a task reserves which downloads, decodes and resizes images."""
+    load_slots: int
+    """Number of such tasks that run at the same time."""
 
     @property
     def gpus_per_actor(self) -> int:
         """Number of GPUs that an actor reserves: 1 if the device is `cuda`, else 0."""
         return 1 if self.device == "cuda" else 0
 
-    def for_job(self, images: int, block_rows: int) -> "ScoringPool":
+    def for_job(self, images: int, rows_per_block: int | None) -> "ScoringPool":
         """Return this pool without the actors that a small job cannot keep busy.
 
         Args:
             images: number of images that are left to score.
-            block_rows: number of images of a block; there is work for one actor per block, or per 64 images if a block
-                is larger than 64.
+            rows_per_block: number of images of a block that the user chose; there is work for one actor per 64 images,
+                or per block if a block is smaller.
         """
-        per_actor = min(block_rows, IMAGES_PER_ACTOR)
+        per_actor = min(rows_per_block or IMAGES_PER_ACTOR, IMAGES_PER_ACTOR)
         return replace(self, actors=max(1, min(self.actors, -(-images // per_actor))))
 
 
@@ -81,12 +83,14 @@ def _gpu_pool(nodes: Sequence[NodeRoom], gpus: int, actors: int) -> ScoringPool:
     # GPUs wait for decoding, so the actors, which need little CPU time, reserve few CPUs.
     cpus_per_actor = _floor_to_hundredths(min(1.0, *(node.cpus / (4 * node.gpus) for node in nodes if node.gpus)))
     max_left = max(node.cpus - node.gpus * cpus_per_actor for node in nodes)
+    cpus_per_load_task = _floor_to_hundredths(min(1.0, max_left))
     return ScoringPool(
         device="cuda",
         actors=actors,
         cpus_per_actor=cpus_per_actor,
         threads_per_actor=1,
-        cpus_per_load_task=_floor_to_hundredths(min(1.0, max_left)),
+        cpus_per_load_task=cpus_per_load_task,
+        load_slots=_load_slots(nodes, actors * cpus_per_actor, cpus_per_load_task),
     )
 
 
@@ -99,13 +103,20 @@ def _cpu_pool(nodes: Sequence[NodeRoom], num_actors: int | None, actors_per_grou
             f"{actors} actors were asked for and the cluster has {cpus:g} CPUs; ask for at most {math.floor(2 * cpus)}"
         )
     cpus_of_actor = min(threads, cpus / actors, largest)
+    cpus_per_actor, cpus_per_load_task = _floor_to_hundredths(cpus_of_actor / 2), min(1.0, largest / 4)
     return ScoringPool(
         device="cpu",
         actors=actors,
-        cpus_per_actor=_floor_to_hundredths(cpus_of_actor / 2),
+        cpus_per_actor=cpus_per_actor,
         threads_per_actor=max(1, math.floor(cpus_of_actor)),
-        cpus_per_load_task=min(1.0, largest / 4),
+        cpus_per_load_task=cpus_per_load_task,
+        load_slots=_load_slots(nodes, actors * cpus_per_actor, cpus_per_load_task),
     )
+
+
+def _load_slots(nodes: Sequence[NodeRoom], cpus_of_actors: float, cpus_per_load_task: float) -> int:
+    """Number of load tasks that fit the CPUs which the actors leave."""
+    return max(1, math.floor((sum(node.cpus for node in nodes) - cpus_of_actors) / cpus_per_load_task))
 
 
 def _floor_to_hundredths(cpus: float) -> float:

@@ -16,6 +16,9 @@ log = logging.getLogger("cxr_ray")
 STILL_SECONDS = 300.0
 """Seconds without any movement after which the progress says what it waits for."""
 
+PIECE_SECONDS = 60.0
+"""Seconds that an actor works for a piece of a block, and about the work that a killed job loses for each actor."""
+
 Span = tuple[str, str, str, int]
 """Images that a worker has in hand: what it does with them, the ids of the first and the last, and their number."""
 
@@ -66,7 +69,7 @@ class Progress:
 
 
 class Counter:
-    """Counts the images and errors of one run, and keeps what its workers have begun and not ended."""
+    """Counts the images and errors of one run, and keeps what its workers have begun and not ended, and their rate."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -74,6 +77,8 @@ class Counter:
         self.began: float | None = None
         self._moved = time.monotonic()
         self._begun: dict[Span, int] = {}
+        self._piece_rows: dict[Span, int] = {}
+        self._worked = 0.0
         self._actors: list[ActorHandle] = []
 
     def join(self, actor: ActorHandle) -> None:
@@ -90,6 +95,23 @@ class Counter:
         self._moved = time.monotonic()
         self._begun.pop(span, None)
 
+    def piece_rows(self, span: Span, batch_size: int) -> int:
+        """Choose how many images of a block to score and commit together: what an actor scores in `PIECE_SECONDS`.
+
+        A block gets the same answer each time: if its worker is lost, Ray loads it again and keeps the pieces that it
+        already has, by their places in the block.
+
+        Args:
+            span: the images of the block.
+            batch_size: number of images of a batch; it is the answer until the first batch is scored.
+
+        Returns:
+            A number of images: one batch or more, and whole batches.
+        """
+        rate = self.images / self._worked if self._worked else 0.0
+        rows = max(1, int(rate * PIECE_SECONDS / batch_size)) * batch_size
+        return self._piece_rows.setdefault(span, rows)
+
     def still(self) -> tuple[float, Span | None]:
         """Return the seconds since a worker began or finished anything, and the images that were begun first."""
         return time.monotonic() - self._moved, next(iter(self._begun), None)
@@ -103,6 +125,7 @@ class Counter:
         if self.began is None:
             self.began = time.monotonic() - seconds
         self._moved = time.monotonic()
+        self._worked += seconds
         self.images += images
         self.errors += errors
 

@@ -9,7 +9,7 @@ from cxr_ray.config import ScoreConfig
 from cxr_ray.errors import ConfigError
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.schema import scores_schema
-from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
+from cxr_ray.scoring.archive_job import Run, run_archive_job, scored_images
 from cxr_ray.scoring.classify_archive import classifier_arguments, geometries, prefixes_of, read_cards
 from cxr_ray.scoring.output.claim import identity_of_rows
 from cxr_ray.scoring.segment_archive import SEGMENTERS_PER_GROUP, ChosenSegmenter, by_model
@@ -61,4 +61,4 @@ def _pipeline(config: ScoreConfig, cards: list[ModelCard], segmenter: ChosenSegm
     _, segment = segmenter.stage(run)
     arguments = {"config": config, "score": classifier_arguments(config.classifying(), run), "segment": segment}
     batch_size = config.batch_size or (256 if run.pool.device == "cuda" else 32)
-    return scored_images(loaded_images(config, run, wanted), run, CascadeStage, arguments, batch_size=batch_size)
+    return scored_images(config, run, wanted, CascadeStage, arguments, batch_size=batch_size)

@@ -16,7 +16,7 @@ from cxr_ray.models.clip_weights import clip_weights_uri
 from cxr_ray.models.segmenter_ensemble import SegmenterCard
 from cxr_ray.models.weights_cache import weights_sha256
 from cxr_ray.schema import MASKS
-from cxr_ray.scoring.archive_job import Run, loaded_images, run_archive_job, scored_images
+from cxr_ray.scoring.archive_job import Run, run_archive_job, scored_images
 from cxr_ray.scoring.output.claim import identity_of_rows
 from cxr_ray.scoring.output.state import OutputState, file_names
 from cxr_ray.scoring.stages.load import Geometry
@@ -178,8 +178,8 @@ def _pipeline(config: SegmentConfig, segmenter: ChosenSegmenter, run: Run) -> "r
     """Build the pipeline from the blocks of a run to rows of masks."""
     stage, arguments = segmenter.stage(run)
     default = segmenter.batch_size if run.pool.device == "cuda" else segmenter.batch_size_on_cpu
-    loaded = loaded_images(config, run, segmenter.geometries)
-    return scored_images(loaded, run, stage, arguments, batch_size=config.batch_size or default)
+    batch_size = config.batch_size or default
+    return scored_images(config, run, segmenter.geometries, stage, arguments, batch_size=batch_size)
 
 
 def settings_id(settings: MaskSettings) -> str:

@@ -15,7 +15,9 @@ from cxr_ray.scoring.segment_archive import by_model, by_text
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
 from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE
 
-POOL = ScoringPool(device="cpu", actors=1, cpus_per_actor=1.0, threads_per_actor=1, cpus_per_load_task=1.0)
+POOL = ScoringPool(
+    device="cpu", actors=1, cpus_per_actor=1.0, threads_per_actor=1, cpus_per_load_task=1.0, load_slots=1
+)
 RUN = Run(run_id="run-7", blocks_uri="b", pool=POOL, tally=None)
 
 

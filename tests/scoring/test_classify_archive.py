@@ -311,7 +311,13 @@ def test_a_killed_driver_loses_no_row_and_repeats_none(bundle, tmp_path):
 
 
 def test_block_size_is_a_fiftieth_within_bounds():
-    assert [default_block_rows(n) for n in (1, 2_601, 10_000, 10_000_000)] == [64, 64, 200, 8192]
+    assert [default_block_rows(n, 2) for n in (2_601, 10_000, 10_000_000)] == [64, 200, 8192]
+
+
+def test_every_load_task_of_a_large_cluster_gets_four_blocks():
+    for images in (10_000, 1_000_000, 10_000_000):
+        assert -(-images // default_block_rows(images, 100)) >= 400
+    assert default_block_rows(100, 100) == 16, "loading fewer images takes less time than starting a task"
 
 
 def save_noise(path, seed):

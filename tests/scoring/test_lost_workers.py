@@ -16,13 +16,13 @@ from cxr_ray.scoring.lost_workers import (
     ACTOR_OPTIONS,
     MOST_RETRIES,
     TASK_OPTIONS,
-    NotedLoad,
     last_words,
     lost_workers_named,
     without_deprecations,
 )
 from cxr_ray.scoring.output.commit import write_committed
 from cxr_ray.scoring.output.state import OutputState
+from cxr_ray.scoring.pieces import PiecedLoad
 from cxr_ray.scoring.progress import Tally
 
 
@@ -62,7 +62,9 @@ def run(blocks, state, load=None, wanted=""):
     with lost_workers_named(tally), without_deprecations():
         images = ray.data.read_datasource(blocks, override_num_blocks=blocks.count, ray_remote_args=TASK_OPTIONS)
         if load:
-            images = images.map_batches(NotedLoad(load, tally), batch_size=None, batch_format="pyarrow", **TASK_OPTIONS)
+            images = images.map_batches(
+                PiecedLoad(load, tally, 4), batch_size=None, batch_format="pyarrow", **TASK_OPTIONS
+            )
         else:
             arguments = {"stage": EndedStage, "tally": tally, "arguments": {"wanted": wanted}}
             images = images.map_batches(

@@ -98,3 +98,16 @@ def test_what_was_begun_again_is_in_progress_until_it_ends():
     counter.end(span)
     counter.end(span)
     assert counter.in_progress() == ({}, [])
+
+
+def test_a_piece_takes_a_minute_of_an_actor_and_stays_the_same_for_its_block():
+    counter, first, second = Counter(), ("loading", "a", "b", 64), ("loading", "c", "d", 64)
+    assert counter.piece_rows(first, 2) == 2, "one batch, until the rate is known"
+    counter.add(2, 0, seconds=170.0)
+    assert counter.piece_rows(second, 2) == 2, "a batch that takes three minutes is a piece"
+    fast = Counter()
+    fast.add(32, 0, seconds=1.6)
+    fast.add(32, 0, seconds=1.6)  # two actors at the same time
+    assert fast.piece_rows(first, 32) == 20 * 60 // 32 * 32
+    fast.add(32, 0, seconds=160.0)
+    assert fast.piece_rows(first, 32) == 20 * 60 // 32 * 32, "the block may be loaded again"
