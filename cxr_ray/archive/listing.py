@@ -9,6 +9,7 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 
+from cxr_ray.archive.storage_fix import fix_of
 from cxr_ray.archive.uris import is_local, is_s3, join_uri, one_line, open_filesystem, storage_failures
 from cxr_ray.errors import StorageError
 
@@ -45,7 +46,7 @@ def list_objects(uri: str) -> Iterator[ListedObject]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"nothing exists at {uri}; check the URI") from error
     except storage_failures() as error:
-        raise StorageError(f"cannot list {uri}: {one_line(error)}; check the URI and the credentials") from error
+        raise StorageError(f"cannot list {uri}: {one_line(error)}; {fix_of(error)}") from error
     if not found:
         raise StorageError(f"{uri} is empty; name the folder or prefix that holds the images")
 

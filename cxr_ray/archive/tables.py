@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
+from cxr_ray.archive.storage_fix import fix_of
 from cxr_ray.archive.uris import (
     arrow_filesystem,
     one_line,
@@ -39,7 +40,7 @@ def parquet_paths(uri: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"no table at {uri}; name a Parquet file or a folder of them") from error
     except storage_failures() as error:
-        raise StorageError(f"cannot list {uri}: {one_line(error)}; check the URI and the credentials") from error
+        raise StorageError(f"cannot list {uri}: {one_line(error)}; {fix_of(error)}") from error
     entries = [info["name"] for info in infos if info["type"] != "directory"]
     found = sorted(e for e in entries if e.endswith(".parquet") and e.rpartition("/")[2][0] not in "._")
     if not found:

@@ -5,11 +5,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from fsspec import AbstractFileSystem, filesystem
 from fsspec.core import url_to_fs
 
+from cxr_ray.archive.storage_fix import fix_of
 from cxr_ray.errors import StorageError
 
 if TYPE_CHECKING:
@@ -39,11 +40,7 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         local_path = uri if not separator else uri.removeprefix(f"{scheme}://")
         return filesystem("file"), _absolute_path(local_path)
     if scheme in S3_SCHEMES:
-        # The endpoint is an option here, because fsspec caches filesystems by their options and ignores later changes of the
-        # environment.
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        s3 = filesystem("s3", endpoint_url=endpoint, **S3_OPTIONS)
-        return s3, uri.removeprefix(f"{scheme}://").rstrip("/")
+        return filesystem("s3", **s3_options()), uri.removeprefix(f"{scheme}://").rstrip("/")
     try:
         other, path = url_to_fs(uri)
     except (ValueError, ImportError) as error:
@@ -51,6 +48,15 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
             f"cannot open {uri}: {error}; use a path, file://, s3:// or an installed fsspec scheme"
         ) from error
     return other, str(path)
+
+
+def s3_options() -> dict[str, Any]:
+    """Options with which every filesystem of S3 is opened: `S3_OPTIONS` and the endpoint.
+
+    The endpoint is an option, because fsspec caches filesystems by their options and ignores later changes of the
+    environment.
+    """
+    return {"endpoint_url": os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"), **S3_OPTIONS}
 
 
 def arrow_filesystem(fs: AbstractFileSystem) -> "pyarrow.fs.FileSystem":
@@ -166,8 +172,7 @@ def named_failures(action: str, uri: str) -> Iterator[None]:
     try:
         yield
     except storage_failures() as error:
-        fix = "check the URI, the credentials and the permissions"
-        raise StorageError(f"cannot {action} {uri}: {one_line(error)}; {fix}") from error
+        raise StorageError(f"cannot {action} {uri}: {one_line(error)}; {fix_of(error)}") from error
 
 
 def one_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ import ray
 from ray.actor import ActorHandle
 
 from cxr_ray.archive.run_record import new_run_id
+from cxr_ray.archive.storage_check import check_storage
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import ArchiveJobConfig
@@ -89,6 +90,7 @@ def run_archive_job(
     """
     run_id, started = new_run_id(), datetime.now(UTC)
     state = OutputState(absolute_uri(config.output_uri), table)
+    check_storage(read=[config.input_uri], write=state.uri)
     with output_lock(state, run_id) as lock:
         if not config.overwrite:
             check_claim(state, identity)  # fails before Ray is started and the archive is listed, which take long

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from cxr_ray.archive.listing import list_objects
 from cxr_ray.archive.manifest import write_manifest
-from cxr_ray.archive.tables import count_rows_of, read_schema
+from cxr_ray.archive.storage_check import check_objects
+from cxr_ray.archive.tables import count_rows_of, iter_batches, read_schema
 from cxr_ray.archive.uris import open_filesystem
 from cxr_ray.errors import ConfigError, StorageError
 from cxr_ray.scoring.output.planning import check_unique
@@ -52,8 +53,15 @@ def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -
     images = count_rows_of(input_uri)
     if not images:
         raise StorageError(f"manifest {input_uri} has no rows; make one with index_archive.py")
+    check_objects(_two_of(input_uri))
     log.info("%s is read as a manifest: %s images", input_uri, f"{images:,}")
     return input_uri, images
+
+
+def _two_of(manifest_uri: str) -> list[str]:
+    """URIs of the first image of a manifest and of a later one."""
+    uris = next(iter_batches(manifest_uri, ["uri"]))["uri"]
+    return [uris[0].as_py(), uris[-1].as_py()]
 
 
 def is_table(uri: str) -> bool:

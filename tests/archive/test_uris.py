@@ -191,7 +191,10 @@ def test_missing_buckets_and_objects_are_named(bucket_uri):
 def test_an_endpoint_that_does_not_answer_is_one_line(s3, monkeypatch):
     exists("s3://b")  # opens the filesystem, so that the change below must reach an open one
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(StorageError, match=r"cannot read s3://b/x: Could not connect to the endpoint URL.*; check"):
+    with pytest.raises(
+        StorageError,
+        match=r"cannot read s3://b/x: Could not connect to the endpoint URL.*; nothing answers there: check AWS_ENDPOINT_URL",
+    ):
         read_bytes("s3://b/x")
 
 
