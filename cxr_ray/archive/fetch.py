@@ -1,11 +1,12 @@
 """Download objects into memory with many requests in flight; each object has its own outcome."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fsspec import AbstractFileSystem
 
 from cxr_ray.archive.uris import one_line, open_filesystem
+from cxr_ray.config.redaction import redacted
 from cxr_ray.errors import StorageError
 
 
@@ -17,7 +18,7 @@ class Fetched:
     error_kind: str | None = None
     """`not_found`, `forbidden` or `download_failed`."""
     error: str | None = None
-    """Reason of the failure in one line; None for a downloaded object."""
+    """Reason of the failure in one line, without secrets of URLs; None for a downloaded object."""
 
 
 def fetch_objects(uris: Sequence[str], *, first_bytes: int | None = None) -> list[Fetched]:
@@ -42,7 +43,7 @@ def fetch_objects(uris: Sequence[str], *, first_bytes: int | None = None) -> lis
         results = fs.cat_ranges(paths, [start] * len(paths), [first_bytes] * len(paths), on_error="return")
         for position, result in zip(path_at, results, strict=True):
             outcomes[position] = _outcome(result, uris[position])
-    return outcomes
+    return [replace(outcome, error=outcome.error and redacted(outcome.error)) for outcome in outcomes]
 
 
 def _outcome(result: bytes | Exception, uri: str) -> Fetched:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from cxr_ray.config.redaction import redacted
 from cxr_ray.imaging.decode import DecodedImage
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.load import LoadedImage, load_images
@@ -114,7 +115,7 @@ class LoadStage:
         decoded, tags = image.decoded, image.decoded.dicom
         row: dict[str, object] = {
             "image_id": image_id,
-            "uri": uri,
+            "uri": redacted(uri),  # the row outlives the signature of a URL
             "status": "ok" if decoded.pixels is not None else "error",
             "error_kind": decoded.error_kind,
             "error": decoded.error,
