@@ -4,11 +4,12 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from cxr_ray.errors import DatasetError
 from cxr_ray.schema import LABELS
 
 CANONICAL_LABELS = {label.casefold(): label for label in LABELS}
 _SPLIT = re.compile(
-    r"(?:(?P<train>train|training)|(?P<val>val|valid|validation|dev)|(?P<test>test|testing))(?:set|data|split)?\d*"
+    r"(?:(?P<train>train|training|trn)|(?P<val>val|valid|validation|dev)|(?P<test>test|testing|tst))(?:set|data|split)?\d*"
 )
 _ROLE = re.compile(r"(?:(?P<split>.+)_)?(?P<role>image|mask)s?")
 _NUMBERED = re.compile(
@@ -53,11 +54,20 @@ def place_of(name: str) -> Place | None:
 
     Args:
         name: path relative to the archive.
+
+    Raises:
+        DatasetError: if a folder holds a split and other words, such as `COVID_train`, which may name a class or not.
     """
     *folders, _ = PurePosixPath(name).parts
     if not folders or not (last := _ROLE.fullmatch(_plain(folders[-1]))):
         return None
     above = folders[:-1]
+    for folder in above:
+        if _mixes_split(folder):
+            raise DatasetError(
+                f"{name} lies in {folder}, which names a split and something else; name the folders as in"
+                " CLASS/train_images or train/CLASS/images"
+            )
     own_split = last["split"] and split_of(last["split"])
     if last["split"] and not own_split:
         return None
@@ -78,6 +88,11 @@ def split_of(folder: str) -> str | None:
     """Split that a folder is named after, such as `val` for `valid` or `Validation set`; None if it names none."""
     found = _SPLIT.fullmatch(_plain(folder).replace("_", ""))
     return found.lastgroup if found else None
+
+
+def _mixes_split(folder: str) -> bool:
+    plain = _plain(folder)
+    return not names_no_class(folder) and any(split_of(word) for word in plain.split("_"))
 
 
 def names_no_class(folder: str) -> bool:

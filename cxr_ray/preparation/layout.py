@@ -42,8 +42,8 @@ def read_layout(objects: Iterable[ListedObject]) -> list[LabelledImage]:
     passed over with a warning.
 
     Raises:
-        DatasetError: if no image is found in any of these layouts, the images of a known class lie in none of them, or it
-            is not certain which image a mask belongs to.
+        DatasetError: if no image is found in any of these layouts, the images of a known class lie in none of them, a
+            folder mixes a split with other words, or it is not certain which image a mask belongs to.
     """
     images: list[PlacedObject] = []
     masks: list[PlacedObject] = []

@@ -144,7 +144,7 @@ def _refuse_unknown_patients(names: list[str], columns: dict[str, int]) -> None:
     if "patient_id" in columns:
         return
     for name in names:
-        if _LIKE_PATIENTS.fullmatch(_plain(name)) and not _OF_A_PATIENT.fullmatch(_plain(name)):
+        if _tells_patients_apart(name):
             raise DatasetError(
                 f"{METADATA_NAME} has no column patient_id, but {name}; rename it to patient_id if it tells patients apart,"
                 " else remove it"
@@ -154,6 +154,10 @@ def _refuse_unknown_patients(names: list[str], columns: dict[str, int]) -> None:
             f"{METADATA_NAME} has neither a column label nor patient_id; it has {', '.join(names)};"
             " write path,label,patient_id with commas"
         )
+
+
+def _tells_patients_apart(name: str) -> bool:
+    return bool(_LIKE_PATIENTS.fullmatch(_plain(name)) and not _OF_A_PATIENT.fullmatch(_plain(name)))
 
 
 def _cell(value: str, column: str, line: int) -> str:
@@ -183,6 +187,14 @@ def _name_unused(names: list[str], columns: dict[str, int]) -> None:
         log.warning(
             "%s has a column split, which is not used; splits are drawn, or named by folders such as CLASS/train_images",
             METADATA_NAME,
+        )
+    second = next(filter(_tells_patients_apart, unused), None)
+    if second:
+        log.warning(
+            "patients are read from the column %s of %s, and not from %s",
+            names[columns["patient_id"]],
+            METADATA_NAME,
+            second,
         )
     if unused:
         log.info("columns of %s that are not used: %s", METADATA_NAME, ", ".join(unused))

@@ -34,7 +34,7 @@ def patient_ids(values: Sequence[str], lines: Sequence[int]) -> list[str | None]
 
     `1.0` and `1` are one patient. Leading zeros tell patients apart, except where all other ids of the column are
     written like `1.0`: there, pandas has taken the zeros away. A warning counts placeholders, and ids that differ only
-    in capitals, spaces or leading zeros.
+    in capitals, punctuation or leading zeros.
 
     Args:
         values: stripped ids.
@@ -75,13 +75,13 @@ def _report_alike(ids: Sequence[str | None], lines: Sequence[int]) -> None:
     for value, line in zip(ids, lines, strict=True):
         if value is None:
             continue
-        plain = value.casefold().replace(" ", "")
+        plain = re.sub(r"[\W_]+", "", value.casefold())
         other, other_line = first.setdefault(plain.lstrip("0") if plain.isdigit() else plain, (value, line))
         if other != value:
             alike.setdefault(value, (other_line, line))
     if alike:
         log.warning(
-            "%d patient ids of metadata.csv differ from another only in capitals, spaces or leading zeros and count as other"
+            "%d patient ids of metadata.csv differ from another only in capitals, punctuation or leading zeros and count as other"
             " patients, the first in lines %d and %d",
             len(alike),
             *next(iter(alike.values())),

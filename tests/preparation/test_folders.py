@@ -1,5 +1,8 @@
+import re
+
 import pytest
 
+from cxr_ray.errors import DatasetError
 from cxr_ray.preparation.folders import canonical_label, names_no_class, place_of, split_of
 
 
@@ -56,6 +59,13 @@ def test_folders_give_class_split_and_role(name, label, split, role):
 )
 def test_other_folders_are_no_place(name):
     assert place_of(name) is None
+
+
+@pytest.mark.parametrize("folder", ["COVID_train", "Training A", "val_new", "my-test", "test 2 positive"])
+def test_a_split_among_other_words_is_refused(folder):
+    message = f"{folder}/images/1.png lies in {folder}, which names a split and something else; name the folders as in"
+    with pytest.raises(DatasetError, match=re.escape(message)):
+        place_of(f"{folder}/images/1.png")
 
 
 def test_numbered_folders_keep_the_masks_of_equal_names_apart():

@@ -61,6 +61,11 @@ def test_a_table_without_patients_and_one_with_splits_are_worth_a_warning(caplog
     assert "metadata.csv has a column split, which is not used" in caplog.text
 
 
+def test_a_second_column_of_patients_is_worth_a_warning(caplog):
+    assert rows("path,Patient ID,mrn\na.png,1,2\n") == [("a.png", None, "1")]
+    assert "patients are read from the column Patient ID of metadata.csv, and not from mrn" in caplog.text
+
+
 WRITE = "write path,label,patient_id with commas"
 
 

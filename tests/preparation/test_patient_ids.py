@@ -16,8 +16,11 @@ def test_a_whole_number_with_decimals_is_the_number(caplog):
 
 
 def test_leading_zeros_tell_patients_apart_with_a_warning(caplog):
-    assert ids("001", "1", "p1", "P 1") == ["001", "1", "p1", "P 1"]
-    assert "2 patient ids of metadata.csv differ from another only in capitals, spaces or leading zeros" in caplog.text
+    assert ids("001", "1", "p1", "P-1", "1,000", "1000") == ["001", "1", "p1", "P-1", "1,000", "1000"]
+    assert (
+        "3 patient ids of metadata.csv differ from another only in capitals, punctuation or leading zeros"
+        in caplog.text
+    )
     assert "the first in lines 2 and 3" in caplog.text
 
 
