@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from functools import lru_cache
 
 from cxr_ray.errors import DatasetError
 from cxr_ray.schema import LABELS
@@ -58,14 +58,19 @@ def place_of(name: str) -> Place | None:
     Raises:
         DatasetError: if a folder holds a split and other words, such as `COVID_train`, which may name a class or not.
     """
-    *folders, _ = PurePosixPath(name).parts
+    return _place_in(name.rpartition("/")[0])
+
+
+@lru_cache(maxsize=4096)  # an archive has many files and few folders
+def _place_in(path: str) -> Place | None:
+    folders = [folder for folder in path.split("/") if folder]
     if not folders or not (last := _ROLE.fullmatch(_plain(folders[-1]))):
         return None
     above = folders[:-1]
     for folder in above:
         if _mixes_split(folder):
             raise DatasetError(
-                f"{name} lies in {folder}, which names a split and something else; name the folders as in"
+                f"the images in {path} lie in {folder}, which names a split and something else; name the folders as in"
                 " CLASS/train_images or train/CLASS/images"
             )
     own_split = last["split"] and split_of(last["split"])

@@ -162,14 +162,11 @@ def _tells_patients_apart(name: str) -> bool:
 
 def _cell(value: str, column: str, line: int) -> str:
     """The stripped value of a used column."""
-    value = value.strip()
-    if column == "path":
-        if not value:
-            raise DatasetError(f"line {line} of {METADATA_NAME} has no path; fill it or remove the line")
-        broken = any(unicodedata.category(letter) == "Cc" for letter in value)
-    else:
-        value = unicodedata.normalize("NFKC" if column == "patient_id" else "NFC", value)
-        broken = not value.replace("\xa0", " ").isprintable()
+    value = unicodedata.normalize("NFKC", value.strip()) if column == "patient_id" else value.strip()
+    if column == "path" and not value:
+        raise DatasetError(f"line {line} of {METADATA_NAME} has no path; fill it or remove the line")
+    refused = ("Cc", "Zl", "Zp", "Cf") if column == "patient_id" else ("Cc", "Zl", "Zp")
+    broken = not value.isprintable() and any(unicodedata.category(letter) in refused for letter in value)
     if broken:
         raise DatasetError(
             f"line {line} of {METADATA_NAME} has a line break or an invisible character in {column}; remove it, or close a quote"
@@ -178,7 +175,7 @@ def _cell(value: str, column: str, line: int) -> str:
         raise DatasetError(
             f"line {line} of {METADATA_NAME} has a quotation mark in {column}; put double quotes around whole values only"
         )
-    return " ".join(value.split()) if column != "path" else value
+    return value if column == "path" else " ".join(value.split())
 
 
 def _name_unused(names: list[str], columns: dict[str, int]) -> None:

@@ -63,7 +63,9 @@ def test_other_folders_are_no_place(name):
 
 @pytest.mark.parametrize("folder", ["COVID_train", "Training A", "val_new", "my-test", "test 2 positive"])
 def test_a_split_among_other_words_is_refused(folder):
-    message = f"{folder}/images/1.png lies in {folder}, which names a split and something else; name the folders as in"
+    message = (
+        f"the images in {folder}/images lie in {folder}, which names a split and something else; name the folders as in"
+    )
     with pytest.raises(DatasetError, match=re.escape(message)):
         place_of(f"{folder}/images/1.png")
 
