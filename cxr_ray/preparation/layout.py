@@ -1,20 +1,22 @@
-"""Read label, split and mask of an image from its path in a folder of radiographs, and its patient from metadata.csv."""
+"""Find the images of a folder of radiographs, with the label, split and mask that their paths give."""
 
-import csv
-import io
 import logging
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from cxr_ray.archive.fetch import fetch_objects
 from cxr_ray.archive.listing import ListedObject
+from cxr_ray.archive.manifest import IMAGE_SUFFIXES, SIDECAR_SUFFIXES
+from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.errors import DatasetError
-from cxr_ray.schema import LABELS, SPLITS
+from cxr_ray.preparation.folders import CANONICAL_LABELS, canonical_label, place_of
+from cxr_ray.preparation.pair_masks import PlacedObject, pair_masks
 
 log = logging.getLogger("cxr_ray")
 
-CANONICAL_LABELS = {label.lower(): label for label in LABELS}
-METADATA_NAME = "metadata.csv"
+MOST_FOLDERS_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,99 +33,98 @@ class LabelledImage:
     patient_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Label, split and role (`images` or `masks`) that the folders of a path give."""
-
-    label: str | None
-    split: str | None
-    role: str
-
-
-def canonical_label(name: str) -> str:
-    """Normalise the spelling of a label: `viral pneumonia` becomes `Viral_Pneumonia`; unknown names keep their case."""
-    joined = "_".join(name.replace("-", " ").replace("_", " ").split())
-    return CANONICAL_LABELS.get(joined.lower(), joined)
-
-
 def read_layout(objects: Iterable[ListedObject]) -> list[LabelledImage]:
     """Find the images of a folder with their labels, splits and masks, sorted by image_id.
 
-    Three layouts are read, and may be mixed: `CLASS/images/*` with `CLASS/masks/*` (COVID-19 Radiography Database),
-    `CLASS/{train,val,test}_{images,masks}/*` (MedCLIP-SAMv2), and both without CLASS. A mask belongs to the image
-    of the same class, split and base name. Objects in other folders are ignored.
+    These layouts are read, and may be mixed: `CLASS/images/*` with `CLASS/masks/*` (COVID-19 Radiography Database),
+    `CLASS/{train,val,test}_{images,masks}/*` (MedCLIP-SAMv2), `{train,val,test}/CLASS/{images,masks}/*`, and all of them
+    without CLASS. A mask belongs to the image of the same class, split and base name. Images in other folders are
+    passed over with a warning.
 
     Raises:
-        DatasetError: if no image is found in any of these layouts.
+        DatasetError: if no image is found in any of these layouts, the images of a known class lie in none of them, a
+            folder mixes a split with other words, or it is not certain which image a mask belongs to.
     """
-    images: list[LabelledImage] = []
-    masks: dict[tuple[str | None, str | None, str], str] = {}
+    images: list[PlacedObject] = []
+    masks: list[PlacedObject] = []
+    elsewhere: list[str] = []
     for entry in objects:
-        place = _place(entry.name)
-        if place is None:
-            continue
-        if place.role == "masks":
-            masks[place.label, place.split, _stem(entry.name)] = entry.uri
-        else:
-            images.append(LabelledImage(image_id=entry.name, uri=entry.uri, label=place.label, split=place.split))
+        place = place_of(entry.name)
+        if place is not None:
+            (masks if place.role == "masks" else images).append(PlacedObject(entry, place))
+        elif _may_be_image(entry.name):
+            elsewhere.append(entry.name)
+    _report_elsewhere(elsewhere, {image.place.label for image in images})
     if not images:
         raise DatasetError(
             "no image found; expected CLASS/images/*, CLASS/{train,val,test}_images/* or images/* below the input"
+            + (f"; {len(elsewhere)} files lie elsewhere, the first is {elsewhere[0]}" if elsewhere else "")
         )
-    return [
-        replace(i, mask_uri=masks.get((i.label, i.split, _stem(i.image_id))))
-        for i in sorted(images, key=lambda i: i.image_id)
+    mask_of = pair_masks(images, masks)
+    found = [
+        LabelledImage(
+            image_id=image.name,
+            uri=image.entry.uri,
+            label=image.place.label,
+            split=image.place.split,
+            mask_uri=mask_of.get(image.name),
+        )
+        for image in images
     ]
+    return sorted(found, key=lambda image: image.image_id)
 
 
-def add_metadata(images: list[LabelledImage], metadata_csv: bytes) -> list[LabelledImage]:
-    """Add patients, and labels where no folder gives one, from a CSV table with the columns `path,label,patient_id`.
+def without_other_files(objects: Iterable[ListedObject]) -> list[ListedObject]:
+    """Leave out files in folders of images and masks that are images neither by name nor by content, such as `notes.txt`.
+
+    The rule is that of `index_archive.py`; the first bytes are read only of files with the suffix of another kind.
+    """
+    listed = list(objects)
+    doubtful = [entry for entry in listed if _is_sidecar(entry.name) and place_of(entry.name)]
+    heads = fetch_objects([entry.uri for entry in doubtful], first_bytes=HEAD_BYTES)
+    others = {
+        entry.name
+        for entry, head in zip(doubtful, heads, strict=True)
+        if not head.data or recognise_format(head.data) is None
+    }
+    if others:
+        log.warning(
+            "%d files in folders of images or masks are no images and are passed over, the first is %s",
+            len(others),
+            min(others),
+        )
+    return [entry for entry in listed if entry.name not in others]
+
+
+def _is_sidecar(name: str) -> bool:
+    return name.lower().endswith(SIDECAR_SUFFIXES)
+
+
+def _may_be_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES) or ("/" in name and not _is_sidecar(name))
+
+
+def _report_elsewhere(names: list[str], labels: set[str | None]) -> None:
+    """Warn of images in folders that are not read, and refuse them if they are all that there is of a known class.
 
     Args:
-        images: the images of `read_layout`; `path` in the table is their `image_id`.
-        metadata_csv: content of the table, in UTF-8.
-
-    Raises:
-        DatasetError: if the table is not CSV, has no `path` column, names none of the images, or contradicts a folder.
+        names: paths of these images.
+        labels: classes of the images that are read.
     """
-    try:
-        reader = csv.DictReader(io.StringIO(metadata_csv.decode("utf-8-sig"), newline=""))
-        columns, rows = list(reader.fieldnames or ()), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(
-            f"{METADATA_NAME} is not readable as CSV in UTF-8: {error}; save it again as CSV in UTF-8"
-        ) from error
-    if rows and "path" not in columns:
-        raise DatasetError(
-            f"{METADATA_NAME} has no column 'path'; it has {', '.join(columns)}; write path,label,patient_id with commas"
-        )
-    by_path = {row["path"]: row for row in rows}
-    if rows and not any(image.image_id in by_path for image in images):
-        raise DatasetError(
-            f"{METADATA_NAME} names none of the images; its first path is {rows[0]['path']!r}, which must be relative to the input"
-        )
-    return [_with_metadata(image, by_path.get(image.image_id, {})) for image in images]
-
-
-def _with_metadata(image: LabelledImage, row: dict[str, str]) -> LabelledImage:
-    label = canonical_label(row.get("label") or "") or image.label
-    if image.label is not None and label != image.label:
-        raise DatasetError(
-            f"{METADATA_NAME} gives {image.image_id} the label {label}, and its folder gives {image.label}; fix one of them"
-        )
-    return replace(image, label=label, patient_id=(row.get("patient_id") or "").strip() or None)
-
-
-def _place(name: str) -> _Place | None:
-    *folders, _ = PurePosixPath(name).parts
-    if not folders or len(folders) > 2:
-        return None
-    label = canonical_label(folders[0]) if len(folders) == 2 else None
-    split, _, role = folders[-1].lower().rpartition("_")
-    if role not in ("images", "masks") or split not in ("", *SPLITS):
-        return None
-    return _Place(label, split or None, role)
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name).stem
+    if not names or not labels:  # without any image that is read, the error about that names the first
+        return
+    for name in names:
+        folder = PurePosixPath(name).parent
+        if canonical_label(folder.name) in set(CANONICAL_LABELS.values()) - labels:
+            raise DatasetError(f"{name} would not be read; move the images of {folder} to {folder}/images")
+    counts = Counter(str(PurePosixPath(name).parent) for name in names)
+    named = ", ".join(f"{folder} ({count})" for folder, count in list(counts.items())[:MOST_FOLDERS_NAMED])
+    log.warning(
+        "%d files in %d folders that are not read are passed over, the first is %s; images are read from CLASS/images;"
+        " folders passed over: %s%s",
+        len(names),
+        len(counts),
+        names[0],
+        named,
+        ", ..." if len(counts) > MOST_FOLDERS_NAMED else "",
+    )

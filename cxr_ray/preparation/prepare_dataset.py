@@ -11,13 +11,16 @@ from cxr_ray.archive.datasets import dataset_fingerprint
 from cxr_ray.archive.listing import list_objects
 from cxr_ray.archive.run_record import write_table_record
 from cxr_ray.archive.tables import table_uri, write_table
-from cxr_ray.archive.uris import absolute_uri, exists, join_uri, read_bytes
+from cxr_ray.archive.uris import absolute_uri, read_bytes
 from cxr_ray.config import PrepareConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.imaging.limits import DecodeLimits
+from cxr_ray.preparation.find_metadata import find_metadata
 from cxr_ray.preparation.fingerprint_images import Fingerprint, fingerprint_images
+from cxr_ray.preparation.folder_labels import check_labels
 from cxr_ray.preparation.groups import equal_pairs, group_by_pairs, near_duplicate_pairs
-from cxr_ray.preparation.layout import METADATA_NAME, LabelledImage, add_metadata, read_layout
+from cxr_ray.preparation.layout import LabelledImage, read_layout, without_other_files
+from cxr_ray.preparation.metadata import add_metadata
 from cxr_ray.preparation.splits import assign_splits
 from cxr_ray.schema import DATASET, SPLITS
 
@@ -68,12 +71,16 @@ def read_images(input_uri: str) -> list[LabelledImage]:
     """Find the images below `input_uri` with their labels, splits, masks and patients.
 
     Raises:
-        DatasetError: if the layout of the folder is unknown, or metadata.csv cannot be used.
+        DatasetError: if the layout of the folder is unknown, metadata.csv cannot be used, or it is missing and images need it.
         StorageError: if the folder cannot be listed.
     """
-    images = read_layout(list_objects(input_uri))
-    metadata_uri = join_uri(input_uri, METADATA_NAME)
-    return add_metadata(images, read_bytes(metadata_uri)) if exists(metadata_uri) else images
+    objects = without_other_files(list_objects(input_uri))
+    images = read_layout(objects)
+    table = find_metadata(objects)
+    if table is not None:
+        images = add_metadata(images, read_bytes(table.uri))
+    check_labels(images)
+    return images
 
 
 def _readable(images: list[LabelledImage], prints: list[Fingerprint]) -> tuple[list[LabelledImage], list[Fingerprint]]:

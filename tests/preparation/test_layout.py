@@ -1,8 +1,11 @@
+import logging
+import re
+
 import pytest
 
-from cxr_ray.archive.listing import ListedObject
+from cxr_ray.archive.listing import ListedObject, list_objects
 from cxr_ray.errors import DatasetError
-from cxr_ray.preparation.layout import LabelledImage, add_metadata, canonical_label, read_layout
+from cxr_ray.preparation.layout import LabelledImage, read_layout, without_other_files
 
 
 def listed(*names: str) -> list[ListedObject]:
@@ -64,21 +67,26 @@ def test_folders_without_classes():
     ]
 
 
-@pytest.mark.parametrize(
-    ("spelling", "label"),
-    [
-        ("Viral Pneumonia", "Viral_Pneumonia"),
-        ("viral_pneumonia", "Viral_Pneumonia"),
-        ("VIRAL-PNEUMONIA", "Viral_Pneumonia"),
-        ("  lung   opacity ", "Lung_Opacity"),
-        ("covid", "COVID"),
-        ("Normal", "Normal"),
-        ("Tuberculosis", "Tuberculosis"),
-        ("Pleural effusion", "Pleural_effusion"),
-    ],
-)
-def test_spellings_of_a_label_are_one(spelling, label):
-    assert canonical_label(spelling) == label
+def test_folders_of_splits_and_numbers_are_no_classes():
+    names = (
+        "train/images/a.png",
+        "train/masks/a.png",
+        "valid/images/a.png",
+        "images_001/images/a.png",
+        "Test/COVID/images/a.png",
+    )
+    assert seen(read_layout(listed(*names))) == [
+        ("Test/COVID/images/a.png", "COVID", "test", None),
+        ("images_001/images/a.png", None, None, None),
+        ("train/images/a.png", None, "train", "s3://b/train/masks/a.png"),
+        ("valid/images/a.png", None, "val", None),
+    ]
+
+
+def test_the_common_case_says_nothing(caplog):
+    caplog.set_level(logging.INFO)
+    read_layout(listed("COVID/images/1.png", "COVID/masks/1.png", "COVID/notes.txt", "README", "metadata.csv"))
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("names", [(), ("a.png",), ("COVID/a.png",), ("x/COVID/images/a.png",), ("COVID/masks/a.png",)])
@@ -87,68 +95,39 @@ def test_no_image_is_an_error_that_shows_the_layout(names):
         read_layout(listed(*names))
 
 
-IMAGES = read_layout(listed("COVID/images/1.png", "COVID/images/2.png"))
-UNLABELLED = read_layout(listed("images/1.png", "images/2.png"))
+def test_no_image_names_where_images_lie():
+    message = "or images/* below the input; 2 files lie elsewhere, the first is train/NORMAL/a.jpeg"
+    with pytest.raises(DatasetError, match=re.escape(message)):
+        read_layout(listed("metadata.csv", "train/NORMAL/a.jpeg", "train/PNEUMONIA/b.jpeg"))
 
 
-def test_metadata_gives_patients():
-    table = "\ufeffpath,label,patient_id\r\nCOVID/images/1.png,covid, p1 \r\nelsewhere.png,Normal,p2\r\n"
-    assert [i.patient_id for i in add_metadata(IMAGES, table.encode())] == ["p1", None]
+def test_a_known_class_that_would_not_be_read_is_refused():
+    message = "COVID/a.png would not be read; move the images of COVID to COVID/images"
+    with pytest.raises(DatasetError, match=re.escape(message)):
+        read_layout(listed("COVID/a.png", "COVID/b.png", "Normal/images/c.png"))
 
 
-def test_metadata_gives_labels_where_no_folder_does():
-    table = b"patient_id,path,label,age\np1,images/1.png,viral pneumonia,70\np1,images/2.png,  ,\n"
-    labelled = add_metadata(UNLABELLED, table)
-    assert [(i.label, i.patient_id) for i in labelled] == [("Viral_Pneumonia", "p1"), (None, "p1")]
+def test_folders_that_are_passed_over_are_named(caplog):
+    names = [f"{folder}/{n}.png" for folder in ("COVID/new", "Tuberculosis") for n in range(3)]
+    assert len(read_layout(listed("COVID/images/1.png", "overview.png", "incoming/IM0001", *names))) == 1
+    assert "8 files in 4 folders that are not read are passed over, the first is overview.png" in caplog.text
+    assert "folders passed over: . (1), incoming (1), COVID/new (3), Tuberculosis (3)" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        b"",
-        b"path,patient_id\n",
-        b"path\rCOVID/images/1.png\r",
-        b"path\nCOVID/images/1.png",
-        b"path\nCOVID/images/1.png,x,y\n",
-    ],
-    ids=["empty", "header", "old Mac", "no end of line", "ragged"],
-)
-def test_metadata_that_says_nothing_changes_nothing(table):
-    assert add_metadata(IMAGES, table) == IMAGES
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        (
-            "file,label\na,b\n",
-            "metadata.csv has no column 'path'; it has file, label; write path,label,patient_id with commas",
-        ),
-        (
-            "file,label\na,b,c,d\n",
-            "metadata.csv has no column 'path'; it has file, label; write path,label,patient_id with commas",
-        ),
-        (
-            "path;label\na;b\n",
-            "metadata.csv has no column 'path'; it has path;label; write path,label,patient_id with commas",
-        ),
-        (
-            "path\nelse/where.png\n",
-            "metadata.csv names none of the images; its first path is 'else/where.png', which must be relative to the input",
-        ),
-        (
-            "path,label\nCOVID/images/1.png,normal\n",
-            "metadata.csv gives COVID/images/1.png the label Normal, and its folder gives COVID; fix one of them",
-        ),
-    ],
-)
-def test_bad_metadata_is_named(table, message):
-    with pytest.raises(DatasetError) as error:
-        add_metadata(IMAGES, table.encode())
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize("table", ["path,name\nx,José\n".encode("latin-1"), "path\nx\n".encode("utf-16")])
-def test_metadata_that_is_no_utf8_is_named(table):
-    with pytest.raises(DatasetError, match=r"metadata.csv is not readable as CSV in UTF-8: 'utf-8' codec can't decode"):
-        add_metadata(IMAGES, table)
+def test_files_that_are_no_images_are_passed_over_by_name_and_content(tmp_path, caplog):
+    for name in (
+        "COVID/images/1.png",
+        "COVID/images/notes.txt",
+        "COVID/masks/Thumbs.db",
+        "COVID/images/2",
+        "COVID/notes.txt",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "COVID/images/dicom.txt").write_bytes(bytes(128) + b"DICM")
+    kept = [entry.name for entry in without_other_files(list_objects(str(tmp_path)))]
+    assert kept == ["COVID/images/1.png", "COVID/images/2", "COVID/images/dicom.txt", "COVID/notes.txt"]
+    assert (
+        "2 files in folders of images or masks are no images and are passed over, the first is COVID/images/notes.txt"
+        in caplog.text
+    )
