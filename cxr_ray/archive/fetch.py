@@ -23,6 +23,8 @@ class Fetched:
 def fetch_objects(uris: Sequence[str], *, first_bytes: int | None = None) -> list[Fetched]:
     """Download every object, or its first `first_bytes` bytes; the results have the order of `uris`.
 
+    A failure of the storage is an outcome; any other exception is a fault of this program, and is raised.
+
     All requests of one call are in flight together, up to the size of the filesystem's connection pool. The filesystem
     retries temporary failures, such as S3's 503 and SlowDown. A failure of one object does not affect the others.
     """
@@ -53,5 +55,11 @@ def _outcome(result: bytes | Exception, uri: str) -> Fetched:
             return Fetched(error_kind="not_found", error=f"no object at {uri}")
         case PermissionError():
             return Fetched(error_kind="forbidden", error=f"no permission to read {uri}: {one_line(result)}")
-        case _:
+        case ValueError() if "\0" in uri:
+            return Fetched(error_kind="not_found", error=f"no object at {uri!r}: no name holds the character NUL")
+        case _ if (
+            isinstance(result, OSError) or type(result).__module__ != "builtins"
+        ):  # libraries raise their own types
             return Fetched(error_kind="download_failed", error=f"cannot read {uri}: {one_line(result)}")
+        case _:
+            raise result
