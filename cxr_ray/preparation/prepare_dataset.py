@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from cxr_ray.archive.datasets import dataset_fingerprint
-from cxr_ray.archive.listing import list_objects
+from cxr_ray.archive.job_outputs import list_archive
 from cxr_ray.archive.run_record import write_table_record
 from cxr_ray.archive.tables import table_uri, write_table
 from cxr_ray.archive.uris import absolute_uri, exists, join_uri, read_bytes
@@ -71,7 +71,7 @@ def read_images(input_uri: str) -> list[LabelledImage]:
         DatasetError: if the layout of the folder is unknown, or metadata.csv cannot be used.
         StorageError: if the folder cannot be listed.
     """
-    images = read_layout(list_objects(input_uri))
+    images = read_layout(list_archive(input_uri))
     metadata_uri = join_uri(input_uri, METADATA_NAME)
     return add_metadata(images, read_bytes(metadata_uri)) if exists(metadata_uri) else images
 

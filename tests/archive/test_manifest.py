@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cxr_ray.archive import manifest
+from cxr_ray.archive.fetch import Fetched, fetch_objects
 from cxr_ray.archive.manifest import IndexCounts, batched, index_archive
 from cxr_ray.archive.uris import join_uri, open_filesystem, write_bytes
 from cxr_ray.config import IndexConfig
@@ -179,6 +181,56 @@ def test_a_manifest_in_the_archive_is_no_image_of_it(archive):
 def test_excluded_names_are_left_out(archive, tmp_path):
     counts = index(archive, tmp_path, exclude=("a/*", "*é*"))
     assert (counts.images, counts.skipped) == (1, 3)
+
+
+def test_a_folder_of_masks_beside_the_images_is_left_out_by_the_pattern_of_the_guide(tmp_path):
+    archive = put(str(tmp_path / "archive"), dict.fromkeys(("images/1.png", "masks/1.png", "A/masks/1.png"), picture()))
+    counts = index(archive, tmp_path, exclude=("*/masks/*",))
+    assert (counts.images, counts.skipped) == (1, 2)
+
+
+def test_a_pattern_that_matched_nothing_is_named(archive, tmp_path, caplog):
+    index(archive, tmp_path, exclude=("a/*", "*/mask s/*", "none"))
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith(
+        f"--exclude '*/mask s/*' none matched nothing below {archive}; names there are relative to it"
+    )
+    caplog.clear()
+    index(archive, tmp_path, exclude=("a/*", "a/1*"))
+    assert not caplog.records
+
+
+def test_outputs_of_jobs_in_the_archive_are_passed_over_and_said(archive, tmp_path, caplog):
+    index(archive, tmp_path)
+    put(f"{archive}/out", {"_state/masks.owner.json": b"{}", "overlays/c.png.png": picture(), "model.bin": b"?"})
+    with caplog.at_level("INFO", logger="cxr_ray"):
+        counts = index(archive, tmp_path)
+    assert (counts.images, counts.new, counts.changed, counts.removed, counts.skipped) == (4, 0, 0, 0, 3)
+    assert f"3 files in outputs of jobs below {archive} were passed over: out" in caplog.text
+
+
+def test_an_excluded_output_is_excluded_and_the_pattern_counts_as_used(archive, tmp_path, caplog):
+    put(f"{archive}/out", {"_state/masks.owner.json": b"{}", "overlays/c.png.png": picture()})
+    assert index(archive, tmp_path, exclude=("out/*",)).skipped == 2
+    assert not caplog.records
+
+
+def test_weights_in_an_archive_are_no_image(tmp_path):
+    archive = put(str(tmp_path / "archive"), {"a.png": picture(), "model.safetensors": b"\x08\0\0\0\0\0\0\0{}      "})
+    assert index(archive, tmp_path).images == 1
+
+
+def test_what_cannot_be_read_may_be_an_image(tmp_path, monkeypatch):
+    archive = put(str(tmp_path / "archive"), {"a.txt": DICOM, "b.txt": b"text"})
+    monkeypatch.setattr(manifest, "fetch_objects", lambda uris, **heads: _without_the_first(uris))
+    assert index(archive, tmp_path).skipped == 1
+    assert formats(tmp_path / "manifest.parquet") == {"a.txt": None}
+
+
+def _without_the_first(uris: list[str]) -> list[Fetched]:
+    """Fetch objects of which the first vanished since it was listed."""
+    Path(uris[0]).unlink()
+    return fetch_objects(uris)
 
 
 def test_an_archive_without_images_is_an_error_and_leaves_the_old_manifest(archive, tmp_path):
