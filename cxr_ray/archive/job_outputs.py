@@ -188,9 +188,7 @@ def require_other_place(output_uri: str, **inputs: str) -> None:
     place = _place(output_uri)
     for name, uri in inputs.items():
         if _place(uri) == place:
-            raise ConfigError(
-                f"output_uri must be another folder than {name}, such as {join_uri(uri, 'scored')}; got {output_uri!r}"
-            )
+            raise ConfigError(f"output_uri must be another folder than {name}; got {output_uri!r} for both")
 
 
 def _place(uri: str) -> tuple[str, str]:

@@ -154,14 +154,12 @@ def test_an_output_that_is_the_input_is_refused(tmp_path, monkeypatch, other):
     (tmp_path / "in").mkdir()
     (tmp_path / "link").symlink_to("in")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"must be another folder than input_uri, such as .*in/scored; got"):
+    with pytest.raises(ConfigError, match="output_uri must be another folder than input_uri; got"):
         require_other_place(other.format(tmp_path / "in"), input_uri=str(tmp_path / "in"))
 
 
 def test_places_that_differ_are_accepted(tmp_path):
     require_other_place(f"{tmp_path}/in/out", input_uri=f"{tmp_path}/in")
     require_other_place("s3://in/a", input_uri="s3://in", dataset_uri="/in/a")
-    with pytest.raises(
-        ConfigError, match=r"another folder than input_uri, such as s3://in/a/scored; got 's3a://in/a/'"
-    ):
+    with pytest.raises(ConfigError, match="another folder than input_uri; got 's3a://in/a/' for both"):
         require_other_place("s3a://in/a/", input_uri="s3://in/a")
