@@ -14,7 +14,7 @@ from cxr_ray.archive.exclusion import Exclusion
 from cxr_ray.archive.fetch import fetch_objects
 from cxr_ray.archive.job_outputs import PassedOutputs, list_with_outputs
 from cxr_ray.archive.listing import ListedObject
-from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
+from cxr_ray.archive.recognise import HEAD_BYTES, PICTURE_SUFFIX, is_drawn_picture, recognise_format
 from cxr_ray.archive.run_record import write_table_record
 from cxr_ray.archive.tables import iter_batches, table_uri, table_writer
 from cxr_ray.archive.uris import absolute_uri, exists
@@ -95,7 +95,7 @@ class IndexCounts:
     changed: int = 0
     removed: int = 0
     skipped: int = 0
-    """Objects that were excluded, lie in an output of a job, or are not images by their name and by their content."""
+    """Objects that were excluded, belong to an output of a job, or are not images by their name and by their content."""
 
 
 def index_archive(config: IndexConfig) -> IndexCounts:
@@ -223,20 +223,20 @@ def _recognise(
     same = {i for i, old in known.items()} & {
         r.image_id for r in rows if r.image_id in known and r.is_same_content(known[r.image_id])
     }
-    unread = [
-        r
-        for r in rows
-        if r.image_id not in same and r.size_bytes and (recognise_all or not _has_suffix(r, IMAGE_SUFFIXES))
-    ]
+    unread = [r for r in rows if r.image_id not in same and r.size_bytes and (recognise_all or _is_doubtful(r))]
     heads = fetch_objects([r.uri for r in unread], first_bytes=HEAD_BYTES)
     formats = {r.image_id: recognise_format(h.data) if h.data else None for r, h in zip(unread, heads, strict=True)}
     unknown = {r.image_id for r, h in zip(unread, heads, strict=True) if h.data is None}
+    drawn = {r.image_id for r, h in zip(unread, heads, strict=True) if h.data and is_drawn_picture(h.data)}
+    if drawn:
+        log.info("%s pictures of predict_image.py were passed over, such as %s", f"{len(drawn):,}", min(drawn))
     for row in rows:
         if row.image_id in same:
             yield known[row.image_id]
             continue
         image_format = formats.get(row.image_id)
-        if image_format is None and row.image_id not in unknown and _has_suffix(row, SIDECAR_SUFFIXES):
+        is_sidecar = image_format is None and row.image_id not in unknown and _has_suffix(row, SIDECAR_SUFFIXES)
+        if is_sidecar or row.image_id in drawn:
             counts.skipped += 1
             counts.removed += row.image_id in known
             log.debug("passed over %s: not an image by name or content", row.uri)
@@ -244,6 +244,11 @@ def _recognise(
         counts.changed += row.image_id in known
         counts.new += row.image_id not in known
         yield replace(row, format=image_format)
+
+
+def _is_doubtful(row: ManifestRow) -> bool:
+    """Whether the name does not say that the object is an image of the archive."""
+    return not _has_suffix(row, IMAGE_SUFFIXES) or _has_suffix(row, (PICTURE_SUFFIX,))
 
 
 def _has_suffix(row: ManifestRow, suffixes: tuple[str, ...]) -> bool:

@@ -8,11 +8,12 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from cxr_ray.archive import manifest
 from cxr_ray.archive.fetch import Fetched, fetch_objects
 from cxr_ray.archive.manifest import IndexCounts, batched, index_archive
+from cxr_ray.archive.recognise import PICTURE_MARK
 from cxr_ray.archive.uris import join_uri, open_filesystem, write_bytes
 from cxr_ray.config import IndexConfig
 from cxr_ray.errors import StorageError
@@ -213,6 +214,20 @@ def test_an_excluded_output_is_excluded_and_the_pattern_counts_as_used(archive, 
     put(f"{archive}/out", {"_state/masks.owner.json": b"{}", "overlays/c.png.png": picture()})
     assert index(archive, tmp_path, exclude=("out/*",)).skipped == 2
     assert not caplog.records
+
+
+@pytest.mark.parametrize("recognise", ["content", "name"])
+def test_pictures_that_a_job_drew_beside_the_images_are_passed_over(tmp_path, caplog, recognise):
+    buffer = io.BytesIO()
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", PICTURE_MARK)
+    Image.new("L", (8, 8)).save(buffer, "PNG", pnginfo=mark)
+    contents = {"a.png": picture(), "a_prediction.png": buffer.getvalue(), "b_prediction.png": picture()}
+    with caplog.at_level("INFO", logger="cxr_ray"):
+        counts = index(put(str(tmp_path / "archive"), contents), tmp_path, recognise=recognise)
+    assert list(formats(tmp_path / "manifest.parquet")) == ["a.png", "b_prediction.png"]
+    assert counts.skipped == 1
+    assert "1 pictures of predict_image.py were passed over, such as a_prediction.png" in caplog.text
 
 
 def test_weights_in_an_archive_are_no_image(tmp_path):
