@@ -37,15 +37,23 @@ class PassedOutputs:
     def __init__(self) -> None:
         self.files = 0
         self._folders, self._named = 0, list[str]()
-        self._last: str | None = None
+        self._last, self._is_root_one = "", False
 
     def add(self, folder: str) -> None:
-        """Count a file of the output `folder`; the files of an output follow each other."""
+        """Count a file of the output `folder`, which is empty for the listed folder itself.
+
+        The files of an output follow each other, but other outputs may lie between those of the listed folder.
+        """
         self.files += 1
-        if folder != self._last:
+        is_counted = folder == self._last if folder else self._is_root_one
+        if is_counted:
+            return
+        self._folders += 1
+        self._named += [folder or "."][: NAMED - len(self._named)]
+        if folder:
             self._last = folder
-            self._folders += 1
-            self._named += [folder or "."][: NAMED - len(self._named)]
+        else:
+            self._is_root_one = True
 
     def log(self, uri: str) -> None:
         """Write one line that counts the files and names the outputs, if there are any."""

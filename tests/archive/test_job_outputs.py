@@ -110,6 +110,13 @@ def test_of_many_outputs_the_first_are_named(tmp_path, caplog):
     assert caplog.messages[0].endswith("were passed over: 00, 01, 02, 03, 04 and 2 more")
 
 
+def test_an_output_that_holds_another_is_named_once(tmp_path, caplog):
+    put(str(tmp_path), "in/_state/x", "in/out/_state/x", "in/out/1.png", "in/overlays/1.png", "in/z.png")
+    with caplog.at_level(logging.INFO, logger="cxr_ray"):
+        assert names_of(f"{tmp_path}/in") == ["z.png"]
+    assert said(caplog) == [f"4 files in outputs of jobs below {tmp_path}/in were passed over: ., out"]
+
+
 def test_each_object_comes_with_the_outermost_output_around_it(tmp_path):
     put(str(tmp_path), "in/a/_state/x", "in/a/b/_state/x", "in/a/b/1.png", "in/c.png")
     found = [(entry.name, output) for entry, output in list_with_outputs(f"{tmp_path}/in")]
