@@ -220,9 +220,7 @@ def _recognise(
 
     An object that cannot be read may be an image, so it stays a row, with which scoring reports the error.
     """
-    same = {i for i, old in known.items()} & {
-        r.image_id for r in rows if r.image_id in known and r.is_same_content(known[r.image_id])
-    }
+    same = {r.image_id for r in rows if r.image_id in known and _is_settled(r, known[r.image_id])}
     unread = [r for r in rows if r.image_id not in same and r.size_bytes and (recognise_all or _is_doubtful(r))]
     heads = fetch_objects([r.uri for r in unread], first_bytes=HEAD_BYTES)
     formats = {r.image_id: recognise_format(h.data) if h.data else None for r, h in zip(unread, heads, strict=True)}
@@ -244,6 +242,12 @@ def _recognise(
         counts.changed += row.image_id in known
         counts.new += row.image_id not in known
         yield replace(row, format=image_format)
+
+
+def _is_settled(row: ManifestRow, old: ManifestRow) -> bool:
+    """Whether the object did not change since it was listed as `old`, and could be read then."""
+    was_unread = old.format is None and _has_suffix(row, SIDECAR_SUFFIXES)
+    return row.is_same_content(old) and not was_unread
 
 
 def _is_doubtful(row: ManifestRow) -> bool:

@@ -242,6 +242,18 @@ def test_what_cannot_be_read_may_be_an_image(tmp_path, monkeypatch):
     assert formats(tmp_path / "manifest.parquet") == {"a.txt": None}
 
 
+def test_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    archive = put(str(tmp_path / "archive"), {"a.txt": DICOM, "b.txt": b"text", "c.png": picture()})
+    with monkeypatch.context() as broken:
+        failed = Fetched(error_kind="download_failed", error="slow down")
+        broken.setattr(manifest, "fetch_objects", lambda uris, **_: [failed] * len(uris))
+        index(archive, tmp_path)
+    assert formats(tmp_path / "manifest.parquet") == {"a.txt": None, "b.txt": None, "c.png": None}
+    counts = index(archive, tmp_path)
+    assert (counts.images, counts.changed, counts.removed) == (2, 1, 1)
+    assert formats(tmp_path / "manifest.parquet") == {"a.txt": "dicom", "c.png": None}
+
+
 def _without_the_first(uris: list[str]) -> list[Fetched]:
     """Fetch objects of which the first vanished since it was listed."""
     Path(uris[0]).unlink()
