@@ -1,5 +1,6 @@
 """Download objects into memory with many requests in flight; each object has its own outcome."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,6 +9,9 @@ from fsspec import AbstractFileSystem
 from cxr_ray.archive.uris import one_line, open_filesystem
 from cxr_ray.config.redaction import redacted
 from cxr_ray.errors import StorageError
+
+_ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
+"""How a listing writes bytes of a name that are not UTF-8."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +27,8 @@ class Fetched:
 
 def fetch_objects(uris: Sequence[str], *, first_bytes: int | None = None) -> list[Fetched]:
     """Download every object, or its first `first_bytes` bytes; the results have the order of `uris`.
+
+    A failure of the storage is an outcome; any other exception is a fault of this program, and is raised.
 
     All requests of one call are in flight together, up to the size of the filesystem's connection pool. The filesystem
     retries temporary failures, such as S3's 503 and SlowDown. A failure of one object does not affect the others.
@@ -51,8 +57,15 @@ def _outcome(result: bytes | Exception, uri: str) -> Fetched:
         case bytes():
             return Fetched(data=result)
         case FileNotFoundError() | NotADirectoryError():
-            return Fetched(error_kind="not_found", error=f"no object at {uri}")
+            hint = "; rename the file: its name is not UTF-8, which no table can hold" if _ESCAPED.search(uri) else ""
+            return Fetched(error_kind="not_found", error=f"no object at {uri}{hint}")
         case PermissionError():
             return Fetched(error_kind="forbidden", error=f"no permission to read {uri}: {one_line(result)}")
-        case _:
+        case ValueError() if "\0" in uri:
+            return Fetched(error_kind="not_found", error=f"no object at {uri!r}: no name holds the character NUL")
+        case _ if (
+            isinstance(result, OSError) or type(result).__module__ != "builtins"
+        ):  # libraries raise their own types
             return Fetched(error_kind="download_failed", error=f"cannot read {uri}: {one_line(result)}")
+        case _:
+            raise result

@@ -16,11 +16,19 @@ from cxr_ray.errors import StorageError
 MEMORY = "400MB"
 """Memory that DuckDB may take for its tables; it takes disk space for the rest."""
 _IDS = pa.schema([("image_id", pa.string()), ("place", pa.int64())])
+_CONTENTS = pa.schema([("image_id", pa.string()), ("content", pa.string())])
 
 _DIFFERING = """
     SELECT image_id, min(place) AS place, count(place) AS named, count(*) - count(place) AS found
     FROM (SELECT image_id, place FROM named UNION ALL SELECT image_id, NULL FROM found)
     GROUP BY image_id HAVING named <> 1 OR found <> 1
+"""
+# a number of 64 bits stands for the content, because it takes an eighth of the memory
+_OTHER_CONTENT = """
+    SELECT DISTINCT image_id
+    FROM (SELECT image_id, hash(lower(content)) AS content FROM named WHERE content IS NOT NULL) AS named
+    JOIN (SELECT image_id, hash(lower(content)) AS content FROM found WHERE content IS NOT NULL) AS found USING (image_id)
+    WHERE named.content <> found.content ORDER BY image_id
 """
 _REPEATED = "SELECT image_id FROM found GROUP BY image_id HAVING count(*) > 1"
 
@@ -39,13 +47,27 @@ def differing_ids(named: Iterable[pa.Array], found: Iterable[pa.Array]) -> Itera
     Raises:
         StorageError: if there is no space on disk; an exception of the arrays passes unchanged.
     """
-    with _database(named=named, found=found) as database:
+    with _database(_IDS, named=_numbered(named), found=_numbered(found)) as database:
         yield from database.sql(_DIFFERING).to_arrow_reader()
+
+
+def ids_of_other_content(
+    named: Iterable[tuple[pa.Array, pa.Array]], found: Iterable[tuple[pa.Array, pa.Array]]
+) -> Iterator[pa.Array]:
+    """Yield every id whose content differs between two tables, sorted; it raises what `differing_ids` raises.
+
+    Args:
+        named: arrays of ids and of the SHA-256 of their content in hexadecimal digits; a null is not compared.
+        found: the same of the other table.
+    """
+    with _database(_CONTENTS, named=_paired(named), found=_paired(found)) as database:
+        for batch in database.sql(_OTHER_CONTENT).to_arrow_reader():
+            yield batch["image_id"]
 
 
 def repeated_ids(ids: Iterable[pa.Array]) -> list[str]:
     """Return every id that occurs more than once, sorted; it raises what `differing_ids` raises."""
-    with _database(found=ids) as database:
+    with _database(_IDS, found=_numbered(ids)) as database:
         return sorted(row[0] for row in database.sql(_REPEATED).fetchall())
 
 
@@ -61,8 +83,8 @@ def is_increasing(ids: Iterable[pa.Array]) -> bool:
 
 
 @contextmanager
-def _database(**tables: Iterable[pa.Array]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database whose tables are streams of ids that can be read once; its files on disk go when it is closed."""
+def _database(schema: pa.Schema, **tables: Iterator[pa.RecordBatch]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database whose tables are streams that can be read once; its files on disk go when it is closed."""
     failures: list[Exception] = []
     with tempfile.TemporaryDirectory(prefix="cxr_ray_ids_") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -74,8 +96,8 @@ def _database(**tables: Iterable[pa.Array]) -> Iterator[duckdb.DuckDBPyConnectio
         }
         try:
             with duckdb.connect(config=config) as database:
-                for name, ids in tables.items():
-                    database.register(name, pa.RecordBatchReader.from_batches(_IDS, _batches(ids, failures)))
+                for name, batches in tables.items():
+                    database.register(name, pa.RecordBatchReader.from_batches(schema, _noted(batches, failures)))
                 yield database
         except (duckdb.Error, pa.ArrowException) as error:
             if failures:
@@ -85,14 +107,23 @@ def _database(**tables: Iterable[pa.Array]) -> Iterator[duckdb.DuckDBPyConnectio
             ) from error
 
 
-def _batches(ids: Iterable[pa.Array], failures: list[Exception]) -> Iterator[pa.RecordBatch]:
-    """Number the ids; an exception of theirs is kept, because DuckDB keeps only its text."""
-    place = 0
+def _noted(batches: Iterator[pa.RecordBatch], failures: list[Exception]) -> Iterator[pa.RecordBatch]:
+    """Yield batches; an exception of theirs is kept, because DuckDB keeps only its text."""
     try:
-        for array in ids:
-            places = pa.array(np.arange(place, place + len(array)))
-            yield pa.record_batch([array.cast(pa.string()), places], schema=_IDS)
-            place += len(array)
+        yield from batches
     except Exception as error:
         failures.append(error)
         raise
+
+
+def _numbered(ids: Iterable[pa.Array]) -> Iterator[pa.RecordBatch]:
+    place = 0
+    for array in ids:
+        places = pa.array(np.arange(place, place + len(array)))
+        yield pa.record_batch([array.cast(pa.string()), places], schema=_IDS)
+        place += len(array)
+
+
+def _paired(contents: Iterable[tuple[pa.Array, pa.Array]]) -> Iterator[pa.RecordBatch]:
+    for columns in contents:
+        yield pa.record_batch([column.cast(pa.string()) for column in columns], schema=_CONTENTS)

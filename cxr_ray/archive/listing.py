@@ -10,7 +10,7 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from cxr_ray.archive.storage_fix import fix_of
-from cxr_ray.archive.uris import is_local, is_s3, join_uri, one_line, open_filesystem, storage_failures
+from cxr_ray.archive.uris import is_local, is_object, is_s3, join_uri, one_line, open_filesystem, storage_failures
 from cxr_ray.errors import StorageError
 
 
@@ -54,7 +54,7 @@ def list_objects(uri: str) -> Iterator[ListedObject]:
 def _entries(fs: AbstractFileSystem, root: str, uri: str) -> Iterator[ListedObject]:
     if is_s3(fs):
         return _list_s3(fs, root, uri)
-    if fs.isfile(root):
+    if is_object(fs, root):
         return iter([_from_info(fs.info(root), root.rpartition("/")[2], uri)])
     if is_local(fs):
         return _scan_folder(root, "", uri, frozenset())
@@ -66,7 +66,7 @@ def _list_s3(fs: Any, root: str, uri: str) -> Iterator[ListedObject]:
     fs.connect()
     bucket, _, key_prefix = root.partition("/")
     folder = f"{key_prefix}/" if key_prefix else ""
-    if key_prefix and fs.isfile(root):
+    if key_prefix and is_object(fs, root):
         yield _from_info(fs.info(root), root.rpartition("/")[2], uri)
         return
     # All dates of a listing are ISO 8601; botocore's own parser guesses the format, which would take half of the time.
@@ -76,7 +76,7 @@ def _list_s3(fs: Any, root: str, uri: str) -> Iterator[ListedObject]:
         page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=folder, **token)
         for item in page.get("Contents", ()):
             name = item["Key"].removeprefix(folder)
-            if name and not name.endswith("/"):
+            if name and not _is_folder_marker(name, item["Size"]):
                 yield ListedObject(
                     name=name,
                     uri=join_uri(uri, name),
@@ -87,6 +87,11 @@ def _list_s3(fs: Any, root: str, uri: str) -> Iterator[ListedObject]:
         if not page.get("IsTruncated"):
             return
         token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _is_folder_marker(name: str, size_bytes: int) -> bool:
+    """Whether an object stands for a folder: consoles write keys that end in `/`, Hadoop writes empty `NAME_$folder$`."""
+    return name.endswith("/") or (not size_bytes and name.endswith("_$folder$"))
 
 
 def _parse_timestamp(value: Any) -> datetime:

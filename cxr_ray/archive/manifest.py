@@ -1,18 +1,20 @@
 """Write the Parquet manifest of an archive, sorted by image_id, and update it by merging two sorted streams."""
 
 import logging
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TypeVar
 
 import pyarrow as pa
 
+from cxr_ray.archive.exclusion import Exclusion
 from cxr_ray.archive.fetch import fetch_objects
-from cxr_ray.archive.listing import list_objects
-from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
+from cxr_ray.archive.job_outputs import PassedOutputs, list_with_outputs
+from cxr_ray.archive.listing import ListedObject
+from cxr_ray.archive.recognise import HEAD_BYTES, PICTURE_SUFFIX, is_drawn_picture, recognise_format
 from cxr_ray.archive.run_record import write_table_record
 from cxr_ray.archive.tables import iter_batches, table_uri, table_writer
 from cxr_ray.archive.uris import absolute_uri, exists
@@ -44,7 +46,7 @@ IMAGE_SUFFIXES = (
 # fmt: off
 SIDECAR_SUFFIXES = (
     ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml", ".html", ".xls", ".xlsx",
-    ".pdf", ".parquet", ".sql", ".log", ".py", ".zip", ".gz", ".tar", ".ini", ".db",
+    ".pdf", ".parquet", ".sql", ".log", ".py", ".zip", ".gz", ".tar", ".ini", ".db", ".safetensors",
 )
 # fmt: on
 BATCH = 4096  # number of objects whose first bytes are read together
@@ -60,6 +62,18 @@ class ManifestRow:
     modified: datetime | None
     etag: str | None
     format: str | None
+
+    @classmethod
+    def of(cls, entry: ListedObject) -> "ManifestRow":
+        """Make the row of an object whose format is not known yet."""
+        return cls(
+            image_id=entry.name,
+            uri=entry.uri,
+            size_bytes=entry.size_bytes,
+            modified=entry.modified,
+            etag=entry.etag,
+            format=None,
+        )
 
     def is_same_content(self, other: "ManifestRow") -> bool:
         """Whether URI, size, time and ETag show no change of the object since `other` was listed."""
@@ -81,7 +95,7 @@ class IndexCounts:
     changed: int = 0
     removed: int = 0
     skipped: int = 0
-    """Objects that were excluded, or that are not images by their name and by their content."""
+    """Objects that were excluded, belong to an output of a job, or are not images by their name and by their content."""
 
 
 def index_archive(config: IndexConfig) -> IndexCounts:
@@ -122,7 +136,7 @@ def write_manifest(
     Args:
         input_uri: folder or prefix of the archive.
         output_uri: Parquet file that is replaced when the listing is complete.
-        exclude: shell patterns of image_ids to leave out; `*` also matches `/`.
+        exclude: shell patterns of image_ids to leave out, see `Exclusion`; one that matches nothing is logged.
         previous: rows of an earlier manifest, sorted by image_id; unchanged objects are not read again.
         recognise_all: read the first bytes of every object, also if its name has an image suffix.
 
@@ -130,7 +144,7 @@ def write_manifest(
         StorageError: if the input cannot be listed or has no image, or the output cannot be written.
     """
     counts = IndexCounts()
-    listed = _without(list_rows(input_uri), exclude, counts)
+    listed = list_rows(input_uri, exclude, counts)
     with table_writer(output_uri, MANIFEST) as writer:
         for rows in batched(_merge(listed, previous, counts, recognise_all), 65_536):
             counts.images += len(rows)
@@ -145,25 +159,27 @@ def write_manifest(
     return counts
 
 
-def _without(rows: Iterable[ManifestRow], patterns: Sequence[str], counts: IndexCounts) -> Iterator[ManifestRow]:
-    """Keep rows whose image_id matches none of the shell patterns; `*` also matches `/`."""
-    for row in rows:
-        if any(fnmatchcase(row.image_id, pattern) for pattern in patterns):
+def list_rows(uri: str, exclude: Sequence[str], counts: IndexCounts) -> Iterator[ManifestRow]:
+    """Yield the objects under `uri` as manifest rows with `format` None, sorted by image_id.
+
+    Objects that `exclude` names or that lie in an output of a job are added to `counts.skipped`. At the end, the log names
+    the outputs and the patterns that matched nothing. The errors are those of `list_objects`.
+    """
+    exclusion, passed = Exclusion(exclude), PassedOutputs()
+    for entry, output in list_with_outputs(absolute_uri(uri)):
+        if exclusion.covers(entry.name):
             counts.skipped += 1
+        elif output is not None:
+            counts.skipped += 1
+            passed.add(output)
         else:
-            yield row
-
-
-def list_rows(uri: str) -> Iterator[ManifestRow]:
-    """Yield every object under `uri` as a manifest row with `format` None; see `list_objects` for order and errors."""
-    for entry in list_objects(absolute_uri(uri)):
-        yield ManifestRow(
-            image_id=entry.name,
-            uri=entry.uri,
-            size_bytes=entry.size_bytes,
-            modified=entry.modified,
-            etag=entry.etag,
-            format=None,
+            yield ManifestRow.of(entry)
+    passed.log(uri)
+    if exclusion.unmatched:
+        log.warning(
+            "--exclude %s matched nothing below %s; names there are relative to it, such as CLASS/masks/1.png",
+            shlex.join(exclusion.unmatched),
+            uri,
         )
 
 
@@ -200,23 +216,25 @@ def _merge(
 def _recognise(
     rows: list[ManifestRow], known: dict[str, ManifestRow], counts: IndexCounts, recognise_all: bool
 ) -> Iterator[ManifestRow]:
-    """Fill `format` of new rows from their first bytes, and drop rows that are images neither by name nor by content."""
-    same = {i for i, old in known.items()} & {
-        r.image_id for r in rows if r.image_id in known and r.is_same_content(known[r.image_id])
-    }
-    unread = [
-        r
-        for r in rows
-        if r.image_id not in same and r.size_bytes and (recognise_all or not _has_suffix(r, IMAGE_SUFFIXES))
-    ]
+    """Fill `format` of new rows from their first bytes, and drop rows that are images neither by name nor by content.
+
+    An object that cannot be read may be an image, so it stays a row, with which scoring reports the error.
+    """
+    same = {r.image_id for r in rows if r.image_id in known and _is_settled(r, known[r.image_id])}
+    unread = [r for r in rows if r.image_id not in same and r.size_bytes and (recognise_all or _is_doubtful(r))]
     heads = fetch_objects([r.uri for r in unread], first_bytes=HEAD_BYTES)
     formats = {r.image_id: recognise_format(h.data) if h.data else None for r, h in zip(unread, heads, strict=True)}
+    unknown = {r.image_id for r, h in zip(unread, heads, strict=True) if h.data is None}
+    drawn = {r.image_id for r, h in zip(unread, heads, strict=True) if h.data and is_drawn_picture(h.data)}
+    if drawn:
+        log.info("%s pictures of predict_image.py were passed over, such as %s", f"{len(drawn):,}", min(drawn))
     for row in rows:
         if row.image_id in same:
             yield known[row.image_id]
             continue
         image_format = formats.get(row.image_id)
-        if image_format is None and _has_suffix(row, SIDECAR_SUFFIXES):
+        is_sidecar = image_format is None and row.image_id not in unknown and _has_suffix(row, SIDECAR_SUFFIXES)
+        if is_sidecar or row.image_id in drawn:
             counts.skipped += 1
             counts.removed += row.image_id in known
             log.debug("passed over %s: not an image by name or content", row.uri)
@@ -224,6 +242,17 @@ def _recognise(
         counts.changed += row.image_id in known
         counts.new += row.image_id not in known
         yield replace(row, format=image_format)
+
+
+def _is_settled(row: ManifestRow, old: ManifestRow) -> bool:
+    """Whether the object did not change since it was listed as `old`, and could be read then."""
+    was_unread = old.format is None and _has_suffix(row, SIDECAR_SUFFIXES)
+    return row.is_same_content(old) and not was_unread
+
+
+def _is_doubtful(row: ManifestRow) -> bool:
+    """Whether the name does not say that the object is an image of the archive."""
+    return not _has_suffix(row, IMAGE_SUFFIXES) or _has_suffix(row, (PICTURE_SUFFIX,))
 
 
 def _has_suffix(row: ManifestRow, suffixes: tuple[str, ...]) -> bool:

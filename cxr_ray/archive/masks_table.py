@@ -6,15 +6,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxr_ray.archive.datasets import refuse_duplicates
+from cxr_ray.archive.same_content import CONTENT, refuse_other_content
 from cxr_ray.archive.tables import iter_batches, read_schema
 from cxr_ray.archive.uris import exists, join_uri
 from cxr_ray.errors import DatasetError
 from cxr_ray.schema import MASKS, PROVENANCE_FIELDS
 
 REQUIRED_COLUMNS = ["image_id", "status", "error_kind", "mask_height", "mask_width", "mask_counts"]
-OPTIONAL_FIELDS = pa.schema([MASKS.field("uncertainty"), MASKS.field("iou_prediction"), *PROVENANCE_FIELDS])
-CONTENT = "content_sha256"
-"""Optional column that proves that a mask belongs to the file that the dataset names."""
+OPTIONAL_FIELDS = pa.schema([*map(MASKS.field, ("uncertainty", "iou_prediction", CONTENT)), *PROVENANCE_FIELDS])
 SKIPPED = "skipped"
 """Status of an image that the rule of the cascade did not segment."""
 CASCADE_NAMES = {"status": "mask_status", "model_id": "mask_model_id", "preprocessing_id": "mask_preprocessing_id"}
@@ -40,7 +39,7 @@ def read_masks(uri: str, images: pa.Table) -> pa.Table:
     inner = (join_uri(uri, name) for name in ("masks", "scores"))
     folder = next(filter(exists, inner), uri)
     present = read_schema(folder).names
-    names = [*REQUIRED_COLUMNS, *(name for name in (*OPTIONAL_FIELDS.names, CONTENT) if name in present)]
+    names = [*REQUIRED_COLUMNS, *(name for name in OPTIONAL_FIELDS.names if name in present)]
     stored = {name: CASCADE_NAMES[name] for name in names if CASCADE_NAMES.get(name) in present}
     columns = [*names, *stored.values()]
     wanted = pc.unique(images["image_id"])
@@ -55,14 +54,17 @@ def read_masks(uri: str, images: pa.Table) -> pa.Table:
             of_mask = pc.coalesce(of_mask, masks[name])
         masks = masks.set_column(masks.column_names.index(name), name, of_mask)
     masks = masks.select(names)
-    for field in OPTIONAL_FIELDS:  # masks of other tools may lack provenance or uncertainty
+    for field in OPTIONAL_FIELDS:  # masks of other tools may lack provenance, content or uncertainty
         if field.name not in names:
             masks = masks.append_column(field.name, pa.nulls(masks.num_rows, field.type))
     refuse_duplicates(masks, folder, "segment into an empty output, or with --overwrite")
     _refuse_rows_without_masks(masks)
-    if CONTENT in names:
-        _refuse_other_content(masks, images, folder)
-        masks = masks.drop_columns([CONTENT])
+    refuse_other_content(
+        images,
+        masks,
+        refusal=f"{folder} segmented other files than {{}} of the dataset's images",
+        fix="segment them again into an empty output, or prepare the dataset again",
+    )
     return masks
 
 
@@ -73,17 +75,4 @@ def _refuse_rows_without_masks(masks: pa.Table) -> None:
         raise DatasetError(
             f"{incomplete.num_rows} rows of masks have status ok but no mask, first {incomplete['image_id'][0].as_py()!r};"
             " segment these images again"
-        )
-
-
-def _refuse_other_content(masks: pa.Table, images: pa.Table, folder: str) -> None:
-    """Refuse masks of files that were replaced later, or that belong to another archive with equal names."""
-    masks = masks.filter(pc.is_in(masks["status"], pa.array(["ok", "empty"])))
-    segmented = pa.table({"image_id": masks["image_id"], "segmented": masks[CONTENT].cast(pa.string())})
-    both = images.select(["image_id", CONTENT]).join(segmented, keys="image_id", join_type="inner")
-    others = both.filter(pc.not_equal(both[CONTENT], both["segmented"])).sort_by("image_id")
-    if others.num_rows:
-        raise DatasetError(
-            f"{folder} segmented other files than {others.num_rows} of the dataset's images, first"
-            f" {others['image_id'][0].as_py()!r}; segment them again into an empty output, or prepare the dataset again"
         )

@@ -4,6 +4,10 @@ import re
 
 HEAD_BYTES = 512
 """Number of bytes from the start of a file that suffice for `recognise_format`."""
+PICTURE_SUFFIX = "_prediction.png"
+"""End of the names of pictures that `predict_image.py` draws, which may lie beside the images."""
+PICTURE_MARK = "cxr_ray predict_image"
+"""Text under the keyword `Software` of these PNG files, which tells them from images."""
 
 _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
     (name, re.compile(pattern, re.DOTALL))
@@ -45,3 +49,8 @@ def recognise_format(head: bytes) -> str | None:
         occurs in archives (`gif`, `nifti`, `pdf`, ...), or None for an unknown format.
     """
     return next((name for name, pattern in _SIGNATURES if pattern.match(head)), None)
+
+
+def is_drawn_picture(head: bytes) -> bool:
+    """Whether a file is a picture that `predict_image.py` drew, from its first `HEAD_BYTES` bytes."""
+    return recognise_format(head) == "png" and f"tEXtSoftware\0{PICTURE_MARK}".encode() in head

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from cxr_ray.archive.id_accounts import differing_ids
+from cxr_ray.archive.id_accounts import differing_ids, ids_of_other_content
+from cxr_ray.archive.same_content import CONTENT, WITH_RESULT
 from cxr_ray.archive.tables import column_types, count_rows_of, iter_batches, iter_files, iter_schemas, read_schema
 from cxr_ray.archive.uris import exists, join_uri, write_bytes
 from cxr_ray.config import ReconcileConfig
@@ -50,6 +52,8 @@ class Account:
     """Images that have rows and are not in the manifest."""
     named_twice: Ids = field(default_factory=Ids)
     """Images that the manifest names several times."""
+    other_content: Ids = field(default_factory=Ids)
+    """Images whose row is of another file than the manifest names; empty if one of the tables does not know the content."""
     statuses: dict[str, int] = field(default_factory=dict)
     """Rows by status."""
     errors: dict[str, int] = field(default_factory=dict)
@@ -63,8 +67,8 @@ class Account:
 
     @property
     def has_loss(self) -> bool:
-        """Whether an image has no row or several, or rows of different work stand side by side."""
-        differs = len(self.made_with) > 1 or self.other_columns
+        """Whether an image has no row, several or one of another file, or rows of different work stand side by side."""
+        differs = len(self.made_with) > 1 or self.other_columns or self.other_content.count
         return bool(self.missing.count or self.double.count or self.named_twice.count or differs)
 
 
@@ -72,7 +76,7 @@ def reconcile_archive(config: ReconcileConfig) -> Account:
     """Print what a table of rows holds of the images of a manifest, and write it as JSON if the config names a file.
 
     Raises:
-        LossError: if an image has no row or several, or rows of different work stand side by side.
+        LossError: if an image has no row, several or one of another file, or rows of different work stand side by side.
         StorageError: if a table is missing or unreadable, or lacks a column.
     """
     account = reconcile(config.manifest_uri, rows_uri_of(config.predictions_uri))
@@ -105,7 +109,18 @@ def reconcile(manifest_uri: str, rows_uri: str) -> Account:
         account.foreign.add(ids.filter(pa.array(named_times == 0)))
         account.named_twice.add(ids.filter(pa.array(named_times > 1)))
     account.other_columns = _files_of_other_columns(rows_uri)
+    if all(CONTENT in read_schema(uri).names for uri in (manifest_uri, rows_uri)):
+        for ids in ids_of_other_content(_contents(manifest_uri), _contents(rows_uri)):
+            account.other_content.add(ids)
     return account
+
+
+def _contents(uri: str) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """Yield ids and content of the rows of a table; rows with a status need one that says that there is a result."""
+    status = [name for name in ("status",) if name in read_schema(uri).names]
+    for batch in iter_batches(uri, ["image_id", CONTENT, *status]):
+        has_result = batch.filter(pc.is_in(batch["status"], value_set=pa.array(WITH_RESULT))) if status else batch
+        yield has_result["image_id"], has_result[CONTENT]
 
 
 def _counted(rows_uri: str, account: Account) -> Iterator[pa.Array]:
@@ -146,6 +161,7 @@ def described(account: Account) -> list[str]:
         ("images have several rows", account.double),
         ("images have rows and are not in the manifest", account.foreign),
         ("images are named several times by the manifest", account.named_twice),
+        (f"images have rows of other files, because {CONTENT} differs", account.other_content),
     ):
         lines.append(f"{ids.count:>12,} {text}" + (f": {', '.join(ids.first)}" if ids.first else ""))
         if ids.count > len(ids.first):

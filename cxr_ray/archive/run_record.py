@@ -12,6 +12,8 @@ from cxr_ray import __version__
 from cxr_ray.archive.uris import join_uri, write_bytes
 from cxr_ray.config.redaction import redacted_values
 
+RECORD_NAME = "run.json"
+"""Name of the record in the output folder of a job; it also marks the folder as one."""
 RECORDED_PACKAGES = ("ray", "torch", "timm", "pyarrow", "pillow", "pydicom")
 
 
@@ -25,7 +27,7 @@ def versions() -> dict[str, str]:
     return {"cxr_ray": __version__, "python": platform.python_version()} | {p: version(p) for p in RECORDED_PACKAGES}
 
 
-def write_run_record(output_uri: str, config: Any, *, name: str = "run.json", **facts: Any) -> None:
+def write_run_record(output_uri: str, config: Any, *, name: str = RECORD_NAME, **facts: Any) -> None:
     """Write the resolved config, the versions and `facts` as JSON to the file `name` in the output folder.
 
     Passwords and queries in URIs are replaced by `***`.
@@ -44,3 +46,12 @@ def write_table_record(table_uri: str, config: Any, **facts: Any) -> None:
     """
     folder, _, name = table_uri.rpartition("/")
     write_run_record(folder, config, name=f"_{name.removesuffix('.parquet')}.run.json", **facts)
+
+
+def is_run_record(data: bytes) -> bool:
+    """Whether `data` is the content of a record that `write_run_record` wrote, of any version of this package."""
+    try:
+        record = json.loads(data)
+        return "config" in record and "cxr_ray" in record["versions"]
+    except (ValueError, TypeError, KeyError):
+        return False

@@ -13,6 +13,7 @@ from fsspec import AbstractFileSystem
 from cxr_ray.archive.storage_fix import fix_of
 from cxr_ray.archive.uris import (
     arrow_filesystem,
+    is_object,
     one_line,
     open_filesystem,
     open_for_replacement,
@@ -36,7 +37,7 @@ def parquet_paths(uri: str) -> list[str]:
     """
     fs, path = open_filesystem(uri)
     try:
-        infos = [fs.info(path)] if fs.isfile(path) else fs.ls(path, detail=True)
+        infos = [fs.info(path)] if is_object(fs, path) else fs.ls(path, detail=True)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"no table at {uri}; name a Parquet file or a folder of them") from error
     except storage_failures() as error:

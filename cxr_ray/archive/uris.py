@@ -15,6 +15,7 @@ from cxr_ray.errors import StorageError
 
 if TYPE_CHECKING:
     import pyarrow.fs
+    import s3fs
 
 S3_SCHEMES = ("s3", "s3a")
 # Listings are never cached, because other processes write to the same prefixes while a job runs. Many objects are
@@ -74,6 +75,22 @@ def is_local(fs: AbstractFileSystem) -> bool:
 def is_s3(fs: AbstractFileSystem) -> bool:
     """Whether `fs` is an S3 object store."""
     return "s3" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
+def is_object(fs: AbstractFileSystem, path: str) -> bool:
+    """Whether one object lies at `path`, and no folder.
+
+    On S3 an object may have the name of a folder; then the folder is meant, because it holds more.
+    """
+    return bool(fs.isfile(path)) and not (is_s3(fs) and _holds_objects(fs, path))
+
+
+def _holds_objects(fs: "s3fs.S3FileSystem", path: str) -> bool:
+    """Whether objects lie below a path on S3, other than the marker of the folder itself."""
+    fs.connect()
+    bucket, _, key = path.partition("/")
+    page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{key}/", MaxKeys=2)
+    return any(item["Key"] != f"{key}/" for item in page.get("Contents", ()))
 
 
 def join_uri(base: str, *names: str) -> str:

@@ -15,7 +15,8 @@ class IndexConfig:
     output_uri: str
     """Manifest to write or to update: a name that ends in .parquet, or a folder that receives manifest.parquet."""
     exclude: tuple[str, ...] = ()
-    """Shell patterns of names to leave out, relative to --input-uri; '*/masks/*' leaves out COVID/masks/1.png."""
+    """Shell patterns of names to leave out, relative to --input-uri; '*/masks/*' leaves out COVID/masks/1.png
+    and masks/1.png."""
     recognise: Literal["content", "name"] = "content"
     """How the format of a file is found: content reads the first bytes of every new file, name trusts the file name and
     reads only files whose name says nothing."""

@@ -18,8 +18,8 @@ class ArchiveJobConfig:
     output_uri: str = field(metadata=MAY_CHANGE)
     """Folder that receives the rows in Parquet and run.json; the same command on the same output resumes."""
     exclude: tuple[str, ...] = ()
-    """Shell patterns of names to leave out, relative to --input-uri; '*/masks/*' leaves out COVID/masks/1.png. A
-    manifest takes none."""
+    """Shell patterns of names to leave out, relative to --input-uri; '*/masks/*' leaves out COVID/masks/1.png
+    and masks/1.png. A manifest takes none."""
     overwrite: bool = field(default=False, metadata=MAY_CHANGE)
     """Delete what an earlier run left in the output, and start over."""
     retry_errors: bool = field(default=False, metadata=MAY_CHANGE)

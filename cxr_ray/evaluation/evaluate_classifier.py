@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxr_ray.archive.datasets import read_dataset, refuse_duplicates
+from cxr_ray.archive.job_outputs import require_other_place
 from cxr_ray.archive.run_record import write_run_record
+from cxr_ray.archive.same_content import CONTENT, refuse_other_content
 from cxr_ray.archive.tables import read_schema, read_table, write_table
 from cxr_ray.archive.uris import exists, join_uri, write_bytes
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
@@ -26,6 +28,9 @@ from cxr_ray.evaluation.truth_join import (
 from cxr_ray.metrics.classification import classification_metrics, report_text
 from cxr_ray.schema import PROVENANCE_FIELDS
 
+OPTIONAL_FIELDS = [pa.field(CONTENT, pa.string()), *PROVENANCE_FIELDS]
+"""Columns that predictions may lack."""
+
 
 def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
     """Evaluate predictions, and write metrics.json, report.txt, report.html, confusion_matrix.png and rows.parquet.
@@ -36,12 +41,21 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
         The content of metrics.json.
 
     Raises:
-        DatasetError: if a table contains an image twice, or no image of the split was scored.
+        DatasetError: if a table contains an image twice, a prediction is of another file than the dataset's image, or no
+            image of the split was scored.
+        ConfigError: if the output is the folder of the predictions.
         StorageError: if a table cannot be read or the output cannot be written.
     """
+    require_other_place(config.output_uri, predictions_uri=config.predictions_uri, dataset_uri=config.dataset_uri)
     dataset = read_dataset(config.dataset_uri)
     images = labelled_images(dataset, config.split, config.dataset_uri)
     predictions = read_predictions(config.predictions_uri)
+    refuse_other_content(
+        images,
+        predictions,
+        refusal=f"{config.predictions_uri} scored other files than {{}} of the dataset's images",
+        fix="score them again into an empty output, or prepare the dataset again",
+    )
     names = class_names(predictions, images)
     rows = join_truth(images, predictions, names)
     require_scored(rows, config)
@@ -69,7 +83,7 @@ def read_predictions(uri: str) -> pa.Table:
     """Read the predictions in the folder at `uri`, or in its subfolder `predictions` if that exists.
 
     Returns:
-        `PREDICTION_COLUMNS` and every `prob_*` column; columns of provenance that the files lack are null.
+        `PREDICTION_COLUMNS`, `CONTENT` and every `prob_*` column; a column of `OPTIONAL_FIELDS` that the files lack is null.
 
     Raises:
         DatasetError: if an image has more than one prediction.
@@ -78,10 +92,10 @@ def read_predictions(uri: str) -> pa.Table:
     inner = join_uri(uri, "predictions")
     folder = inner if exists(inner) else uri
     present = read_schema(folder).names
-    provenance = [field for field in PROVENANCE_FIELDS if field.name not in present]
-    columns = [name for name in PREDICTION_COLUMNS if name not in {field.name for field in provenance}]
+    lacking = [field for field in OPTIONAL_FIELDS if field.name not in present]
+    columns = [name for name in (*PREDICTION_COLUMNS, CONTENT) if name not in {field.name for field in lacking}]
     predictions = read_table(folder, [*columns, *(name for name in present if name.startswith("prob_"))])
-    for field in provenance:  # predictions of other tools may lack columns of provenance
+    for field in lacking:  # predictions of other tools may lack content or provenance
         predictions = predictions.append_column(field.name, pa.nulls(predictions.num_rows, field.type))
     refuse_duplicates(predictions, folder, "score again into an empty output or with --overwrite")
     return predictions

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxr_ray.archive.datasets import read_dataset, refuse_duplicates
+from cxr_ray.archive.job_outputs import require_other_place
 from cxr_ray.archive.masks_table import SKIPPED, read_masks
 from cxr_ray.archive.run_record import write_run_record
+from cxr_ray.archive.same_content import CONTENT, refuse_other_content
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import join_uri, write_bytes
 from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
@@ -51,10 +53,12 @@ def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
         The content of metrics.json.
 
     Raises:
-        DatasetError: if a table contains an image twice, a row with status `ok` has no mask, or no image of the split
-            has both a true and a predicted mask.
+        DatasetError: if a table contains an image twice, a row with status `ok` has no mask, a mask is of another file than
+            the dataset's image, or no image of the split has both a true and a predicted mask.
+        ConfigError: if the output is the folder of the masks.
         StorageError: if a table cannot be read, a predicted mask cannot be decoded, or the output cannot be written.
     """
+    require_other_place(config.output_uri, predictions_uri=config.predictions_uri, dataset_uri=config.dataset_uri)
     dataset = read_dataset(config.dataset_uri)
     refuse_duplicates(dataset, config.dataset_uri, "prepare the dataset again")
     of_split = dataset if config.split == "all" else dataset.filter(pc.equal(dataset["split"], config.split))
@@ -68,7 +72,7 @@ def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
     metrics = measure(rows, config) | {"n_without_truth": of_split.num_rows - with_truth.num_rows}
     metrics["n_skipped"] = with_truth.num_rows - images.num_rows
     metrics["provenance"] = describe(rows, dataset, config)
-    metrics["comparison"] = compare(images, rows, config)
+    metrics["comparison"] = compare(images, masks, rows, config)
     report, panels = report_text(metrics), draw_panels(joined, rows)
     files = {
         "metrics.json": (json.dumps(metrics, indent=2, allow_nan=False) + "\n").encode(),
@@ -130,6 +134,11 @@ def require_segmented(joined: pa.Table, config: EvaluateSegmenterConfig) -> None
     images = f"the {joined.num_rows:,} images with a mask_uri in {split}"
     if kinds:
         raise DatasetError(f"{config.predictions_uri} segmented none of {images}; fix the errors: {kinds}")
+    if skipped := pc.sum(pc.equal(joined["status"], SKIPPED)).as_py():
+        raise DatasetError(
+            f"{config.predictions_uri} segmented none of {images}: the rule of the cascade skipped {skipped:,};"
+            " score them with more --segment-labels or a lower --segment-min-confidence"
+        )
     raise DatasetError(
         f"{config.predictions_uri} holds no row for {images}; run segment_archive.py on the archive of the dataset"
     )
@@ -217,11 +226,12 @@ def measure(rows: pa.Table, config: EvaluateSegmenterConfig) -> dict[str, Any]:
     }
 
 
-def compare(images: pa.Table, rows: pa.Table, config: EvaluateSegmenterConfig) -> list[dict[str, Any]]:
+def compare(images: pa.Table, masks: pa.Table, rows: pa.Table, config: EvaluateSegmenterConfig) -> list[dict[str, Any]]:
     """Summarise this segmenter and each one in `config.compare_uris` over the images for which all of them have a mask.
 
     Args:
         images: rows of `schema.DATASET` with a `mask_uri`.
+        masks: rows of `read_masks` of this segmenter.
         rows: rows from `judge` for this segmenter.
         config: config of this evaluation.
 
@@ -229,15 +239,19 @@ def compare(images: pa.Table, rows: pa.Table, config: EvaluateSegmenterConfig) -
         One summary for each segmenter, this one first; [] if `config.compare_uris` is empty.
 
     Raises:
-        DatasetError: if a segmenter has no mask of these images, or no image has a mask of every segmenter.
+        DatasetError: if a segmenter has no mask of these images, two segmented different files of one name, or no image
+            has a mask of every segmenter.
         StorageError: if a table of masks cannot be read, or a mask cannot be decoded.
     """
     if not config.compare_uris:
         return []
-    others = []
+    others, contents = [], {config.predictions_uri: masks}
     for uri in config.compare_uris:
         one = replace(config, predictions_uri=uri, compare_uris=())
-        joined = join_masks(images, read_masks(uri, images))
+        found = read_masks(uri, images)
+        _refuse_other_files(found, uri, contents)
+        contents[uri] = found.select(["image_id", "status", CONTENT])
+        joined = join_masks(images, found)
         require_segmented(joined, one)
         others.append(judge(joined, one))
     tables = [rows, *others]
@@ -245,12 +259,23 @@ def compare(images: pa.Table, rows: pa.Table, config: EvaluateSegmenterConfig) -
     if not common:
         uris = ", ".join((config.predictions_uri, *config.compare_uris))
         raise DatasetError(f"no image has a mask in each of {uris}; segment the same images with every segmenter")
-    found = []
+    summaries = []
     for uri, table in zip((config.predictions_uri, *config.compare_uris), tables, strict=True):
         both = table.filter(pc.is_in(table["image_id"], value_set=pa.array(sorted(common))))
         names = {"predictions_uri": uri, "model_id": ", ".join(filter(None, pc.unique(both["model_id"]).to_pylist()))}
-        found.append(names | {"n_images": both.num_rows} | _summary(both, config))
-    return found
+        summaries.append(names | {"n_images": both.num_rows} | _summary(both, config))
+    return summaries
+
+
+def _refuse_other_files(masks: pa.Table, uri: str, others: dict[str, pa.Table]) -> None:
+    """Refuse masks of other files than those of the `others`, by URI; the dataset may not know the content."""
+    for other_uri, other in others.items():
+        refuse_other_content(
+            other,
+            masks,
+            refusal=f"{uri} segmented other files than {{}} of the images of {other_uri}",
+            fix="segment the same archive with every segmenter",
+        )
 
 
 def _judged(rows: pa.Table) -> pa.Table:

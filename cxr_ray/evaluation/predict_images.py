@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 
+from cxr_ray.archive.recognise import PICTURE_SUFFIX
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.config import PredictConfig
 from cxr_ray.errors import ConfigError, CxrRayError, ImageError
@@ -15,7 +16,7 @@ from cxr_ray.models.heat_map import heat_map, heat_title
 from cxr_ray.models.lung_segmentation import LungSegmentation
 from cxr_ray.models.segmenter import Segmenter
 
-SUFFIX = "_prediction.png"
+SUFFIX = PICTURE_SUFFIX
 
 
 def predict_images(config: PredictConfig) -> None:

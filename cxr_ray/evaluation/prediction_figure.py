@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxr_ray.archive.recognise import PICTURE_MARK
 from cxr_ray.evaluation.figures import DARK
 from cxr_ray.evaluation.fitted_text import fitted
 from cxr_ray.evaluation.picture_names import last_part
@@ -50,7 +51,13 @@ def prediction_png(
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a file name may have characters that the font lacks
-        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, pil_kwargs={"compress_level": COMPRESSION})
+        figure.savefig(
+            buffer,
+            format="png",
+            dpi=DOTS_PER_INCH,
+            metadata={"Software": PICTURE_MARK},  # so that no listing takes the picture for a radiograph
+            pil_kwargs={"compress_level": COMPRESSION},
+        )
     return buffer.getvalue()
 
 

@@ -62,18 +62,18 @@ def join_truth(images: pa.Table, predictions: pa.Table, names: dict[str, str]) -
         provenance of the prediction. `correct` is null where `predicted` is null.
 
     Raises:
-        DatasetError: if a row with status `ok` lacks a label or a finite probability.
+        DatasetError: if the row of an image has status `ok` and lacks a label or a finite probability.
     """
     probabilities = [column for column in names if column in predictions.column_names]
     scored = predictions.select([*PREDICTION_COLUMNS[:3], *probabilities, *PREDICTION_COLUMNS[3:]]).rename_columns(
         {"label": "predicted"}
     )
-    _refuse_incomplete_rows(scored, ["confidence", *probabilities])
     scored = _respelt(scored, "predicted", names)
     truth = _respelt(images.select(["image_id", "uri", "label"]), "label", names)
     rows = truth.join(scored, keys="image_id", join_type="left outer").sort_by("image_id")
     status = rows.column_names.index("status")
     rows = rows.set_column(status, "status", pc.fill_null(rows["status"], MISSING))
+    _refuse_incomplete_rows(rows, ["confidence", *probabilities])
     after_confidence = rows.column_names.index("confidence") + 1
     return rows.add_column(after_confidence, "correct", pc.equal(rows["label"], rows["predicted"]))
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cxr_ray.archive.fetch import Fetched, fetch_objects
-from cxr_ray.imaging.decode import DecodedImage
+from cxr_ray.imaging.decode import DEFAULT_LIMITS, DecodedImage
 from cxr_ray.imaging.decoder_fence import FILES_AHEAD, DecoderFence, FencedFile, fence_of_this_thread
 from cxr_ray.imaging.limits import DecodeLimits
 
@@ -17,7 +17,6 @@ BYTES_AT_ONCE = 256 * 2**20
 """Maximum bytes of the objects that are downloaded together, unless a single object is larger."""
 ASSUMED_BYTES = 16 * 2**20
 """Bytes that an object of unknown size is assumed to have: those of a large radiograph."""
-DEFAULT_LIMITS = DecodeLimits()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

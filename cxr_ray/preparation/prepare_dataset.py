@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from cxr_ray.archive.datasets import dataset_fingerprint
-from cxr_ray.archive.listing import list_objects
+from cxr_ray.archive.job_outputs import list_archive
 from cxr_ray.archive.run_record import write_table_record
 from cxr_ray.archive.tables import table_uri, write_table
 from cxr_ray.archive.uris import absolute_uri, read_bytes
@@ -74,7 +74,7 @@ def read_images(input_uri: str) -> list[LabelledImage]:
         DatasetError: if the layout of the folder is unknown, metadata.csv cannot be used, or it is missing and images need it.
         StorageError: if the folder cannot be listed.
     """
-    objects = without_other_files(list_objects(input_uri))
+    objects = without_other_files(list_archive(input_uri))
     images = read_layout(objects)
     table = find_metadata(objects)
     if table is not None:

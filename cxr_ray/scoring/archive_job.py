@@ -12,6 +12,7 @@ import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 
+from cxr_ray.archive.job_outputs import require_other_place
 from cxr_ray.archive.run_record import new_run_id
 from cxr_ray.archive.storage_check import check_storage
 from cxr_ray.archive.uris import absolute_uri
@@ -83,11 +84,13 @@ def run_archive_job(
     Raises:
         ResumeError: if another run writes to the output, or the output holds rows of other work.
         ClusterError: if no cluster answers, or the cluster is too small for the job.
-        ConfigError: if `exclude` is given with a manifest, or the file of the patient secret is empty.
+        ConfigError: if `exclude` is given with a manifest, the output is the folder of the input, or the file of the patient
+            secret is empty.
         StorageError: if the input holds no image or lacks a column, or storage fails.
         WorkerError: if a stage fails, or workers are lost again and again over the same images.
         GateError: if too many images are errors; all rows are written before it is raised.
     """
+    require_other_place(config.output_uri, input_uri=config.input_uri)
     run_id, started = new_run_id(), datetime.now(UTC)
     state = OutputState(absolute_uri(config.output_uri), table)
     check_storage(read=[config.input_uri], write=state.uri)

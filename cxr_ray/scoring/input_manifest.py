@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Sequence
 
-from cxr_ray.archive.listing import list_objects
+from cxr_ray.archive.job_outputs import list_archive
 from cxr_ray.archive.manifest import write_manifest
 from cxr_ray.archive.storage_check import check_objects
 from cxr_ray.archive.tables import count_rows_of, iter_batches, read_schema
-from cxr_ray.archive.uris import open_filesystem
+from cxr_ray.archive.uris import exists
 from cxr_ray.errors import ConfigError, StorageError
 from cxr_ray.scoring.output.planning import check_unique
 
@@ -67,18 +67,15 @@ def _two_of(manifest_uri: str) -> list[str]:
 def is_table(uri: str) -> bool:
     """Whether `uri` is a Parquet file or a folder that holds only Parquet files.
 
-    In a folder, run records and names that start with `_` (such as Spark's `_SUCCESS`) or `.` are ignored.
+    In a folder, outputs of jobs, run records and names that start with `_` (such as Spark's `_SUCCESS`) or `.` are ignored.
 
     Raises:
         StorageError: if `uri` does not exist and its name does not end in `.parquet`.
     """
-    fs, path = open_filesystem(uri)
     if uri.endswith(".parquet"):
-        return bool(fs.exists(path))
-    if fs.isfile(path):
-        return False
+        return exists(uri)
     tables = 0
-    for entry in list_objects(uri):  # the loop ends at the first image, so an archive is not listed twice
+    for entry in list_archive(uri):  # the loop ends at the first image, so an archive is not listed twice
         top, _, below = entry.name.partition("/")
         if top.startswith("_") or (not below and _is_record(top)):
             continue

@@ -1,6 +1,11 @@
+import os
+from pathlib import Path
+
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from cxr_ray.archive.fetch import Fetched, fetch_objects
+from cxr_ray.archive.listing import list_objects
 from cxr_ray.archive.uris import open_filesystem, write_bytes
 
 
@@ -27,6 +32,31 @@ def test_failures_say_what_and_where_on_one_line(tmp_path):
     assert folder.error.startswith(f"cannot read {tmp_path}: ")
     assert unknown.error is not None
     assert unknown.error.startswith("cannot open wat://x: ")
+
+
+def test_a_name_that_no_object_can_have(tmp_path):
+    write_bytes(f"{tmp_path}/a", b"1")
+    wrong, right = fetch_objects([f"{tmp_path}/\0.png", f"{tmp_path}/a"])
+    assert (wrong.error_kind, right.data) == ("not_found", b"1")
+    assert "\\x00.png': no name holds the character NUL" in str(wrong.error)
+
+
+class LibraryError(Exception):
+    """An exception as libraries of storages raise them, which is no OSError."""
+
+
+@pytest.mark.parametrize("failure", [OSError("slow down"), LibraryError("slow down")])
+def test_a_failure_of_the_storage_is_an_outcome(monkeypatch, failure):
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", lambda *_, **__: (_ for _ in ()).throw(failure))
+    (outcome,) = fetch_objects(["memory://fetch/a"])
+    assert (outcome.error_kind, outcome.error) == ("download_failed", "cannot read memory://fetch/a: slow down")
+
+
+@pytest.mark.parametrize("fault", [TypeError("no such argument"), MemoryError()])
+def test_a_fault_of_the_program_is_no_failed_download(monkeypatch, fault):
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", lambda *_, **__: (_ for _ in ()).throw(fault))
+    with pytest.raises(type(fault)):
+        fetch_objects(["memory://fetch/a"])
 
 
 def test_nothing_asked_nothing_fetched():
@@ -59,3 +89,12 @@ def test_many_objects_at_once(bucket_uri):
     fs.pipe({f"{bucket}/{name}": data for name, data in contents.items()})
     outcomes = fetch_objects([f"{bucket_uri}/{name}" for name in contents])
     assert [outcome.data for outcome in outcomes] == list(contents.values())
+
+
+def test_a_name_that_is_not_utf8_is_the_reason_and_not_a_missing_file(tmp_path):
+    (tmp_path / "in").mkdir()
+    Path(os.fsdecode(bytes(tmp_path / "in") + b"/Jos\xe9.png")).write_bytes(b"content")
+    listed = [entry.uri for entry in list_objects(str(tmp_path / "in"))]
+    (found,) = fetch_objects(listed)
+    assert found.error_kind == "not_found"
+    assert found.error.endswith("Jos\\xe9.png; rename the file: its name is not UTF-8, which no table can hold")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr_ray.archive.id_accounts import differing_ids, is_increasing, repeated_ids
+from cxr_ray.archive.id_accounts import differing_ids, ids_of_other_content, is_increasing, repeated_ids
 from cxr_ray.errors import StorageError
 
 IDS = st.lists(
@@ -52,6 +52,21 @@ def test_strings_of_any_arrow_type(kind):
         "c"
     ]
     assert not is_increasing(named)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    named=st.dictionaries(st.text(max_size=2), st.sampled_from(["ab", "AB", "cd", None]), max_size=8),
+    found=st.lists(st.tuples(st.text(max_size=2), st.sampled_from(["ab", "AB", "cd", None])), max_size=8),
+)
+def test_ids_of_other_content_are_found(named, found):
+    def columns(pairs):
+        ids, contents = zip(*pairs, strict=True) if pairs else ((), ())
+        return pa.array(ids, pa.string()), pa.array(contents, pa.string())
+
+    others = {i for i, content in found if content and named.get(i) and content.lower() != named[i].lower()}
+    streams = ([columns(list(named.items()))], [columns(found[:3]), columns(found[3:])])
+    assert [i for ids in ids_of_other_content(*streams) for i in ids.to_pylist()] == sorted(others, key=str.encode)
 
 
 def test_more_ids_than_fit_into_memory(monkeypatch):

@@ -8,9 +8,12 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from cxr_ray.archive import manifest
+from cxr_ray.archive.fetch import Fetched, fetch_objects
 from cxr_ray.archive.manifest import IndexCounts, batched, index_archive
+from cxr_ray.archive.recognise import PICTURE_MARK
 from cxr_ray.archive.uris import join_uri, open_filesystem, write_bytes
 from cxr_ray.config import IndexConfig
 from cxr_ray.errors import StorageError
@@ -179,6 +182,82 @@ def test_a_manifest_in_the_archive_is_no_image_of_it(archive):
 def test_excluded_names_are_left_out(archive, tmp_path):
     counts = index(archive, tmp_path, exclude=("a/*", "*é*"))
     assert (counts.images, counts.skipped) == (1, 3)
+
+
+def test_a_folder_of_masks_beside_the_images_is_left_out_by_the_pattern_of_the_guide(tmp_path):
+    archive = put(str(tmp_path / "archive"), dict.fromkeys(("images/1.png", "masks/1.png", "A/masks/1.png"), picture()))
+    counts = index(archive, tmp_path, exclude=("*/masks/*",))
+    assert (counts.images, counts.skipped) == (1, 2)
+
+
+def test_a_pattern_that_matched_nothing_is_named(archive, tmp_path, caplog):
+    index(archive, tmp_path, exclude=("a/*", "*/mask s/*", "none"))
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith(
+        f"--exclude '*/mask s/*' none matched nothing below {archive}; names there are relative to it"
+    )
+    caplog.clear()
+    index(archive, tmp_path, exclude=("a/*", "a/1*"))
+    assert not caplog.records
+
+
+def test_outputs_of_jobs_in_the_archive_are_passed_over_and_said(archive, tmp_path, caplog):
+    index(archive, tmp_path)
+    put(f"{archive}/out", {"_state/masks.owner.json": b"{}", "overlays/c.png.png": picture(), "model.bin": b"?"})
+    with caplog.at_level("INFO", logger="cxr_ray"):
+        counts = index(archive, tmp_path)
+    assert (counts.images, counts.new, counts.changed, counts.removed, counts.skipped) == (4, 0, 0, 0, 3)
+    assert f"3 files in outputs of jobs below {archive} were passed over: out" in caplog.text
+
+
+def test_an_excluded_output_is_excluded_and_the_pattern_counts_as_used(archive, tmp_path, caplog):
+    put(f"{archive}/out", {"_state/masks.owner.json": b"{}", "overlays/c.png.png": picture()})
+    assert index(archive, tmp_path, exclude=("out/*",)).skipped == 2
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("recognise", ["content", "name"])
+def test_pictures_that_a_job_drew_beside_the_images_are_passed_over(tmp_path, caplog, recognise):
+    buffer = io.BytesIO()
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", PICTURE_MARK)
+    Image.new("L", (8, 8)).save(buffer, "PNG", pnginfo=mark)
+    contents = {"a.png": picture(), "a_prediction.png": buffer.getvalue(), "b_prediction.png": picture()}
+    with caplog.at_level("INFO", logger="cxr_ray"):
+        counts = index(put(str(tmp_path / "archive"), contents), tmp_path, recognise=recognise)
+    assert list(formats(tmp_path / "manifest.parquet")) == ["a.png", "b_prediction.png"]
+    assert counts.skipped == 1
+    assert "1 pictures of predict_image.py were passed over, such as a_prediction.png" in caplog.text
+
+
+def test_weights_in_an_archive_are_no_image(tmp_path):
+    archive = put(str(tmp_path / "archive"), {"a.png": picture(), "model.safetensors": b"\x08\0\0\0\0\0\0\0{}      "})
+    assert index(archive, tmp_path).images == 1
+
+
+def test_what_cannot_be_read_may_be_an_image(tmp_path, monkeypatch):
+    archive = put(str(tmp_path / "archive"), {"a.txt": DICOM, "b.txt": b"text"})
+    monkeypatch.setattr(manifest, "fetch_objects", lambda uris, **heads: _without_the_first(uris))
+    assert index(archive, tmp_path).skipped == 1
+    assert formats(tmp_path / "manifest.parquet") == {"a.txt": None}
+
+
+def test_what_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    archive = put(str(tmp_path / "archive"), {"a.txt": DICOM, "b.txt": b"text", "c.png": picture()})
+    with monkeypatch.context() as broken:
+        failed = Fetched(error_kind="download_failed", error="slow down")
+        broken.setattr(manifest, "fetch_objects", lambda uris, **_: [failed] * len(uris))
+        index(archive, tmp_path)
+    assert formats(tmp_path / "manifest.parquet") == {"a.txt": None, "b.txt": None, "c.png": None}
+    counts = index(archive, tmp_path)
+    assert (counts.images, counts.changed, counts.removed) == (2, 1, 1)
+    assert formats(tmp_path / "manifest.parquet") == {"a.txt": "dicom", "c.png": None}
+
+
+def _without_the_first(uris: list[str]) -> list[Fetched]:
+    """Fetch objects of which the first vanished since it was listed."""
+    Path(uris[0]).unlink()
+    return fetch_objects(uris)
 
 
 def test_an_archive_without_images_is_an_error_and_leaves_the_old_manifest(archive, tmp_path):

@@ -3,7 +3,7 @@ import io
 import pytest
 from PIL import Image
 
-from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
+from cxr_ray.archive.recognise import HEAD_BYTES, is_drawn_picture, recognise_format
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,11 @@ def test_signatures(head, expected):
 @pytest.mark.parametrize("head", [b"", b"\x89", b"BM of a text", b"hello", bytes(512), b"\x08\0 and so on"])
 def test_anything_else_is_unknown(head):
     assert recognise_format(head) is None
+
+
+def test_only_a_png_with_the_mark_is_a_drawn_picture():
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "PNG")
+    assert not is_drawn_picture(buffer.getvalue())
+    assert not is_drawn_picture(b"a text about tEXtSoftware\0cxr_ray predict_image")
+    assert not is_drawn_picture(b"")

@@ -76,6 +76,23 @@ def test_rows_of_other_work_or_other_columns_are_a_loss(tmp_path):
     assert "two.parquet has other columns than the first file" in described(account)
 
 
+def test_rows_of_other_files_are_a_loss_where_both_tables_know_the_content(tmp_path, capsys):
+    ids = ["a", "b", "c", "d"]
+    write_table(
+        pa.table({"image_id": ids, "uri": ids, "content_sha256": ["1", "2", None, "4"]}), f"{tmp_path}/manifest.parquet"
+    )
+    write_rows(tmp_path, "one", ["a", "c"], content_sha256=["1", "x"])
+    write_rows(tmp_path, "two", ["b"], content_sha256=["x"])
+    write_rows(tmp_path, "three", ["d"], content_sha256=["cut"], error_kind="truncated")
+    with pytest.raises(LossError):
+        checked(tmp_path, output_uri=str(tmp_path / "account.json"))
+    assert json.loads((tmp_path / "account.json").read_text())["other_content"] == {"count": 1, "first": ["b"]}
+    lines = capsys.readouterr().out.splitlines()
+    assert "           1 images have rows of other files, because content_sha256 differs: b" in lines
+    write_rows(tmp_path, "two", ["b"], content_sha256=["2"])
+    assert not checked(tmp_path).has_loss
+
+
 def test_a_manifest_that_names_an_image_twice_is_a_loss(tmp_path):
     write_manifest(tmp_path, ["a", "a"])
     write_rows(tmp_path, "one", ["a"])

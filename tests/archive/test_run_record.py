@@ -2,7 +2,7 @@ import json
 import re
 from datetime import UTC, datetime
 
-from cxr_ray.archive.run_record import new_run_id, versions, write_run_record, write_table_record
+from cxr_ray.archive.run_record import is_run_record, new_run_id, versions, write_run_record, write_table_record
 from cxr_ray.config import IndexConfig
 
 CONFIG = IndexConfig(input_uri="in", output_uri="out", exclude=("*/masks/*",))
@@ -41,3 +41,10 @@ def test_run_ids_sort_by_start_and_differ():
     assert len(set(ids)) == 50
     assert all(re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{6}", run_id) for run_id in ids)
     assert ids[0][:15] <= ids[-1][:15]
+
+
+def test_a_record_is_known_by_its_content(tmp_path):
+    write_run_record(str(tmp_path), CONFIG)
+    assert is_run_record((tmp_path / "run.json").read_bytes())
+    for data in (b"", b"{}", b"[1]", b"1", b"\xff", b'{"config": 1}', b'{"config": 1, "versions": null}'):
+        assert not is_run_record(data)

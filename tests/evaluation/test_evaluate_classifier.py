@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import warnings
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import classification_report
 
-from cxr_ray.errors import DatasetError, StorageError
+from cxr_ray.errors import ConfigError, DatasetError, StorageError
 from cxr_ray.evaluation.evaluate_classifier import evaluate_classifier
 
 
@@ -96,6 +97,30 @@ def test_predictions_of_another_archive_are_refused(evaluation, image_row, predi
 
     with pytest.raises(DatasetError, match=r"scored holds no prediction for the 1 images .*dataset\.parquet"):
         evaluate_classifier(config)
+
+
+def test_predictions_of_other_files_under_the_same_names_are_refused(evaluation, image_row, prediction_row):
+    images = [image_row(name, "COVID") | {"content_sha256": name * 64} for name in "abc"]
+    predictions = [prediction_row(name, "COVID", content_sha256="b" * 64) for name in "abc"]
+    config = evaluation(images, predictions)
+
+    with pytest.raises(DatasetError, match=r"scored scored other files than 2 of the dataset's images, first 'a' "):
+        evaluate_classifier(config)
+
+
+def test_predictions_of_other_tools_need_not_know_the_content(evaluation, image_row, prediction_row, tmp_path):
+    config = evaluation([image_row("a", "COVID") | {"content_sha256": "a" * 64}], [prediction_row("a", "COVID")])
+    for path in (tmp_path / "scored/predictions").iterdir():
+        pq.write_table(pq.read_table(path).drop_columns(["content_sha256"]), path)
+
+    assert evaluate_classifier(dataclasses.replace(config, strip_images=0))["n_scored"] == 1
+
+
+def test_an_output_in_the_folder_of_the_predictions_is_refused(evaluation, image_row, prediction_row):
+    config = evaluation([image_row("a", "COVID")], [prediction_row("a", "COVID")])
+
+    with pytest.raises(ConfigError, match="output_uri must be another folder than predictions_uri; got"):
+        evaluate_classifier(dataclasses.replace(config, output_uri=config.predictions_uri))
 
 
 def test_archive_that_failed_as_a_whole_is_refused(evaluation, image_row, prediction_row):

@@ -431,6 +431,56 @@ def test_a_rule_that_skips_all_is_refused(evaluation, truth_row, mask_row, tmp_p
         evaluate_segmenter(config)
 
 
+def another_segmentation(tmp_path, rows):
+    table = pa.Table.from_pylist([{key: row.get(key) for key in MASKS.names} for row in rows], schema=MASKS)
+    write_table(table, str(tmp_path / "another/masks/0.parquet"))
+    return str(tmp_path / "another")
+
+
+def test_masks_of_other_files_under_the_same_names_are_refused(evaluation, truth_row, mask_row):
+    images = [truth_row(name, disc(40), content_sha256=f"{name}{name}") for name in "ab"]
+    config = evaluation(images, [mask_row(name, disc(40), content_sha256=f"{name}a") for name in "ab"])
+    with pytest.raises(DatasetError, match=r"masks segmented other files than 1 of the dataset's images, first 'b' "):
+        evaluate_segmenter(config)
+
+
+def test_segmentations_of_different_files_are_not_compared(evaluation, truth_row, mask_row, tmp_path):
+    images = [truth_row(name, disc(40)) for name in "ab"]  # the dataset does not know their content
+    another = another_segmentation(tmp_path, [mask_row(name, disc(30), content_sha256="1") for name in "ab"])
+    masks = [mask_row("a", disc(40), content_sha256="1"), mask_row("b", disc(40), content_sha256="2")]
+    config = evaluation(images, masks, compare_uris=(another,))
+    with pytest.raises(DatasetError) as refused:
+        evaluate_segmenter(config)
+    assert str(refused.value).startswith(
+        f"{another} segmented other files than 1 of the images of {config.predictions_uri}, first 'b'"
+    )
+
+
+@pytest.mark.slow
+def test_segmentations_of_the_same_files_are_compared(evaluation, truth_row, mask_row, tmp_path):
+    another = another_segmentation(tmp_path, [mask_row("a", disc(30), content_sha256="1", model_id="other")])
+    images = [truth_row("a", disc(40), content_sha256="1")]
+    metrics = evaluate_segmenter(evaluation(images, [mask_row("a", disc(40))], compare_uris=(another,)))
+    assert [one["model_id"] for one in metrics["comparison"]] == ["resnet50-0123456789ab", "other"]
+
+
+def test_a_cascade_that_skipped_all_images_is_named_where_it_is_compared(evaluation, truth_row, mask_row, tmp_path):
+    config = evaluation([truth_row("a", disc(40))], [mask_row("a", disc(40))])
+    cascade = as_scores(config, tmp_path, {"a": "skipped"}).predictions_uri
+    with pytest.raises(
+        DatasetError, match=r"cascade segmented none of the 1 images .*: the rule of the cascade skipped 1; score them"
+    ):
+        evaluate_segmenter(dataclasses.replace(config, compare_uris=(cascade,)))
+
+
+@pytest.mark.parametrize("place", ["segmented", "segmented/", "../{0}/segmented"])
+def test_an_output_in_the_folder_of_the_masks_is_refused(evaluation, truth_row, mask_row, tmp_path, place):
+    config = evaluation([truth_row("a", disc(40))], [mask_row("a", disc(40))])
+    config = dataclasses.replace(config, output_uri=f"{tmp_path}/{place.format(tmp_path.name)}")
+    with pytest.raises(ConfigError, match="output_uri must be another folder than predictions_uri; got"):
+        evaluate_segmenter(config)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 12, 40])
 def test_no_image_is_on_the_sheet_twice(count):
     dsc = np.random.default_rng(0).permutation(count) / max(count, 1)

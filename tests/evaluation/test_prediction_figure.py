@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxr_ray.archive.recognise import HEAD_BYTES, is_drawn_picture
 from cxr_ray.evaluation.fitted_text import fitted, fitting_size, text_width
 from cxr_ray.evaluation.prediction_figure import PANEL_PIXELS, prediction_figure, prediction_png, with_heat
 from cxr_ray.evaluation.probability_bars import MAX_BARS, shown_probabilities
@@ -80,6 +81,7 @@ def test_the_png_shows_outline_and_heat_where_they_are():
     )
     with Image.open(io.BytesIO(data)) as picture:
         assert (picture.format, picture.size) == ("PNG", (2130, 900))
+        assert is_drawn_picture(data[:HEAD_BYTES]), "a listing must not take the picture for a radiograph"
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     left = pixels[90:840, 45:795]
     right = pixels[90:840, 840:1590]

@@ -89,3 +89,4 @@ def test_scored_row_without_its_numbers_is_refused(joined, image_row, prediction
             [image_row("a", "COVID"), image_row("b", "COVID")],
             [prediction_row("a", "COVID"), prediction_row("b", "COVID") | hole],
         )
+    assert joined([image_row("a", "COVID")], [prediction_row("a", "COVID"), prediction_row("b", "COVID") | hole])

@@ -3,10 +3,11 @@ import hashlib
 import numpy as np
 import pytest
 
+from cxr_ray.archive.uris import write_bytes
 from cxr_ray.errors import DatasetError
 from cxr_ray.preparation.fingerprint_images import Fingerprint
 from cxr_ray.preparation.layout import LabelledImage
-from cxr_ray.preparation.prepare_dataset import choose_splits, dataset_table, group_images, summary
+from cxr_ray.preparation.prepare_dataset import choose_splits, dataset_table, group_images, read_images, summary
 from cxr_ray.schema import DATASET
 
 
@@ -136,3 +137,19 @@ def test_summary_warns_of_folders_that_part_a_group(grouped):
     assert "warning: 2 groups of copies or of a patient's images are in several of the splits" in summary(
         dataset_table(grouped, splits), grouped
     )
+
+
+def test_outputs_of_jobs_in_the_folder_are_no_images_and_no_masks(tmp_path):
+    names = (
+        "images/a.png",
+        "masks/a.png",
+        "out/_state/x",
+        "out/images/b.png",
+        "out/masks/a.png",
+        "_state/x",
+        "masks/a.parquet",
+    )
+    for name in names:
+        write_bytes(f"{tmp_path}/{name}", b"x")
+    (found,) = read_images(str(tmp_path))
+    assert (found.image_id, found.mask_uri) == ("images/a.png", f"{tmp_path}/masks/a.png")

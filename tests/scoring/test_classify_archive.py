@@ -21,7 +21,7 @@ from PIL import Image
 from cxr_ray.archive.manifest import index_archive
 from cxr_ray.archive.tables import read_table
 from cxr_ray.config import ClassifyConfig, IndexConfig
-from cxr_ray.errors import BundleError, ClusterError, GateError, ResumeError, StorageError
+from cxr_ray.errors import BundleError, ClusterError, ConfigError, GateError, ResumeError, StorageError
 from cxr_ray.imaging.radiograph import load_image
 from cxr_ray.models.backbones import build_backbone
 from cxr_ray.models.bundle import save_bundle
@@ -322,3 +322,9 @@ def test_every_load_task_of_a_large_cluster_gets_four_blocks():
 
 def save_noise(path, seed):
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 50), np.uint8)).save(path)
+
+
+def test_an_output_that_is_the_input_is_refused_before_anything_is_written(bundle, tmp_path):
+    with pytest.raises(ConfigError, match=r"output_uri must be another folder than input_uri; got .* for both"):
+        classify(tmp_path, bundle, f"{tmp_path}/")
+    assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cxr_ray.archive.uris import write_bytes
+from cxr_ray.archive.uris import open_filesystem, write_bytes
 from cxr_ray.errors import ConfigError, StorageError
 from cxr_ray.scoring.input_manifest import is_table, manifest_of
 
@@ -127,6 +127,33 @@ def test_images_beside_a_table_in_s3(bucket_uri, tmp_path, listing_uri):
     assert is_table(f"{bucket_uri}/in")
     write_bytes(f"{bucket_uri}/in/covid/1.png", b"\x89PNG\r\n\x1a\n")
     assert manifest_of(f"{bucket_uri}/in", listing_uri) == (listing_uri, 1)
+
+
+@pytest.mark.s3
+def test_an_object_named_as_a_folder_of_tables_in_s3_hides_none(bucket_uri, tmp_path, listing_uri):
+    write_manifest_file(tmp_path / "m.parquet", ("a", "b", "c"))
+    for name in ("in", "in/", "in.parquet"):
+        fs, bucket = open_filesystem(bucket_uri)
+        fs.call_s3("put_object", Bucket=bucket, Key=name, Body=b"")
+    for folder in ("in", "in.parquet"):
+        write_bytes(f"{bucket_uri}/{folder}/a.parquet", (tmp_path / "m.parquet").read_bytes())
+        assert manifest_of(f"{bucket_uri}/{folder}", listing_uri) == (f"{bucket_uri}/{folder}", 3)
+
+
+def test_a_folder_with_a_manifest_is_one_also_after_a_job_wrote_its_output_into_it(tmp_path, listing_uri):
+    write_manifest_file(tmp_path / "in" / "manifest.parquet")
+    write(tmp_path / "in" / "scored" / "_state" / "predictions.owner.json", b"{}")
+    write(tmp_path / "in" / "scored" / "predictions" / "0.parquet")
+    assert manifest_of(str(tmp_path / "in"), listing_uri) == (str(tmp_path / "in"), 2)
+
+
+def test_the_output_of_the_job_inside_its_input_is_passed_over(tmp_path):
+    write(tmp_path / "in" / "1.png")
+    write(tmp_path / "in" / "out" / "_state" / "masks.owner.json", b"{}")
+    listing_uri = str(tmp_path / "in" / "out" / "_state" / "masks" / "manifest.parquet")
+    assert manifest_of(str(tmp_path / "in"), listing_uri) == (listing_uri, 1)
+    write(tmp_path / "in" / "out" / "overlays" / "1.png.png")
+    assert manifest_of(str(tmp_path / "in"), listing_uri) == (listing_uri, 1)
 
 
 @pytest.mark.parametrize("name", [".hidden.png", "_SUCCESS", "run.json"])
