@@ -1,6 +1,8 @@
 """Fixtures that make DICOM files and radiographs."""
 
 import io
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,23 +51,15 @@ def write_dicom(pixels, *, syntax="1.2.840.10008.1.2.1", codestream=None, preamb
     return buffer.getvalue()
 
 
-@pytest.fixture
-def make_dicom():
-    return write_dicom
-
-
-@pytest.fixture(scope="session")
-def transcode(tmp_path_factory):
+def transcoded(data, syntax_name):
     """Rewrite an uncompressed DICOM file in the transfer syntax that GDCM calls by this name."""
+    import gdcm
 
-    def rewrite(data, syntax_name):
-        import gdcm
-
-        path = str(tmp_path_factory.mktemp("gdcm") / "image.dcm")
-        with open(path, "wb") as file:  # noqa: PTH123
-            file.write(data)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "image.dcm")
+        path.write_bytes(data)
         reader = gdcm.ImageReader()
-        reader.SetFileName(path)
+        reader.SetFileName(str(path))
         assert reader.Read()
         change = gdcm.ImageChangeTransferSyntax()
         change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax_name)))
@@ -73,18 +67,29 @@ def transcode(tmp_path_factory):
         change.SetInput(reader.GetImage())
         assert change.Change()
         writer = gdcm.ImageWriter()
-        writer.SetFileName(path)
+        writer.SetFileName(str(path))
         writer.SetFile(reader.GetFile())
         writer.SetImage(change.GetOutput())
         assert writer.Write()
-        with open(path, "rb") as file:  # noqa: PTH123
-            return file.read()
+        return path.read_bytes()
 
-    return rewrite
+
+@pytest.fixture
+def make_dicom():
+    return write_dicom
+
+
+@pytest.fixture
+def transcode():
+    return transcoded
 
 
 @pytest.fixture(scope="session")
 def ramp12():
+    return smooth_ramp()
+
+
+def smooth_ramp():
     """uint16 [64, 48], smooth, from 0 to 4095."""
     slope = np.add.outer(np.arange(64), np.arange(48))
     return np.rint(slope * (4095 / slope.max())).astype(np.uint16)
@@ -92,6 +97,10 @@ def ramp12():
 
 @pytest.fixture(scope="session")
 def radiograph():
+    return small_radiograph()
+
+
+def small_radiograph():
     """uint8 [96, 80]: smooth with some noise and the full range, like a small radiograph."""
     y, x = np.mgrid[0:96, 0:80]
     smooth = 128 + 90 * np.sin(y / 17) * np.cos(x / 13)
