@@ -12,6 +12,7 @@ import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 
+from cxr_ray.archive.output_lock import output_lock
 from cxr_ray.archive.run_record import new_run_id
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.cluster.session import ray_session
@@ -30,7 +31,6 @@ from cxr_ray.scoring.lost_workers import (
 )
 from cxr_ray.scoring.output.claim import check_claim, claim_output
 from cxr_ray.scoring.output.commit import write_committed
-from cxr_ray.scoring.output.lock import output_lock
 from cxr_ray.scoring.output.outcome import conclude
 from cxr_ray.scoring.output.planning import plan_blocks
 from cxr_ray.scoring.output.state import OutputState

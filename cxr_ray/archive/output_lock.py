@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from fsspec import AbstractFileSystem
 
+from cxr_ray.archive.output_owner import Owner, parse_owner, this_process
 from cxr_ray.archive.uris import is_local, named_failures, open_filesystem, write_bytes
 from cxr_ray.errors import ResumeError, StorageError
-from cxr_ray.scoring.output.owner import Owner, parse_owner, this_process
-from cxr_ray.scoring.output.state import OutputState
 
 log = logging.getLogger("cxr_ray")
 
@@ -30,16 +30,28 @@ WATCH_BEATS = 1.5  # how long an older heartbeat is watched for a change, becaus
 POLL_BEATS = 0.05  # pause between two reads of the owner file, and before a new owner checks that it is the only one
 
 
+class HeldOutput(Protocol):
+    """An output of which one run at a time is the owner."""
+
+    @property
+    def uri(self) -> str:
+        """URI of the output folder, which messages name."""
+
+    @property
+    def owner_uri(self) -> str:
+        """URI of the owner file."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutputLock:
     """An output that this run holds.
 
     Attributes:
-        state: the output.
+        output: the output.
         owner: this run, as its owner file names it.
     """
 
-    state: OutputState
+    output: HeldOutput
     owner: Owner
 
     def check(self) -> None:
@@ -49,21 +61,21 @@ class OutputLock:
             ResumeError: if another run holds the output or the owner file is gone; the message names the other run.
             StorageError: if the owner file cannot be read.
         """
-        found = parse_owner(_read(self.state.owner_uri))
+        found = parse_owner(_read(self.output.owner_uri))
         if found is None or found.run_id != self.owner.run_id:
             holder = f"run {found.run_id} on {found.host} holds it" if found else "its owner file is gone"
             raise ResumeError(
-                f"{self.state.uri} was taken from run {self.owner.run_id}: {holder}; "
+                f"{self.output.uri} was taken from run {self.owner.run_id}: {holder}; "
                 "once no run writes there, the same command again resumes"
             )
 
 
 @contextmanager
-def output_lock(state: OutputState, run_id: str, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[OutputLock]:
+def output_lock(output: HeldOutput, run_id: str, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[OutputLock]:
     """Hold an output inside the block, and release it at the end of the block even if the block fails.
 
     Args:
-        state: the output.
+        output: the output.
         run_id: id of this run.
         beat_seconds: seconds between two heartbeats, above 0.
 
@@ -71,7 +83,7 @@ def output_lock(state: OutputState, run_id: str, *, beat_seconds: float = BEAT_S
         ResumeError: if another run holds the output; the message names that run, its host and the fix.
         StorageError: if the owner file cannot be read or written.
     """
-    lock = OutputLock(state, this_process(run_id))
+    lock = OutputLock(output, this_process(run_id))
     _acquire(lock, beat_seconds)
     stop = threading.Event()
     thread = threading.Thread(target=_keep_fresh, args=(lock, beat_seconds, stop), name="output-lock", daemon=True)
@@ -85,17 +97,17 @@ def output_lock(state: OutputState, run_id: str, *, beat_seconds: float = BEAT_S
 
 
 def _acquire(lock: OutputLock, beat_seconds: float) -> None:
-    uri, ours = lock.state.owner_uri, lock.owner.to_json()
+    uri, ours = lock.output.owner_uri, lock.owner.to_json()
     if _create(uri, ours) or (content := _read(uri)) == ours:
         return  # a storage client that repeats a successful write finds its own file
     if content is not None:
         if (living := _living_content(uri, content, beat_seconds)) is not None:
-            raise _refusal(lock.state, living)
-        log.warning("taking over %s from a run that ended without releasing it", lock.state.uri)
+            raise _refusal(lock.output, living)
+        log.warning("taking over %s from a run that ended without releasing it", lock.output.uri)
         if _read(uri) == content:  # another run may have taken it over in the meantime
             _delete(uri)
     if not _create(uri, ours):
-        raise _refusal(lock.state, _read(uri))
+        raise _refusal(lock.output, _read(uri))
     time.sleep(POLL_BEATS * beat_seconds)
     lock.check()
 
@@ -121,17 +133,17 @@ def _living_content(uri: str, content: bytes, beat_seconds: float) -> bytes | No
     return None
 
 
-def _refusal(state: OutputState, content: bytes | None) -> ResumeError:
+def _refusal(output: HeldOutput, content: bytes | None) -> ResumeError:
     owner = parse_owner(content)
     who = f"run {owner.run_id} on {owner.host} (process {owner.pid})" if owner else "another run"
-    return ResumeError(f"{who} is writing to {state.uri}; wait until it ends, stop it, or choose another --output-uri")
+    return ResumeError(f"{who} is writing to {output.uri}; wait until it ends, stop it, or choose another --output-uri")
 
 
 def _keep_fresh(lock: OutputLock, beat_seconds: float, stop: threading.Event) -> None:
     while not stop.wait(beat_seconds):
         try:
             lock.check()
-            write_bytes(lock.state.owner_uri, lock.owner.beat().to_json())
+            write_bytes(lock.output.owner_uri, lock.owner.beat().to_json())
         except StorageError as error:  # the next attempt may succeed before the last heartbeat is too old
             log.warning("the heartbeat could not be written and is tried again: %s", error)
         except ResumeError as error:  # the main thread fails at its next check
@@ -142,7 +154,7 @@ def _keep_fresh(lock: OutputLock, beat_seconds: float, stop: threading.Event) ->
 def _release(lock: OutputLock) -> None:
     try:
         lock.check()
-        _delete(lock.state.owner_uri)
+        _delete(lock.output.owner_uri)
     except (StorageError, ResumeError) as error:  # the run's own result counts, and the next run sees its end
         log.warning("the owner file was not removed: %s", error)
 

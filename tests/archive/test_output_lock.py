@@ -17,10 +17,10 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from cxr_ray.archive.output_lock import output_lock
+from cxr_ray.archive.output_owner import Owner, parse_owner
 from cxr_ray.archive.uris import exists, read_bytes, write_bytes
 from cxr_ray.errors import ResumeError, StorageError
-from cxr_ray.scoring.output.lock import output_lock
-from cxr_ray.scoring.output.owner import Owner, parse_owner
 from cxr_ray.scoring.output.state import OutputState
 
 BEAT = 0.4  # a heartbeat is fresh for 1.8 s and a silent one is watched for 0.6 s
@@ -28,7 +28,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from cxr_ray.errors import ResumeError
-from cxr_ray.scoring.output.lock import output_lock
+from cxr_ray.archive.output_lock import output_lock
 from cxr_ray.scoring.output.state import OutputState
 uri, run_id, gate = sys.argv[1:]
 print("ready", flush=True)
