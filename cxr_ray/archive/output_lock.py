@@ -7,13 +7,13 @@ alive; on another machine the heartbeat shows it.
 
 import errno
 import logging
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fsspec import AbstractFileSystem
 
@@ -24,10 +24,14 @@ from cxr_ray.errors import ResumeError, StorageError
 log = logging.getLogger("cxr_ray")
 
 BEAT_SECONDS = 20.0
-"""Seconds between two heartbeats; the three durations below are multiples of it."""
+"""Seconds between two heartbeats; the durations below are multiples of it."""
 FRESH_BEATS = 4.5  # age up to which a run may be alive, and how long such a run is watched for its next heartbeat
 WATCH_BEATS = 1.5  # how long an older heartbeat is watched for a change, because two machines' clocks may differ
+LAST_BEATS = 4.0  # age from which a run gives its output up, before another can take it over
 POLL_BEATS = 0.05  # pause between two reads of the owner file, and before a new owner checks that it is the only one
+
+INTERRUPT = signal.SIGVTALRM
+"""Signal that interrupts work in the main thread when the output is lost; batch systems use others."""
 
 
 class HeldOutput(Protocol):
@@ -42,25 +46,35 @@ class HeldOutput(Protocol):
         """URI of the owner file."""
 
 
-@dataclass(frozen=True, slots=True)
 class OutputLock:
     """An output that this run holds.
 
-    Attributes:
+    Args:
         output: the output.
         owner: this run, as its owner file names it.
+        beat_seconds: seconds between two heartbeats.
+
+    Attributes:
+        lost: why this run holds the output no longer; None as long as it does.
+        in_main_thread: whether the work that needs the output runs in the main thread.
     """
 
-    output: HeldOutput
-    owner: Owner
+    def __init__(self, output: HeldOutput, owner: Owner, beat_seconds: float) -> None:
+        self.output, self.owner, self.beat_seconds = output, owner, beat_seconds
+        self.lost: ResumeError | None = None
+        self._last_beat = _seconds_since_boot()
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
 
     def check(self) -> None:
         """Check that this run still holds the output; another run takes it over when the heartbeat is too old.
 
         Raises:
-            ResumeError: if another run holds the output or the owner file is gone; the message names the other run.
+            ResumeError: if another run holds the output or the owner file is gone (the message names the other run), or
+                if no heartbeat could be written for so long that another run may hold the output.
             StorageError: if the owner file cannot be read.
         """
+        if self.lost is not None:
+            raise self.lost
         found = parse_owner(_read(self.output.owner_uri))
         if found is None or found.run_id != self.owner.run_id:
             holder = f"run {found.run_id} on {found.host} holds it" if found else "its owner file is gone"
@@ -69,10 +83,36 @@ class OutputLock:
                 "once no run writes there, the same command again resumes"
             )
 
+    def beat(self) -> None:
+        """Write a heartbeat, unless the run holds the output no longer; raises what `check` raises."""
+        began = _seconds_since_boot()
+        self.check()
+        write_bytes(self.output.owner_uri, self.owner.beat().to_json())
+        self._last_beat = began
+
+    def check_beat(self) -> None:
+        """Raise `ResumeError` if the last heartbeat is so old that another run may take the output over."""
+        if _seconds_since_boot() - self._last_beat > LAST_BEATS * self.beat_seconds:
+            raise ResumeError(
+                f"run {self.owner.run_id} could not write its heartbeat to {self.output.owner_uri} for "
+                f"{LAST_BEATS * self.beat_seconds:.0f} s, and another run may have taken the output over; once no run "
+                "writes there, the same command again resumes"
+            )
+
+    def lose(self, error: ResumeError) -> None:
+        """Note that the run holds the output no longer, and interrupt its work if that is in the main thread."""
+        if self.lost is None:
+            self.lost = error
+            log.error("%s", error)
+            if self.in_main_thread:
+                signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT)
+
 
 @contextmanager
 def output_lock(output: HeldOutput, run_id: str, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[OutputLock]:
     """Hold an output inside the block, and release it at the end of the block even if the block fails.
+
+    A block in the main thread is interrupted when the run holds the output no longer; in another thread `check` tells.
 
     Args:
         output: the output.
@@ -80,24 +120,63 @@ def output_lock(output: HeldOutput, run_id: str, *, beat_seconds: float = BEAT_S
         beat_seconds: seconds between two heartbeats, above 0.
 
     Raises:
-        ResumeError: if another run holds the output; the message names that run, its host and the fix.
+        ResumeError: if another run holds the output (the message names that run, its host and the fix), or if this run
+            lost it.
         StorageError: if the owner file cannot be read or written.
     """
-    lock = OutputLock(output, this_process(run_id))
-    _acquire(lock, beat_seconds)
-    stop = threading.Event()
-    thread = threading.Thread(target=_keep_fresh, args=(lock, beat_seconds, stop), name="output-lock", daemon=True)
-    thread.start()
+    lock = OutputLock(output, this_process(run_id), beat_seconds)
+    _acquire(lock)
     try:
-        yield lock
+        with _interrupted_when_lost(lock), _kept_fresh(lock):
+            yield lock
+    except BaseException as failure:
+        if lock.lost is not None and failure is not lock.lost:
+            raise lock.lost from failure
+        raise
     finally:
-        stop.set()
-        thread.join()  # a heartbeat that is being written would create the file again
         _release(lock)
 
 
-def _acquire(lock: OutputLock, beat_seconds: float) -> None:
-    uri, ours = lock.output.owner_uri, lock.owner.to_json()
+@contextmanager
+def _kept_fresh(lock: OutputLock) -> Iterator[None]:
+    """Renew the heartbeat in a thread until the block ends, and watch its age in another."""
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=keep, args=(lock, stop), name="output-lock", daemon=True)
+        for keep in (_keep_beating, _keep_watch)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()  # a heartbeat that is being written would create the file again
+
+
+@contextmanager
+def _interrupted_when_lost(lock: OutputLock) -> Iterator[None]:
+    """Let the signal `INTERRUPT` raise why the output was lost; only the main thread handles signals."""
+    if not lock.in_main_thread:
+        yield
+        return
+
+    def stop_work(*signal_and_frame: Any) -> None:
+        if lock.lost is not None:
+            raise lock.lost
+        if callable(before):  # the signal is for a lock outside this one
+            before(*signal_and_frame)
+
+    before = signal.signal(INTERRUPT, stop_work)
+    try:
+        yield
+    finally:
+        signal.signal(INTERRUPT, before)
+
+
+def _acquire(lock: OutputLock) -> None:
+    beat_seconds, uri, ours = lock.beat_seconds, lock.output.owner_uri, lock.owner.to_json()
     if _create(uri, ours) or (content := _read(uri)) == ours:
         return  # a storage client that repeats a successful write finds its own file
     if content is not None:
@@ -139,16 +218,30 @@ def _refusal(output: HeldOutput, content: bytes | None) -> ResumeError:
     return ResumeError(f"{who} is writing to {output.uri}; wait until it ends, stop it, or choose another --output-uri")
 
 
-def _keep_fresh(lock: OutputLock, beat_seconds: float, stop: threading.Event) -> None:
-    while not stop.wait(beat_seconds):
+def _keep_beating(lock: OutputLock, stop: threading.Event) -> None:
+    while not stop.wait(lock.beat_seconds):
         try:
-            lock.check()
-            write_bytes(lock.output.owner_uri, lock.owner.beat().to_json())
+            lock.beat()
         except StorageError as error:  # the next attempt may succeed before the last heartbeat is too old
             log.warning("the heartbeat could not be written and is tried again: %s", error)
-        except ResumeError as error:  # the main thread fails at its next check
-            log.error("%s", error)
+        except ResumeError as error:
+            lock.lose(error)
             return
+
+
+def _keep_watch(lock: OutputLock, stop: threading.Event) -> None:
+    """Give the output up when the last heartbeat is too old, even while the storage hangs over the next one."""
+    while not stop.wait(POLL_BEATS * lock.beat_seconds):
+        try:
+            lock.check_beat()
+        except ResumeError as error:
+            lock.lose(error)
+            return
+
+
+def _seconds_since_boot() -> float:
+    """Seconds on a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _release(lock: OutputLock) -> None:
