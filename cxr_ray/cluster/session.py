@@ -3,23 +3,17 @@
 import logging
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cxr_ray.cluster.core_lines import without_core_lines
+from cxr_ray.cluster.own_cluster import own_cluster
+from cxr_ray.cluster.ray_environment import set_ray_variables, temporary_root
 from cxr_ray.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 5
 """Seconds that a cluster has to accept a TCP connection before it counts as gone."""
-QUIET_RAY = {
-    # Ray Data passes references to objects to actors that may restart, and for each of them Ray's core writes an error
-    # ("constructor arguments in the object store") on which no user can act. A failure that stops a job reaches it as a
-    # Python exception.
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
-}
-"""Environment variables that keep Ray's own lines off the terminal; a variable that the user has set keeps its value."""
 
 log = logging.getLogger("cxr_ray")
 
@@ -32,50 +26,78 @@ def ray_session() -> Iterator[None]:
     progress bars are switched off, and what workers print goes to Ray's log files and dashboard.
     `RAY_BACKEND_LOG_LEVEL=info` brings back the lines of Ray's C++ core.
 
-    A cluster that is started here ends with the block. Its workers run at the priority of the job: by default Ray
-    lowers it by 15, and training on a small machine would wait for every other program.
+    A cluster that is started here ends with the block.
 
     Raises:
-        ClusterError: if the cluster does not answer, or refuses a job without a token.
+        ClusterError: if the cluster does not answer, refuses a job without a token, runs another version of Ray or
+            Python, or does not start.
     """
-    for name, value in QUIET_RAY.items():
-        os.environ.setdefault(name, value)
+    set_ray_variables()
     import ray
     import ray.data  # configures its logger when imported, so it must be imported before the level is set
 
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_worker_niceness", "0")
+    with _joined_cluster() if _runs_already() else own_cluster():
+        for name in ("ray.data", "ray.train"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+
+
+def _runs_already() -> bool:
+    """Whether there is a cluster to join; raises `ClusterError` if the one that `RAY_ADDRESS` names does not answer."""
     named = os.environ.get("RAY_ADDRESS")
-    if named and not _is_reachable(named):
+    if named == "local":  # Ray's word for a cluster of the job's own
+        return False
+    if not named:
+        return _runs_here()
+    if not _is_reachable(named):
         raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={named}; start it, or unset RAY_ADDRESS")
-    # An address that Ray finds by itself is not passed to it: with an address, Ray ignores this machine's token.
-    address = None if named or not _last_cluster_is_gone() else "local"
-    dashboard = None if named else False
+    return True
+
+
+@contextmanager
+def _joined_cluster() -> Iterator[None]:
+    import ray
+
+    dashboard = None if os.environ.get("RAY_ADDRESS") else False
     try:
+        # An address that Ray finds by itself is not passed to it: with an address, Ray ignores this machine's token.
         with without_core_lines():  # the core logs its level once before it applies it
-            ray.init(address=address, include_dashboard=dashboard, logging_level=logging.ERROR, log_to_driver=False)
-    except ConnectionError as failure:
+            ray.init(include_dashboard=dashboard, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, ray.exceptions.AuthenticationError) as failure:
         raise ClusterError(
-            f"{failure}; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+            f"{_one_line(failure)}; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
         ) from failure
-    for name in ("ray.data", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    except (RuntimeError, ValueError) as failure:  # RuntimeError: another version of Ray or Python
+        ray.shutdown()
+        raise ClusterError(
+            f"the Ray cluster cannot be joined: {_one_line(failure)}; use the cluster's versions of Ray and Python, and "
+            "check RAY_ADDRESS, or unset RAY_ADDRESS to run on this machine"
+        ) from failure
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _last_cluster_is_gone() -> bool:
-    """Whether the last cluster of `ray start` on this machine has ended; Ray would try to reach it for 15 minutes."""
-    note = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray", "ray_current_cluster")
-    last = note.read_text().strip() if note.exists() else ""  # Ray leaves this file when the machine crashes
-    if not last or _is_reachable(last):
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _runs_here() -> bool:
+    """Whether the last cluster of `ray start` on this machine runs; Ray would try to reach it for 15 minutes."""
+    note = Path(temporary_root(), "ray", "ray_current_cluster")
+    try:
+        last = note.read_text().strip()
+    except OSError:  # no cluster was started here, or one of another user
         return False
+    if not last or _is_reachable(last):
+        return bool(last)
+    # Ray leaves this file when the machine crashes.
     log.warning("the Ray cluster that ran on this machine at %s is gone; this job starts its own", last)
-    return True
+    return False
 
 
 def _is_reachable(address: str) -> bool:

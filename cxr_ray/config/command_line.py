@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cxr_ray.config.redaction import redacted
 from cxr_ray.config.terminal import set_up_terminal, start_line
+from cxr_ray.config.user import name_user
 from cxr_ray.errors import ConfigError, CxrRayError
 
 Config = TypeVar("Config")
@@ -31,6 +32,7 @@ def run_job(config_class: type[Config], job: Callable[[Config], object], argv: S
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     set_up_terminal(debug=debug)
+    name_user()
     try:
         config = load_config(config_class, arguments)
         debug = getattr(config, "debug", debug)  # a recipe may set debug

@@ -34,6 +34,8 @@ def set_up_terminal(*, debug: bool) -> None:
     Args:
         debug: whether to show Python warnings, warnings of other libraries, and tracebacks of unforeseen exceptions.
     """
+    for stream in (sys.stdout, sys.stderr):
+        _show_every_character(stream)
     formatter = RedactedFormatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S")
     ours, others = logging.getLogger("cxr_ray"), logging.getLogger()
     for logger in (ours, others):
@@ -49,6 +51,15 @@ def set_up_terminal(*, debug: bool) -> None:
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
     sys.excepthook = _excepthook(debug=debug)
+
+
+def _show_every_character(stream: Any) -> None:
+    """Let a stream write what its encoding lacks as an escaped code point; by default Python raises.
+
+    Names of files and classes may hold any character, and a terminal may be ASCII only.
+    """
+    if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def start_line(job: str, config: Any) -> str:

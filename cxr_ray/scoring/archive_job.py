@@ -13,6 +13,7 @@ import ray
 from ray.actor import ActorHandle
 
 from cxr_ray.archive.job_outputs import require_other_place
+from cxr_ray.archive.output_lock import output_lock
 from cxr_ray.archive.run_record import new_run_id
 from cxr_ray.archive.storage_check import check_storage
 from cxr_ray.archive.uris import absolute_uri
@@ -31,7 +32,6 @@ from cxr_ray.scoring.lost_workers import (
 )
 from cxr_ray.scoring.output.claim import check_claim, claim_output
 from cxr_ray.scoring.output.commit import write_committed
-from cxr_ray.scoring.output.lock import output_lock
 from cxr_ray.scoring.output.outcome import conclude
 from cxr_ray.scoring.output.planning import plan_blocks
 from cxr_ray.scoring.output.state import OutputState

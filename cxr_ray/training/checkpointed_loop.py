@@ -90,6 +90,8 @@ def train_epochs(
             progress, state = read_state(Path(folder), device=context.device)
             learner.load_state_dict(state)
             best.restore(Path(folder))
+    if context.is_first:
+        ray.get(listener.begin.remote(progress.history))
     while progress.epoch < epochs and progress.epochs_since_least_loss < patience:
         started = time.monotonic()
         finished = run_epoch(progress.epoch + 1)
@@ -111,7 +113,7 @@ def _report(learner: Learner, progress: Progress, best: BestBundle, report: Epoc
         return
     with checkpoint_of(progress, learner.state_dict(), best) as checkpoint:
         train.report(report.metrics, checkpoint=checkpoint)
-    listener.add.remote(report)
+    ray.get(listener.add.remote(report))  # a worker that ends at once would take the report with it
 
 
 def train_and_validate(

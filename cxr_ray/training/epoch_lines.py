@@ -1,15 +1,21 @@
 """Epoch reports, which workers send to the driver at the end of each epoch, and their lines on its terminal."""
 
+import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cxr_ray.archive.uris import one_line
+from cxr_ray.training.epoch_report import EpochReport
+
+log = logging.getLogger("cxr_ray")
 
 LineMetrics = Sequence[tuple[str, str]]
 """Pairs of title and metric name for the validation metrics that the line of an epoch shows."""
@@ -21,11 +27,28 @@ class EpochLog:
 
     def __init__(self) -> None:
         self.reports: list[Any] = []
+        self._last_epoch: int | None = None
         self._diverged_in: int | None = None
 
     def add(self, report: Any) -> None:
         """Add the report of an epoch, or a line of text about an epoch."""
         self.reports.append(report)
+        if isinstance(report, EpochReport):
+            self._last_epoch = report.metrics["epoch"]
+
+    def begin(self, history: Sequence[dict[str, Any]]) -> None:
+        """Add the epochs of `history` that were saved by workers that were lost before they could report them.
+
+        The first worker calls this when it starts. The epochs of its first call were reported by an earlier run.
+
+        Args:
+            history: metrics of each epoch that is saved.
+        """
+        if self._last_epoch is None:
+            self._last_epoch = history[-1]["epoch"] if history else 0
+        for metrics in history:
+            if metrics["epoch"] > self._last_epoch:
+                self.add(EpochReport(metrics=metrics))
 
     def since(self, seen: int) -> list[Any]:
         """Return all reports except the first `seen` ones."""
@@ -60,13 +83,22 @@ def _forward_reports(epoch_log: ActorHandle, on_epoch: Callable[[Any], None], st
     if sys.platform == "linux":
         # Only this thread gets the idle priority, so that its figures take no CPU time from training workers on the
         # same machine; on two cores they took a tenth of a short epoch.
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with suppress(OSError):  # some containers do not allow it
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     seen, is_stopped = 0, False
     while not is_stopped:
         is_stopped = stop.wait(1.0)
-        for report in ray.get(epoch_log.since.remote(seen)):
+        try:
+            reports = ray.get(epoch_log.since.remote(seen))
+        except ray.exceptions.RayError as error:  # the cluster is lost, which the training itself reports
+            log.warning("the lines of further epochs are not shown: %s", one_line(error))
+            return
+        for report in reports:
             seen += 1
-            on_epoch(report)
+            try:
+                on_epoch(report)
+            except Exception as error:  # noqa: BLE001  a figure that cannot be drawn must not cost the lines of later epochs
+                log.warning("an epoch was not shown in full: %s: %s", type(error).__name__, one_line(error))
 
 
 def print_line(text: str) -> None:

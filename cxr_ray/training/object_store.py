@@ -23,7 +23,7 @@ def memory_excess(images: int, image_size: int, *, what: str = "images", planes:
         what: noun for the images in the returned text.
         planes: number of uint8 planes per image; 2 for an image and its mask.
     """
-    stores = [node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]]
+    stores = stores_in_use(ray.nodes(), ray.get_runtime_context().get_node_id())
     size_bytes = images * planes * image_size**2
     if fits_every_store(size_bytes, stores):
         return None
@@ -31,9 +31,26 @@ def memory_excess(images: int, image_size: int, *, what: str = "images", planes:
     return f"{images:,} {what} of {image_size} px take {gibibytes:.1f} GiB, more than half of a node's object store"
 
 
+def stores_in_use(nodes: Sequence[dict[str, Any]], own_node: str) -> list[float]:
+    """List the sizes in bytes of the object stores that will hold the images of a training.
+
+    These are the stores of the nodes that can hold workers, and that of the node of this process, which loads the images.
+    A head node without CPUs is none of them unless this process runs there.
+
+    Args:
+        nodes: nodes as `ray.nodes` lists them.
+        own_node: id of the node of this process.
+    """
+    return [
+        node["Resources"].get("object_store_memory", 0)
+        for node in nodes
+        if node["Alive"] and (node["Resources"].get("CPU", 0) >= 1 or node["NodeID"] == own_node)
+    ]
+
+
 def fits_every_store(size_bytes: int, stores: Sequence[float]) -> bool:
     """Whether `size_bytes` fit the usable fraction of every object store; `stores` holds the store sizes in bytes."""
-    return size_bytes <= USABLE_FRACTION * min(stores)
+    return all(size_bytes <= USABLE_FRACTION * store for store in stores)
 
 
 def load_in_parts(

@@ -14,7 +14,8 @@ from ray.actor import ActorHandle
 from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from cxr_ray.archive.run_record import write_run_record
+from cxr_ray.archive.output_lock import OutputLock, output_lock
+from cxr_ray.archive.run_record import new_run_id, write_run_record
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem, write_bytes
 from cxr_ray.cluster.session import ray_session
@@ -78,25 +79,35 @@ def run_training(training: Training[Card], show: Callable[[str], object] = print
         show: function that is called with a line for each epoch, and at the end with the summary.
 
     Raises:
-        ResumeError: if the output holds another training.
+        ResumeError: if the output holds another training, or another run trains there.
         TrainingError: if the training diverges or its workers are lost too often.
     """
     config = training.config
     output = TrainingOutput(config.output_uri, WorkIdentity.of(config, dataset=training.dataset_fingerprint))
-    if output.is_finished(overwrite=config.overwrite):
-        card = read_card(config.output_uri, training.card_type)
-        show(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
-        return card
+    with output_lock(output, new_run_id()) as lock:
+        if output.is_finished(overwrite=config.overwrite):
+            card = read_card(config.output_uri, training.card_type)
+            show(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
+            return card
+        with ray_session():
+            card, history = _trained(training, output, lock, show)
+            show(training.summary(card, len(history)))
+            return card
+
+
+def _trained(
+    training: Training[Card], output: TrainingOutput, lock: OutputLock, show: Callable[[str], object]
+) -> tuple[Card, list[dict[str, Any]]]:
+    """Train the epochs that are left, and publish the bundle; return its card and the metrics of every epoch."""
+    config = training.config
 
     def show_epoch(metrics: dict[str, Any]) -> None:
         show(epoch_line(metrics, training.epochs, training.line_metrics))
 
-    with ray_session():
-        with epochs_reported(config.output_uri, training.labels, show_epoch) as listener:
-            result = fit(training.loop_per_worker, training.prepare(listener), config=config, output=output)
-        card, history = publish(config, output, result, training.card_type)
-        show(training.summary(card, len(history)))
-        return card
+    with epochs_reported(config.output_uri, training.labels, show_epoch) as listener:
+        result = fit(training.loop_per_worker, training.prepare(listener), config=config, output=output)
+    lock.check()
+    return publish(config, output, result, training.card_type)
 
 
 def check_full_batches(count: int, what: str, *, batch_size: int, workers: int) -> None:
@@ -196,10 +207,12 @@ def epochs_reported(
             log.warning("TensorBoard files lack epoch %s until the next epoch ends: %s", report.metrics["epoch"], error)
 
     threading.Thread(target=import_drawing_libraries, daemon=True).start()
-    with reported_epochs(on_epoch) as listener:
-        yield listener
-    for opened in board:
-        opened.close()
+    try:
+        with reported_epochs(on_epoch) as listener:
+            yield listener
+    finally:
+        for opened in board:
+            opened.close()
 
 
 def publish(

@@ -1,14 +1,13 @@
 """TensorBoard event files of a training, written after each epoch."""
 
-import tempfile
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from cxr_ray.archive.uris import delete_tree, join_uri, write_bytes
+from cxr_ray.cluster.scratch_folder import ScratchFolder
 from cxr_ray.evaluation.figures import confusion_matrix_png, mistakes_png
 from cxr_ray.training.epoch_report import EpochReport, Mistake
 
@@ -38,8 +37,8 @@ class TensorBoardLog:
         self._uri, self._labels = uri, labels
         if first_epoch == 1:
             delete_tree(uri)  # the curves of an earlier training would overlap the new ones
-        self._folder = tempfile.TemporaryDirectory(prefix="cxr_ray_tensorboard_")
-        self._writer = SummaryWriter(self._folder.name, purge_step=first_epoch)
+        self._folder = ScratchFolder("tensorboard")
+        self._writer = SummaryWriter(str(self._folder.path), purge_step=first_epoch)
 
     def add(self, report: EpochReport) -> None:
         """Write the entries of one epoch to the event files at `uri`."""
@@ -65,10 +64,10 @@ class TensorBoardLog:
 
     def _publish(self) -> None:
         self._writer.flush()
-        for file in Path(self._folder.name).iterdir():
+        for file in self._folder.path.iterdir():
             write_bytes(join_uri(self._uri, file.name), file.read_bytes())
 
     def close(self) -> None:
         """Close the writer and delete the local copies of its files; `add` has written all entries to `uri`."""
         self._writer.close()
-        self._folder.cleanup()
+        self._folder.delete()

@@ -34,6 +34,11 @@ class TrainingOutput:
         return join_uri(self.state_uri, RUN_NAME)
 
     @property
+    def owner_uri(self) -> str:
+        """JSON file that names the run that trains in this folder; `--overwrite` does not delete it."""
+        return join_uri(self.state_uri, f"{RUN_NAME}.owner.json")
+
+    @property
     def signature_uri(self) -> str:
         """JSON file with the values of the training's identity."""
         return join_uri(self.uri, SIGNATURE_NAME)

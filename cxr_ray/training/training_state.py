@@ -1,7 +1,6 @@
 """The content of a checkpoint: the training's progress, the learner's state, and the bundle of the best epoch."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,8 @@ from typing import Any
 
 import torch
 from ray import train
+
+from cxr_ray.cluster.scratch_folder import ScratchFolder
 
 STATE_NAME = "state.pt"
 BEST_NAME = "best"
@@ -56,8 +57,8 @@ class BestBundle:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="cxr_ray_best_")
-        self.path = Path(self._folder.name) / BEST_NAME
+        self._folder = ScratchFolder("best")
+        self.path = self._folder.path / BEST_NAME
 
     def restore(self, checkpoint: Path) -> None:
         """Copy the bundle from `checkpoint`, the folder of a checkpoint."""
@@ -67,10 +68,13 @@ class BestBundle:
 @contextmanager
 def checkpoint_of(progress: Progress, learner_state: dict[str, Any], best: BestBundle) -> Iterator[train.Checkpoint]:
     """Yield a checkpoint for `ray.train.report`; its folder is deleted after the block."""
-    with tempfile.TemporaryDirectory(prefix="cxr_ray_checkpoint_") as folder:
-        torch.save({"progress": asdict(progress), "learner": learner_state}, Path(folder) / STATE_NAME)
-        shutil.copytree(best.path, Path(folder) / BEST_NAME, copy_function=_link)
-        yield train.Checkpoint.from_directory(folder)
+    folder = ScratchFolder("checkpoint")
+    try:
+        torch.save({"progress": asdict(progress), "learner": learner_state}, folder.path / STATE_NAME)
+        shutil.copytree(best.path, folder.path / BEST_NAME, copy_function=_link)
+        yield train.Checkpoint.from_directory(str(folder.path))
+    finally:
+        folder.delete()
 
 
 def _link(source: str, target: str) -> None:

@@ -60,6 +60,8 @@ def cpus_per_worker(nodes: Sequence[NodeRoom], workers: int, *, use_gpu: bool, m
     maximum = max(1, math.floor(max(per_worker, default=0)))
     for count in range(workers, minimum - 1, -1):
         for cpus in range(maximum, 0, -1):
+            if use_gpu and not leaves_other_gpus(nodes, cpus):
+                continue
             if worker_slots(nodes, cpus, use_gpu=use_gpu) >= count:
                 return cpus
     gpus = sum(node.gpus for node in nodes)
@@ -72,6 +74,14 @@ def cpus_per_worker(nodes: Sequence[NodeRoom], workers: int, *, use_gpu: bool, m
         f"--num-workers {minimum} needs {minimum} CPUs{' in addition to GPUs' if use_gpu else ''} and the cluster has {total}; "
         "ask for fewer workers"
     )
+
+
+def leaves_other_gpus(nodes: Sequence[NodeRoom], cpus: int) -> bool:
+    """Whether each GPU of every node that can hold a worker of `cpus` CPUs could have as many; a single CPU always may be.
+
+    Ray chooses the node, so that no node may be too small for a worker on each of its GPUs.
+    """
+    return cpus == 1 or all(node.gpus * cpus <= node.cpus for node in nodes if node.gpus and node.cpus >= cpus)
 
 
 def worker_slots(nodes: Sequence[NodeRoom], cpus: int, *, use_gpu: bool) -> int:

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from cxr_ray.cluster.session import ray_session
+from cxr_ray.errors import ClusterError
+
 PRIORITIES_AND_CLUSTER = """
 import os, ray
 from cxr_ray.cluster.session import ray_session
@@ -88,3 +91,21 @@ def test_a_named_cluster_that_does_not_answer_is_one_line():
             asked = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=120)
             refusal = f"ClusterError: no Ray cluster answers at RAY_ADDRESS={host}:{port}; start it"
             assert asked.stderr.splitlines()[-1].split(", or")[0].endswith(refusal)
+
+
+def test_a_cluster_of_another_version_is_refused_in_one_line(monkeypatch):
+    import ray
+
+    def mismatch(**_):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.10.1\n")
+
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "init", mismatch)
+    message = (
+        r"^the Ray cluster cannot be joined: Version mismatch: The cluster was started with: Ray: 2\.9\.0 Python: 3\.10\.1; "
+        "use the cluster's versions of Ray and Python, "
+    )
+    with pytest.raises(ClusterError, match=message), ray_session():
+        pass

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -93,3 +94,16 @@ def test_an_unforeseen_error_shows_no_secret_even_in_its_traceback():
     debug = noise("--fail", "--debug")
     assert "Traceback (most recent call last):" in debug
     assert debug[-1] == "OSError: lost sftp://***@host/a"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_a_character_shows_its_escape(encoding):
+    code = (
+        "import sys; from cxr_ray.config.terminal import set_up_terminal; set_up_terminal(debug=False); "
+        "print(sys.argv[1], '\\udcff'); print(sys.argv[1], file=sys.stderr)"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code, "Lüge 肺"], env=environment, capture_output=True, check=False)
+    shown = "Lüge 肺".encode(encoding, "backslashreplace")
+    assert done.stdout.splitlines() == [shown + b" \\udcff"]
+    assert done.stderr.splitlines() == [shown]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_ray.errors import DatasetError
-from cxr_ray.training.object_store import fits_every_store, load_in_parts, memory_excess
+from cxr_ray.training.object_store import fits_every_store, load_in_parts, memory_excess, stores_in_use
 
 
 @pytest.mark.parametrize("stores", [[1000, 10_000], [10_000, 1000], [5000, 1000, 9000]])
@@ -20,6 +20,17 @@ def test_a_further_node_never_makes_room(stores, size_bytes):
     if fits_every_store(size_bytes, [*stores, 10**12]):
         assert fits_every_store(size_bytes, stores)
     assert fits_every_store(size_bytes, stores) == all(size_bytes <= store / 2 for store in stores)
+
+
+def test_only_the_stores_count_that_will_hold_images():
+    def node(name, size, *, cpus=8.0, alive=True):
+        return {"NodeID": name, "Alive": alive, "Resources": {"object_store_memory": size, "CPU": cpus}}
+
+    head = node("head", 1, cpus=0.0)
+    nodes = [head, node("a", 20), node("b", 30), node("lost", 2, alive=False)]
+    assert stores_in_use(nodes, "a") == [20, 30]
+    assert stores_in_use(nodes, "head") == [1, 20, 30]
+    assert fits_every_store(10, stores_in_use([head], "elsewhere")), "the number of CPUs refuses such a cluster"
 
 
 @pytest.mark.cluster

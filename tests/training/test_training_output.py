@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from cxr_ray.archive.output_lock import output_lock
 from cxr_ray.archive.uris import exists, join_uri, write_bytes
 from cxr_ray.config import FinetuneClipConfig, TrainClassifierConfig
 from cxr_ray.config.identity import WorkIdentity
@@ -142,3 +143,15 @@ def test_a_training_of_a_version_that_lacked_an_option_is_refused(uri):
     ):
         output(uri).is_finished(overwrite=False)
     assert not output(uri).is_finished(overwrite=True)
+
+
+def test_one_training_at_a_time_holds_a_folder_and_overwriting_keeps_its_owner(uri):
+    mine = output(uri)
+    with output_lock(mine, "first"):
+        assert not mine.is_finished(overwrite=True)
+        message = r"^run first on .* is writing to .*; wait until it ends, stop it, or"
+        with pytest.raises(ResumeError, match=message), output_lock(output(uri, epochs=7), "second"):
+            pass
+        mine.delete_checkpoints()
+        assert exists(mine.owner_uri)
+    assert not exists(mine.owner_uri)

@@ -6,7 +6,7 @@ from cxr_ray.cluster.nodes import NodeRoom
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.errors import ClusterError
 from cxr_ray.training import workers as module
-from cxr_ray.training.workers import cpus_per_worker, scaling_of, worker_slots
+from cxr_ray.training.workers import cpus_per_worker, leaves_other_gpus, scaling_of, worker_slots
 
 NODES = st.lists(
     st.builds(NodeRoom, cpus=st.integers(0, 64).map(float), gpus=st.integers(0, 8)), min_size=1, max_size=5
@@ -21,9 +21,10 @@ def test_workers_fit_on_single_nodes_with_the_maximum_number_of_cpus(nodes, work
         return
     cpus = cpus_per_worker(nodes, workers, use_gpu=use_gpu, minimum=workers)
     assert worker_slots(nodes, cpus, use_gpu=use_gpu) >= workers
-    if use_gpu and cpus == max(1, *(node.cpus // node.gpus for node in nodes if node.gpus)):
-        return  # the number of CPUs is limited by the node's CPUs per GPU
-    assert worker_slots(nodes, cpus + 1, use_gpu=use_gpu) < workers
+    assert not use_gpu or leaves_other_gpus(nodes, cpus)
+    for more in range(cpus + 1, 65):
+        fits = worker_slots(nodes, more, use_gpu=use_gpu) >= workers
+        assert not fits or (use_gpu and not leaves_other_gpus(nodes, more))
 
 
 def test_one_worker_takes_a_node_and_not_the_cluster():
@@ -35,6 +36,12 @@ def test_a_worker_with_a_gpu_leaves_the_other_gpus_their_cpus():
     node = NodeRoom(cpus=16.0, gpus=4)
     assert [cpus_per_worker([node], workers, use_gpu=True, minimum=workers) for workers in (1, 4)] == [4, 4]
     assert worker_slots([node], 4, use_gpu=True) == 4
+
+
+def test_the_node_with_the_fewest_cpus_per_gpu_keeps_its_other_gpus_too():
+    few, many = NodeRoom(cpus=8.0, gpus=4), NodeRoom(cpus=8.0, gpus=1)
+    assert cpus_per_worker([many, few], 1, use_gpu=True, minimum=1) == 2
+    assert cpus_per_worker([NodeRoom(cpus=64.0, gpus=1), few], 1, use_gpu=True, minimum=1) == 64
 
 
 def test_elastic_workers_settle_for_fewer():

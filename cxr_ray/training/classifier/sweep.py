@@ -2,9 +2,8 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,12 @@ import ray
 from ray import tune
 from ray.actor import ActorHandle
 
-from cxr_ray.archive.run_record import write_run_record
+from cxr_ray.archive.output_lock import output_lock
+from cxr_ray.archive.run_record import new_run_id, write_run_record
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import absolute_uri, join_uri
 from cxr_ray.cluster.nodes import alive_nodes
+from cxr_ray.cluster.scratch_folder import ScratchFolder
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import TrainClassifierConfig, load_config
 from cxr_ray.errors import ConfigError, CxrRayError, TrainingError
@@ -26,6 +27,19 @@ from cxr_ray.training.workers import cpus_per_worker, worker_slots
 log = logging.getLogger("cxr_ray")
 
 COLUMNS = ("val_accuracy", "val_macro_f1", "val_auroc", "val_loss")
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOutput:
+    """The output of a sweep; each of its recipes holds its own folder there."""
+
+    uri: str
+    """Absolute URI of the folder."""
+
+    @property
+    def owner_uri(self) -> str:
+        """JSON file that names the run that sweeps into this folder."""
+        return join_uri(self.uri, "_state", "sweep.owner.json")
 
 
 def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
@@ -42,6 +56,7 @@ def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
 
     Raises:
         ConfigError: if a recipe cannot be read, or two recipes have the same name.
+        ResumeError: if another run sweeps into the output.
         TrainingError: if a recipe failed; it is raised after all recipes have ended, and names each that failed.
     """
     config = load_config(TrainClassifierConfig, argv)
@@ -49,28 +64,12 @@ def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
     trials = {name: recipe_config(argv, path, name, output_uri) for name, path in named_recipes(config.sweep).items()}
     # otherwise Tune prints a folder that no longer exists after the sweep
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    with (
-        ray_session(),
-        tempfile.TemporaryDirectory(prefix="cxr_ray_sweep_") as folder,
-        reported_epochs(print_line) as lines,
-    ):
-        at_once = trials_at_once(list(trials.values()))
-        log.info("training %s recipes, %s at once", len(trials), at_once)
-        tuner = tune.Tuner(
-            # A trial only starts workers, which reserve their own CPUs. Tune refuses a trial that reserves nothing, so
-            # each trial reserves one byte of memory.
-            tune.with_resources(_trial(trials, lines), {"memory": 1}),
-            param_space={"recipe": tune.grid_search(list(trials))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=at_once),
-            run_config=tune.RunConfig(storage_path=folder, verbose=0),
-        )
-        results = [(result.config["recipe"], result.metrics or {}) for result in tuner.fit()]
-    rows = [
-        {"recipe": name} | {k: metrics.get(k) for k in ("model_id", "epoch", *COLUMNS)} for name, metrics in results
-    ]
-    rows.sort(key=lambda row: -(row["val_accuracy"] or 0.0))
-    write_table(pa.Table.from_pylist(rows), join_uri(output_uri, "sweep.parquet"))
-    write_run_record(output_uri, config, recipes=rows)
+    with output_lock(SweepOutput(output_uri), new_run_id()) as lock:
+        results = _trained(trials)
+        lock.check()
+        rows = _comparable(results)
+        write_table(pa.Table.from_pylist(rows), join_uri(output_uri, "sweep.parquet"))
+        write_run_record(output_uri, config, recipes=rows)
     print(comparison(rows))
     if problems := [
         f"{name}: {metrics.get('problem', 'its trial was lost')}"
@@ -79,6 +78,33 @@ def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
     ]:
         raise TrainingError("; ".join(problems))
     return rows
+
+
+def _comparable(results: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Rows of the comparison, best recipe first, from the name and the metrics of each recipe."""
+    rows = [
+        {"recipe": name} | {k: metrics.get(k) for k in ("model_id", "epoch", *COLUMNS)} for name, metrics in results
+    ]
+    return sorted(rows, key=lambda row: -(row["val_accuracy"] or 0.0))
+
+
+def _trained(trials: dict[str, TrainClassifierConfig]) -> list[tuple[str, dict[str, Any]]]:
+    """Train every recipe, as many at once as fit; return the name and the metrics of each."""
+    folder = ScratchFolder("sweep")
+    with ray_session(), reported_epochs(print_line) as lines:
+        at_once = trials_at_once(list(trials.values()))
+        log.info("training %s recipes, %s at once", len(trials), at_once)
+        tuner = tune.Tuner(
+            # A trial only starts workers, which reserve their own CPUs. Tune refuses a trial that reserves nothing, so
+            # each trial reserves one byte of memory.
+            tune.with_resources(_trial(trials, lines), {"memory": 1}),
+            param_space={"recipe": tune.grid_search(list(trials))},
+            tune_config=tune.TuneConfig(max_concurrent_trials=at_once),
+            run_config=tune.RunConfig(storage_path=str(folder.path), verbose=0),
+        )
+        results = [(result.config["recipe"], result.metrics or {}) for result in tuner.fit()]
+    folder.delete()
+    return results
 
 
 def _trial(trials: dict[str, TrainClassifierConfig], lines: ActorHandle) -> Callable[[dict[str, str]], dict[str, Any]]:

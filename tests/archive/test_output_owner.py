@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_ray.scoring.output.owner import machine_id, parse_owner, this_process
+from cxr_ray.archive.output_owner import machine_id, parse_owner, this_process
 
 
 def test_this_process_is_running_here_and_is_read_back():

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,18 +17,21 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from cxr_ray.archive import output_lock as module
+from cxr_ray.archive.output_lock import output_lock
+from cxr_ray.archive.output_owner import Owner, parse_owner
 from cxr_ray.archive.uris import exists, read_bytes, write_bytes
 from cxr_ray.errors import ResumeError, StorageError
-from cxr_ray.scoring.output.lock import output_lock
-from cxr_ray.scoring.output.owner import Owner, parse_owner
 from cxr_ray.scoring.output.state import OutputState
 
 BEAT = 0.4  # a heartbeat is fresh for 1.8 s and a silent one is watched for 0.6 s
+seconds: list[float] = []
+"""How long the work of each test was, see `work`."""
 HOLD = """
 import sys, time
 from pathlib import Path
 from cxr_ray.errors import ResumeError
-from cxr_ray.scoring.output.lock import output_lock
+from cxr_ray.archive.output_lock import output_lock
 from cxr_ray.scoring.output.state import OutputState
 uri, run_id, gate = sys.argv[1:]
 print("ready", flush=True)
@@ -210,14 +213,78 @@ def test_an_owner_file_without_an_owner_is_taken_over_when_it_does_not_change(st
         assert owner_of(state).run_id == "next"
 
 
+def work(state, run_id, begin):
+    """Hold the output for half a minute after `begin()`, or until the work is interrupted."""
+    began = time.monotonic()
+    with output_lock(state, run_id, beat_seconds=BEAT):
+        begin()
+        try:
+            time.sleep(30)
+        finally:
+            seconds.append(time.monotonic() - began)
+
+
 @pytest.mark.slow
-def test_a_run_that_was_taken_over_notices_and_leaves_the_file_to_the_other(state):
-    with output_lock(state, "slow", beat_seconds=BEAT) as lock:
-        write_bytes(state.owner_uri, foreign().to_json())
-        time.sleep(1.5 * BEAT)
-        with pytest.raises(ResumeError, match="was taken from run slow: run other on node-7 holds it; once no run"):
-            lock.check()
+def test_work_is_interrupted_when_another_run_takes_the_output(state):
+    with pytest.raises(ResumeError, match="was taken from run slow: run other on node-7 holds it; once no run"):
+        work(state, "slow", lambda: write_bytes(state.owner_uri, foreign().to_json()))
+    assert seconds[-1] < 15
     assert owner_of(state).run_id == "other"
+
+
+@pytest.fixture
+def failing_storage(monkeypatch):
+    """Let every further heartbeat fail, or wait until the event is set."""
+
+    def fail(event=None):
+        def write(uri, data):
+            del uri, data
+            if event is not None:
+                event.wait(30)
+            raise StorageError("cannot write: no route to host")
+
+        monkeypatch.setattr(module, "write_bytes", write)
+
+    return fail
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_run_that_cannot_write_its_heartbeat_ends_before_another_may_take_over(state, failing_storage, hangs):
+    hanging = threading.Event() if hangs else None
+    if hanging is not None:
+        threading.Timer(6 * BEAT, hanging.set).start()
+    message = r"^run first could not write its heartbeat to .* for 2 s, and another run may"
+    with pytest.raises(ResumeError, match=message):
+        work(state, "first", lambda: failing_storage(hanging))
+    assert 4 * BEAT <= seconds[-1] < 4.5 * BEAT + 1
+
+
+def test_a_heartbeat_that_fails_once_costs_nothing(state, failing_storage, monkeypatch):
+    with output_lock(state, "first", beat_seconds=BEAT) as lock:
+        failing_storage()
+        time.sleep(1.5 * BEAT)
+        monkeypatch.undo()
+        time.sleep(3.5 * BEAT)
+        lock.check()
+
+
+@pytest.mark.slow
+def test_a_run_in_another_thread_learns_of_its_loss_at_its_next_check(state, failing_storage):
+    found = []
+
+    def run():
+        with suppress(ResumeError), output_lock(state, "first", beat_seconds=BEAT) as lock:
+            failing_storage()
+            time.sleep(5 * BEAT)
+            found.append(lock.lost)
+            lock.check()
+            found.append("went on")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert [str(error).partition(" to ")[0] for error in found] == ["run first could not write its heartbeat"]
 
 
 def test_a_run_whose_owner_file_was_deleted_notices(state):
