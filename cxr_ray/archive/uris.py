@@ -39,11 +39,12 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         local_path = uri if not separator else uri.removeprefix(f"{scheme}://")
         return filesystem("file"), _absolute_path(local_path)
     if scheme in S3_SCHEMES:
+        from cxr_ray.archive.s3 import CheckedS3
+
         # The endpoint is an option here, because fsspec caches filesystems by their options and ignores later changes of the
         # environment.
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        s3 = filesystem("s3", endpoint_url=endpoint, **S3_OPTIONS)
-        return s3, uri.removeprefix(f"{scheme}://").rstrip("/")
+        return CheckedS3(endpoint_url=endpoint, **S3_OPTIONS), uri.removeprefix(f"{scheme}://").rstrip("/")
     try:
         other, path = url_to_fs(uri)
     except (ValueError, ImportError) as error:
@@ -121,8 +122,13 @@ def write_bytes(uri: str, data: bytes) -> None:
     Raises:
         StorageError: if `uri` cannot be written.
     """
-    with open_for_replacement(uri) as file:
-        file.write(data)
+    fs, path = open_filesystem(uri)
+    if is_local(fs):
+        with open_for_replacement(uri) as file:
+            file.write(data)
+        return
+    with named_failures("write", uri):
+        fs.pipe_file(path, data)  # one request, which may be repeated, and whose checksum the store keeps
 
 
 def delete_tree(uri: str) -> None:
