@@ -4,6 +4,7 @@ By default Ray Data starts a lost task or actor again for ever. A file that ends
 somebody looks.
 """
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ ACTOR_OPTIONS = {"max_restarts": MOST_RESTARTS, "max_task_retries": MOST_RETRIES
 """Options of every actor."""
 _PROCESS = re.compile(r"ray::\S+ \(pid=[^)]*\)")
 """How Ray names the process of a worker in the text of an exception."""
-_RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b")
+_RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b|(\w+\.)+[A-Z]\w*: ")
 """Start of the line with which Python ends a traceback."""
 
 
@@ -70,11 +71,14 @@ def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
     """Raise a failure of Ray as one line with the worker's own last words and the images that were in progress.
 
     The actors of the pipeline are ended: Ray Data leaves them, and the next job of this process would wait for their
-    CPUs.
+    CPUs. Ray Data's own lines about failures, with their tracebacks, do not reach the terminal.
 
     Raises:
         WorkerError: if the block raises an exception of Ray.
     """
+    ray_data = logging.getLogger("ray.data")
+    level = ray_data.level
+    ray_data.setLevel(logging.CRITICAL)
     try:
         yield
     except RayError as error:
@@ -83,6 +87,8 @@ def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
             with suppress(RayError):
                 ray.kill(actor)
         raise WorkerError(f"{last_words(error)}; {_described(begun)}") from error
+    finally:
+        ray_data.setLevel(level)
 
 
 def last_words(error: RayError) -> str:
