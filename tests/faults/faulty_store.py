@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
 from moto.server import ThreadedMotoServer
 from yarl import URL
@@ -28,6 +29,7 @@ FAULTS = ("slow_down", "reset_before", "reset_after", "stall", "cut_body", "long
 
 The last three need an answer with a body; another answer is reset in their place.
 """
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 WRITES = {"PUT", "POST", "DELETE"}
 """Methods that change what the store holds."""
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
@@ -61,6 +63,7 @@ class FaultyStore:
 def faulty_store(seed: int = 0, rate: float = 0.0) -> Iterator[FaultyStore]:
     """Run an S3 server and a proxy that injects a random fault into a fraction `rate` of the requests.
 
+    In the block, the AWS variables of this process point to the server, past the proxy.
     The order of the faults depends on the seed alone; which request meets them depends on the order of the requests.
     """
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
@@ -73,7 +76,10 @@ def faulty_store(seed: int = 0, rate: float = 0.0) -> Iterator[FaultyStore]:
     proxy = _Proxy(store, random.Random(seed))
     try:
         store.proxy = asyncio.run_coroutine_threadsafe(proxy.start(), loop).result()
-        yield store
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": store.plain}).items():
+                environment.setenv(name, value)
+            yield store
     finally:
         asyncio.run_coroutine_threadsafe(proxy.stop(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
