@@ -1,5 +1,6 @@
 """Open, read and write URIs, which are `str`: local paths, `file://`, `s3://` and any other fsspec scheme, never percent-encoded."""
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ S3_OPTIONS = {
     "max_concurrency": 1,
     "config_kwargs": {"max_pool_connections": 128, "retries": {"mode": "standard", "max_attempts": 6}},
 }
+MAKE_ROOM = "make room there"
+"""What to do about a full disk."""
 
 
 def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -172,8 +175,13 @@ def named_failures(action: str, uri: str) -> Iterator[None]:
     try:
         yield
     except storage_failures() as error:
-        fix = "check the URI, the credentials and the permissions"
+        fix = MAKE_ROOM if is_full(str(error)) else "check the URI, the credentials and the permissions"
         raise StorageError(f"cannot {action} {uri}: {one_line(error)}; {fix}") from error
+
+
+def is_full(message: str) -> bool:
+    """Whether the message of a failed write says that a disk or a quota is full."""
+    return any(os.strerror(number) in message for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def one_line(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from ray.exceptions import (
 )
 from ray.util.annotations import RayDeprecationWarning
 
+from cxr_ray.archive.uris import MAKE_ROOM, is_full
 from cxr_ray.errors import WorkerError
 from cxr_ray.scoring.progress import Span
 from cxr_ray.scoring.stages.load import LoadStage
@@ -86,7 +87,9 @@ def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
         for actor in actors:
             with suppress(RayError):
                 ray.kill(actor)
-        raise WorkerError(f"{last_words(error)}; {_described(begun)}") from error
+        words = last_words(error)
+        fix = f"{MAKE_ROOM}, and " if is_full(words) else ""
+        raise WorkerError(f"{words}; {_described(begun)}, {fix}the same command continues") from error
     finally:
         ray_data.setLevel(level)
 
@@ -114,7 +117,7 @@ def _described(begun: dict[Span, int]) -> str:
         f"{doing} {first!r} to {last!r} ({images:,} images, begun {times} times)"
         for (doing, first, last, images), times in spans
     ]
-    return f"in progress: {', '.join(named) or 'nothing'}; --debug shows the whole error, the same command continues"
+    return f"in progress: {', '.join(named) or 'nothing'}; --debug shows the whole error"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import pyarrow as pa
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import open_filesystem
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
-from cxr_ray.scoring.output.state import PENDING_SUFFIX, file_names
+from cxr_ray.scoring.output.state import PENDING_SUFFIX, OutputState, committed_files, file_names
 from tests.faults.processes import descendants, handles_of
 
 REPOSITORY = Path(__file__).parents[2]
@@ -88,10 +88,17 @@ class Job:
         return f"{self.process.returncode}: {(self.said.splitlines() or [''])[-1]}"
 
 
-def start(line: list[str], endpoint: str) -> Job:
-    """Start a command that finds the store at `endpoint` and starts Ray's workers as Ray does."""
+def start(line: list[str], endpoint: str = "", **variables: str) -> Job:
+    """Start a command that finds the store at `endpoint` and starts Ray's workers as Ray does.
+
+    Args:
+        line: program and arguments.
+        endpoint: address of the store; empty where the command needs none.
+        variables: further variables of its environment.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in HIDDEN}
-    environment |= {"AWS_ENDPOINT_URL": endpoint, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment |= {"AWS_ENDPOINT_URL": endpoint} if endpoint else {}
+    environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"} | variables
     environment["CXR_RAY_PATIENT_SECRET"] = "of the chaos run"
     log = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the job
     process = subprocess.Popen(
@@ -120,6 +127,13 @@ def kill_job(job: Job) -> list[int]:
 def rows_at(output_uri: str) -> pa.Table:
     """All rows of an output, sorted by image."""
     return read_table(f"{output_uri}/predictions").sort_by("image_id")
+
+
+def committed_rows(output_uri: str) -> pa.Table:
+    """Rows of the files that are committed, sorted by image; a job that failed may leave other files until its next run."""
+    state = OutputState(output_uri, "predictions")
+    tables = [read_table(f"{state.rows_uri}/{name}") for name in committed_files(state)]
+    return pa.concat_tables(tables).sort_by("image_id")
 
 
 def difference(wanted: pa.Table, found: pa.Table) -> str:

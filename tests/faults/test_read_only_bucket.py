@@ -4,7 +4,16 @@ import time
 
 import pytest
 
-from tests.faults.commands import finish, job_line, reconcile_line, rows_at, start, wait_for_blocks, write_archive
+from tests.faults.commands import (
+    committed_rows,
+    finish,
+    job_line,
+    reconcile_line,
+    rows_at,
+    start,
+    wait_for_blocks,
+    write_archive,
+)
 from tests.faults.faulty_store import faulty_store
 
 pytestmark = [pytest.mark.cluster, pytest.mark.s3, pytest.mark.slow]
@@ -32,7 +41,7 @@ def test_a_bucket_that_turns_read_only_ends_the_job_in_one_line_and_loses_no_row
             f"error: cannot delete {OUTPUT}/_state/predictions.owner.json: "
         )
         store.read_only = False
-        committed = rows_at(OUTPUT)
+        committed = committed_rows(OUTPUT)
         again = start(line, store.proxy)
         assert finish(again) == 0, again.said
         assert finish(start(reconcile_line(OUTPUT), store.plain)) == 0
