@@ -94,8 +94,8 @@ def _acquire(lock: OutputLock, beat_seconds: float) -> None:
         log.warning("taking over %s from a run that ended without releasing it", lock.state.uri)
         if _read(uri) == content:  # another run may have taken it over in the meantime
             _delete(uri)
-    if not _create(uri, ours):
-        raise _refusal(lock.state, _read(uri))
+    if not _create(uri, ours) and (content := _read(uri)) != ours:
+        raise _refusal(lock.state, content)
     time.sleep(POLL_BEATS * beat_seconds)
     lock.check()
 
