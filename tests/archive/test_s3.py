@@ -15,17 +15,10 @@ pytestmark = pytest.mark.s3
 
 
 @pytest.fixture
-def store(monkeypatch):
+def store():
     """A store whose faults a test chooses, with an empty bucket `faulty`."""
-    with faulty_store() as store:
+    with faulty_store(disturbed=True) as store:
         store.stall_seconds = 0.2
-        for name, value in {
-            "ACCESS_KEY_ID": "test",
-            "SECRET_ACCESS_KEY": "test",
-            "DEFAULT_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(f"AWS_{name}", value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", store.proxy)
         fs, _ = open_filesystem("s3://faulty")
         if fs.exists("faulty"):
             fs.rm("faulty", recursive=True)

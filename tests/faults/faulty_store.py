@@ -60,10 +60,10 @@ class FaultyStore:
 
 
 @contextmanager
-def faulty_store(seed: int = 0, rate: float = 0.0) -> Iterator[FaultyStore]:
+def faulty_store(seed: int = 0, rate: float = 0.0, *, disturbed: bool = False) -> Iterator[FaultyStore]:
     """Run an S3 server and a proxy that injects a random fault into a fraction `rate` of the requests.
 
-    In the block, the AWS variables of this process point to the server, past the proxy.
+    In the block, the AWS variables of this process point to the server, or to the proxy if `disturbed` is true.
     The order of the faults depends on the seed alone; which request meets them depends on the order of the requests.
     """
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
@@ -77,7 +77,8 @@ def faulty_store(seed: int = 0, rate: float = 0.0) -> Iterator[FaultyStore]:
     try:
         store.proxy = asyncio.run_coroutine_threadsafe(proxy.start(), loop).result()
         with pytest.MonkeyPatch.context() as environment:
-            for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": store.plain}).items():
+            endpoint = store.proxy if disturbed else store.plain
+            for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": endpoint}).items():
                 environment.setenv(name, value)
             yield store
     finally:
