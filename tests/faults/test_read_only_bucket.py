@@ -4,6 +4,9 @@ import time
 
 import pytest
 
+from cxr_ray.archive.uris import open_filesystem, write_bytes
+from cxr_ray.errors import StorageError
+from cxr_ray.scoring.output.state import OutputState, settle
 from tests.faults.commands import (
     committed_rows,
     finish,
@@ -16,10 +19,33 @@ from tests.faults.commands import (
 )
 from tests.faults.faulty_store import faulty_store
 
-pytestmark = [pytest.mark.cluster, pytest.mark.s3, pytest.mark.slow]
+pytestmark = pytest.mark.s3
 OUTPUT = "s3://chaos/out"
 
 
+@pytest.fixture
+def store():
+    """A store without random faults, with an empty bucket `refusing`."""
+    with faulty_store(disturbed=True) as store:
+        fs, _ = open_filesystem("s3://refusing")
+        if fs.exists("refusing"):
+            fs.rm("refusing", recursive=True)
+        fs.mkdir("refusing")
+        yield store
+
+
+def test_a_file_that_may_not_be_deleted_is_named_in_one_line(store):
+    state = OutputState("s3://refusing/out", "predictions")
+    write_bytes(f"{state.rows_uri}/a_000000-0.parquet", b"without a mark")
+    store.read_only = True
+    with pytest.raises(
+        StorageError, match=r"^cannot delete s3://refusing/out/predictions/a_000000-0.parquet: Access D"
+    ):
+        settle(state)
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
 def test_a_bucket_that_turns_read_only_ends_the_job_in_one_line_and_loses_no_row(save_random, tmp_path):
     save_random(tmp_path / "bundle")
     with faulty_store() as store:
