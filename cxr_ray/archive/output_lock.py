@@ -185,8 +185,8 @@ def _acquire(lock: OutputLock) -> None:
         log.warning("taking over %s from a run that ended without releasing it", lock.output.uri)
         if _read(uri) == content:  # another run may have taken it over in the meantime
             _delete(uri)
-    if not _create(uri, ours):
-        raise _refusal(lock.output, _read(uri))
+    if not _create(uri, ours) and (content := _read(uri)) != ours:
+        raise _refusal(lock.output, content)
     time.sleep(POLL_BEATS * beat_seconds)
     lock.check()
 

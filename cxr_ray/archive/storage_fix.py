@@ -1,10 +1,12 @@
 """Say what to do about an error of a storage: the line that ends the message of a `StorageError`."""
 
 import errno
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 CHECK_ALL = "check the URI, the credentials and the permissions"
+MAKE_ROOM = "make room there"
 _KEY = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, on every node"
 _SESSION = "renew AWS_SESSION_TOKEN, on every node"
 _REGION = "the bucket lies in another region: set AWS_DEFAULT_REGION to it"
@@ -35,8 +37,8 @@ _CODES = {
     "QuotaExceeded": "the quota of the bucket is used up: free or raise it; the same command continues",
 }
 _ERRNOS = {
-    errno.ENOSPC: "the disk is full: make room; the same command continues",
-    errno.EDQUOT: "the quota of the disk is used up: make room; the same command continues",
+    errno.ENOSPC: f"{MAKE_ROOM}; the same command continues",
+    errno.EDQUOT: f"{MAKE_ROOM}; the same command continues",
     errno.EROFS: "the disk is read-only: choose another place, or mount it for writing; the same command continues",
     errno.EACCES: "this user has no permission there: change the permissions, or choose another place",
     errno.EPERM: "this user has no permission there: change the permissions, or choose another place",
@@ -63,7 +65,12 @@ def fix_of(error: BaseException) -> str:
             return _ENDPOINT
         if isinstance(cause, OSError) and cause.errno in _ERRNOS:
             return _ERRNOS[cause.errno]
-    return CHECK_ALL
+    return _ERRNOS[errno.ENOSPC] if is_full(str(error)) else CHECK_ALL  # pyarrow gives the number in its text only
+
+
+def is_full(message: str) -> bool:
+    """Whether the message of a failed write says that a disk or a quota is full."""
+    return any(os.strerror(number) in message for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _fix_of_code(found: dict[str, str]) -> str:

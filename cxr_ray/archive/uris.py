@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from fsspec import AbstractFileSystem, filesystem
 from fsspec.core import url_to_fs
+from fsspec.spec import AbstractBufferedFile
 
 from cxr_ray.archive.storage_fix import fix_of
 from cxr_ray.errors import StorageError
@@ -41,7 +42,9 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         local_path = uri if not separator else uri.removeprefix(f"{scheme}://")
         return filesystem("file"), _absolute_path(local_path)
     if scheme in S3_SCHEMES:
-        return filesystem("s3", **s3_options()), uri.removeprefix(f"{scheme}://").rstrip("/")
+        from cxr_ray.archive.s3 import CheckedS3
+
+        return CheckedS3(**s3_options()), uri.removeprefix(f"{scheme}://").rstrip("/")
     try:
         other, path = url_to_fs(uri)
     except (ValueError, ImportError) as error:
@@ -144,8 +147,13 @@ def write_bytes(uri: str, data: bytes) -> None:
     Raises:
         StorageError: if `uri` cannot be written.
     """
-    with open_for_replacement(uri) as file:
-        file.write(data)
+    fs, path = open_filesystem(uri)
+    if is_local(fs):
+        with open_for_replacement(uri) as file:
+            file.write(data)
+        return
+    with named_failures("write", uri):
+        fs.pipe_file(path, data)  # one request, which may be repeated, and whose checksum the store keeps
 
 
 def delete_tree(uri: str) -> None:
@@ -217,4 +225,6 @@ def _replace_remote(fs: AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
     except BaseException:
         with suppress(*storage_failures()):  # the first failure is raised, not that of discarding
             file.discard()
+        if isinstance(file, AbstractBufferedFile):
+            file.closed = True  # its end would write what is left, and wait for ever where Python itself is ending
         raise

@@ -81,8 +81,22 @@ def _chunks(sizes_bytes: Sequence[int | None]) -> Iterator[range]:
 
 def _fetch(uris: list[str], sizes_bytes: list[int | None], limits: DecodeLimits) -> list[Fetched]:
     fits = [size is None or size <= limits.max_bytes for size in sizes_bytes]
-    fetched = iter(fetch_objects([uri for uri, small in zip(uris, fits, strict=True) if small]))
+    chosen = [(uri, size) for uri, size, small in zip(uris, sizes_bytes, fits, strict=True) if small]
+    fetched = iter(_fetch_whole([uri for uri, _ in chosen], [size for _, size in chosen]))
     return [next(fetched) if small else _too_large(size, limits) for small, size in zip(fits, sizes_bytes, strict=True)]
+
+
+def _fetch_whole(uris: list[str], sizes_bytes: list[int | None]) -> list[Fetched]:
+    """Download objects, and those again whose size is not the known one.
+
+    A store may cut an answer short and state the shorter length. An object that was replaced keeps its new size.
+    """
+    fetched = fetch_objects(uris)
+    sizes = [None if one.data is None else len(one.data) for one in fetched]
+    doubtful = [i for i, size in enumerate(sizes) if size is not None and sizes_bytes[i] not in (None, size)]
+    for i, again in zip(doubtful, fetch_objects([uris[i] for i in doubtful]), strict=True):
+        fetched[i] = again
+    return fetched
 
 
 def _too_large(size: int | None, limits: DecodeLimits) -> Fetched:

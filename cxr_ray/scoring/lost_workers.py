@@ -4,6 +4,7 @@ By default Ray Data starts a lost task or actor again for ever. A file that ends
 somebody looks.
 """
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from ray.exceptions import (
 )
 from ray.util.annotations import RayDeprecationWarning
 
+from cxr_ray.archive.storage_fix import MAKE_ROOM, is_full
 from cxr_ray.errors import WorkerError
 from cxr_ray.scoring.progress import Span
 
@@ -35,7 +37,7 @@ ACTOR_OPTIONS = {"max_restarts": MOST_RESTARTS, "max_task_retries": MOST_RETRIES
 """Options of every actor."""
 _PROCESS = re.compile(r"ray::\S+ \(pid=[^)]*\)")
 """How Ray names the process of a worker in the text of an exception."""
-_RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b")
+_RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b|(\w+\.)+[A-Z]\w*: ")
 """Start of the line with which Python ends a traceback."""
 
 
@@ -50,11 +52,14 @@ def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
     """Raise a failure of Ray as one line with the worker's own last words and the images that were in progress.
 
     The actors of the pipeline are ended: Ray Data leaves them, and the next job of this process would wait for their
-    CPUs.
+    CPUs. Ray Data's own lines about failures, with their tracebacks, do not reach the terminal.
 
     Raises:
         WorkerError: if the block raises an exception of Ray.
     """
+    ray_data = logging.getLogger("ray.data")
+    level = ray_data.level
+    ray_data.setLevel(logging.CRITICAL)
     try:
         yield
     except RayError as error:
@@ -62,7 +67,11 @@ def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
         for actor in actors:
             with suppress(RayError):
                 ray.kill(actor)
-        raise WorkerError(f"{last_words(error)}; {_described(begun)}") from error
+        words = last_words(error)
+        fix = f"{MAKE_ROOM}, and " if is_full(words) else ""
+        raise WorkerError(f"{words}; {_described(begun)}, {fix}the same command continues") from error
+    finally:
+        ray_data.setLevel(level)
 
 
 def last_words(error: RayError) -> str:
@@ -88,7 +97,7 @@ def _described(begun: dict[Span, int]) -> str:
         f"{doing} {first!r} to {last!r} ({images:,} images, begun {times} times)"
         for (doing, first, last, images), times in spans
     ]
-    return f"in progress: {', '.join(named) or 'nothing'}; --debug shows the whole error, the same command continues"
+    return f"in progress: {', '.join(named) or 'nothing'}; --debug shows the whole error"
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 import gc
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -202,3 +204,17 @@ def test_a_link_to_a_table_is_read_through(tmp_path: Path):
     write_bytes(f"{tmp_path}/a", b"1")
     (tmp_path / "link").symlink_to("a")
     assert read_bytes(f"file://{tmp_path}/link") == b"1"
+
+
+def test_a_process_that_failed_to_write_ends(s3):
+    """A file that is not closed would be written when Python ends, by a thread that has ended before."""
+    code = (
+        "from cxr_ray.archive.uris import open_for_replacement\n"
+        "try:\n"
+        "    with open_for_replacement('s3://nowhere/a') as file:\n"
+        "        file.write(bytes(10)); kept = file; raise KeyError\n"
+        "except KeyError:\n"
+        "    print('failed')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("failed\n", "")

@@ -111,5 +111,48 @@ def test_the_last_words_of_a_worker_are_one_line_without_its_process():
         OSError(),
     )
     assert last_words(error) == "OSError: the disk is full"
+    unreadable = "ray::read() (pid=7)\n  File x\npyarrow.lib.ArrowInvalid: no magic bytes\nFailed to read after 1/10 attempts\nTo .."
+    assert last_words(RayTaskError("read", unreadable, OSError())) == "pyarrow.lib.ArrowInvalid: no magic bytes"
     assert last_words(WorkerCrashedError()).startswith("a worker ended without a word")
     assert last_words(OutOfMemoryError("Task was killed due to the node\nrunning low")).startswith("Ray ended a worker")
+
+
+@ray.remote
+class Starts:
+    """Counts the starts of a stage."""
+
+    def __init__(self):
+        self._begun = 0
+
+    def begin(self):
+        self._begun += 1
+        return self._begun
+
+
+class FailedStart:
+    """A stage that fails when it first starts, as it does when storage or an actor of Ray does not answer."""
+
+    def __init__(self, starts, failed):
+        if ray.get(starts.begin.remote()) <= failed:
+            raise OSError("the weights cannot be read")
+
+    def __call__(self, table):
+        return table
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_an_actor_that_fails_while_it_starts_is_replaced(ray_cluster, blocks, tmp_path):
+    state = OutputState(str(tmp_path / "out"), "predictions")
+    with without_deprecations():
+        images = ray.data.read_datasource(blocks, override_num_blocks=blocks.count, ray_remote_args=TASK_OPTIONS)
+        rows = images.map_batches(
+            FailedStart,
+            fn_constructor_kwargs={"starts": Starts.remote(), "failed": 2},
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=1),
+            **ACTOR_OPTIONS,
+        )
+    with lost_workers_named(Tally.remote()):
+        write_committed(state, rows)
+    assert read_table(state.rows_uri).num_rows == 12

@@ -7,7 +7,7 @@ from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
 
 from cxr_ray.archive.uris import open_filesystem
 from cxr_ray.archive.whole_files import whole_files
-from cxr_ray.scoring.lost_workers import TASK_OPTIONS
+from cxr_ray.scoring.lost_workers import MOST_RETRIES, TASK_OPTIONS
 from cxr_ray.scoring.output.state import OutputState
 
 
@@ -38,6 +38,7 @@ def write_committed(state: OutputState, rows: "ray.data.Dataset") -> None:
     context: DataContext = rows.context
     context.enable_progress_bars = False
     context.execution_no_progress_timeout_s = -1  # a slow block is no failure; the progress says what it waits for
+    context.max_consecutive_actor_init_deaths = MOST_RETRIES  # Ray's default ends the job when a starting actor is lost
     context.max_errored_blocks = 0  # a block that fails must fail the job, because skipping it would lose its rows
     context.checkpoint_config = CheckpointConfig(
         id_column="image_id",

@@ -5,6 +5,7 @@ the committed mark. The rows show which images are finished; the marks only show
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from cxr_ray.archive.listing import list_objects
 from cxr_ray.archive.tables import iter_files, table_writer
-from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem
+from cxr_ray.archive.uris import arrow_filesystem, join_uri, named_failures, open_filesystem
 from cxr_ray.archive.whole_files import PART_SUFFIX
 
 PENDING_SUFFIX = ".pending.parquet"  # name that ray.data.checkpoint.checkpoint_writer gives to pending marks
@@ -69,6 +70,9 @@ def settle(state: OutputState) -> None:
     Only the run that holds the output may call this. Ray Data deletes only data files that have a pending mark; this
     function deletes every file without a committed mark, because workers of a killed driver may still write for a
     moment, after their pending mark was deleted.
+
+    Raises:
+        StorageError: if a file cannot be deleted or a folder cannot be listed.
     """
     committed = set(committed_files(state))
     _delete_files(state.rows_uri, lambda name: name not in committed)
@@ -81,7 +85,8 @@ def _delete_files(folder_uri: str, is_due: Callable[[str], bool]) -> None:
     fs, folder = open_filesystem(folder_uri)
     for name in file_names(folder_uri, ending=(".parquet", PART_SUFFIX)):
         if name.endswith(PART_SUFFIX) or is_due(name):
-            fs.rm_file(f"{folder}/{name}")
+            with named_failures("delete", join_uri(folder_uri, name)), suppress(FileNotFoundError):
+                fs.rm_file(f"{folder}/{name}")
 
 
 def committed_files(state: OutputState) -> list[str]:
@@ -160,9 +165,13 @@ def finished_ids(state: OutputState) -> Iterator[pa.Array]:
 
 
 def file_names(folder_uri: str, *, ending: str | tuple[str, ...] = ".parquet") -> list[str]:
-    """Names of the Parquet files in a folder, or of files with another `ending`, sorted; none if there is no folder."""
+    """Names of the Parquet files in a folder, or of files with another `ending`, sorted; none if there is no folder.
+
+    Raises:
+        StorageError: if the folder cannot be listed.
+    """
     fs, path = open_filesystem(folder_uri)
-    if not fs.exists(path):
-        return []
-    names = (entry.rstrip("/").rpartition("/")[2] for entry in fs.ls(path, detail=False))
+    with named_failures("list", folder_uri):
+        entries = fs.ls(path, detail=False) if fs.exists(path) else []
+    names = (entry.rstrip("/").rpartition("/")[2] for entry in entries)
     return sorted(name for name in names if name.endswith(ending))
