@@ -1,1 +1,1 @@
-"""Join a Ray cluster and read the CPUs and GPUs of its nodes."""
+"""Start or join a Ray cluster, and read the CPUs and GPUs of its nodes."""

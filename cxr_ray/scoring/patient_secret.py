@@ -23,13 +23,14 @@ class PatientSecret:
     Ray writes the attributes of a pipeline's functions to its logs and its dashboard, those of dataclasses one by one.
 
     Args:
-        secret: the bytes of the secret.
+        secret: the bytes of the secret; None if there is none, which matters only for images with a patient id.
+        missing: why there is no secret, and what to do.
     """
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_missing", "_secret")
 
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
+    def __init__(self, secret: bytes | None, missing: str = "") -> None:
+        self._secret, self._missing = secret, missing
 
     def __repr__(self) -> str:
         return "PatientSecret(***)"
@@ -38,15 +39,22 @@ class PatientSecret:
         """Keyed hash (HMAC-SHA256, 16 hex digits) of a raw patient id; None if there is no patient id.
 
         Without the secret, nobody can find the patient id of a hash by trying ids.
+
+        Raises:
+            ConfigError: if there is a patient id and no secret.
         """
         return self._hash(patient_id)[:16] if patient_id else None
 
     @property
     def fingerprint(self) -> str:
-        """Eight hex digits that differ between secrets, so that one output does not mix the keys of two."""
+        """Eight hex digits that differ between secrets, so that one output does not mix the keys of two; or `none`."""
+        if self._secret is None:
+            return "none"
         return self._hash("fingerprint of the secret")[16:24]
 
     def _hash(self, text: str) -> str:
+        if self._secret is None:
+            raise ConfigError(self._missing)
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
 
@@ -56,9 +64,12 @@ def patient_secret() -> PatientSecret:
     The file in that folder is created once, with a random secret. The secret is never stored in an output, because
     a person who has both could try patient ids until a hash matches.
 
+    Where the file cannot be read or made, there is no secret, and the first image with a patient id ends the job:
+    archives without patient ids, such as folders of PNGs, need none.
+
     Raises:
-        ConfigError: if the file of the secret is empty (hashes without a secret would reveal patient ids), or cannot be
-            read or made; or if there is none and the job was submitted to a cluster, whose nodes come and go.
+        ConfigError: if the file of the secret is empty (hashes without a secret would reveal patient ids), or if there is
+            none and the job was submitted to a cluster, whose nodes come and go.
     """
     if given := os.environ.get(SECRET_VARIABLE):
         return PatientSecret(given.encode())
@@ -68,9 +79,9 @@ def patient_secret() -> PatientSecret:
             _make_secret(path)
         secret = path.read_bytes().strip()
     except OSError as error:
-        raise ConfigError(
-            f"the secret that keys patient ids cannot be kept in {path} ({error.strerror}); set {SECRET_VARIABLE}"
-        ) from error
+        return PatientSecret(
+            None, f"the secret that keys patient ids cannot be kept in {path} ({error.strerror}); set {SECRET_VARIABLE}"
+        )
     if not secret:
         raise ConfigError(f"{path} is empty; delete it, or set {SECRET_VARIABLE}")
     return PatientSecret(secret)

@@ -17,14 +17,18 @@ import pytest
 from PIL import Image
 from ray._private import state
 
+from cxr_ray.archive.output_lock import output_lock
 from cxr_ray.archive.tables import read_table, write_table
 from cxr_ray.config import TrainClassifierConfig
-from cxr_ray.errors import ClusterError, ConfigError, DatasetError, ResumeError, TrainingError
+from cxr_ray.config.identity import WorkIdentity
+from cxr_ray.errors import ClusterError, ConfigError, DatasetError, ResumeError, StorageError, TrainingError
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import DATASET
+from cxr_ray.training import ray_training
 from cxr_ray.training.classifier.sweep import sweep_classifiers
 from cxr_ray.training.classifier.train_classifier import train_classifier
+from cxr_ray.training.training_output import TrainingOutput
 from cxr_ray.training.training_state import read_state
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -184,6 +188,35 @@ def test_an_image_that_vanished_is_named(ray_cluster, dataset, tmp_path):
     write_table(pa.Table.from_pylist(rows, schema=table.schema), str(tmp_path / "dataset.parquet"))
     with pytest.raises(DatasetError, match=r"cannot train on 0.png: no object at .*gone.png"):
         train(str(tmp_path / "dataset.parquet"), tmp_path / "model")
+
+
+def test_a_training_that_ended_before_its_bundle_was_written_writes_it_and_trains_nothing(
+    ray_cluster, dataset, tmp_path, monkeypatch, capsys
+):
+    def fail(*_):
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ray_training, "publish", fail)
+        with pytest.raises(StorageError, match="the disk is full"):
+            train(dataset, tmp_path, epochs=2)
+    assert last_epoch(tmp_path) == 2
+    capsys.readouterr()
+    card = train(dataset, tmp_path, epochs=2)
+    assert "epoch   " not in capsys.readouterr().out
+    assert history_of(tmp_path)["epoch"].to_pylist() == [1, 2]
+    assert read_card(str(tmp_path)) == card
+    assert not (tmp_path / "_state/train").exists()
+
+
+def test_a_second_training_of_an_output_is_refused_before_it_does_anything(ray_cluster, dataset, tmp_path):
+    message = r"^run first on .* is writing to .*; wait until it ends, stop it, or"
+    with output_lock(TrainingOutput(str(tmp_path), WorkIdentity(values={})), "first"):
+        with pytest.raises(ResumeError, match=message):
+            train(dataset, tmp_path)
+        with pytest.raises(ResumeError, match=message):
+            train(dataset, tmp_path, overwrite=True)
+    assert not (tmp_path / "training.json").exists()
 
 
 def test_a_killed_driver_and_its_cluster_lose_no_finished_epoch(one_worker, dataset, tmp_path):
