@@ -63,7 +63,7 @@ def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
     try:
         yield
     except RayError as error:
-        begun, actors = ray.get(tally.in_progress.remote())
+        begun, actors = _in_progress(tally)
         for actor in actors:
             with suppress(RayError):
                 ray.kill(actor)
@@ -72,6 +72,15 @@ def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
         raise WorkerError(f"{words}; {_described(begun)}, {fix}the same command continues") from error
     finally:
         ray_data.setLevel(level)
+
+
+def _in_progress(tally: ActorHandle) -> tuple[dict[Span, int], list[ActorHandle]]:
+    """Ask a tally what is in progress; a tally that failed itself, such as for want of a package, knows nothing."""
+    try:
+        begun, actors = ray.get(tally.in_progress.remote())
+    except RayError:
+        return {}, []
+    return begun, actors
 
 
 def last_words(error: RayError) -> str:

@@ -16,6 +16,7 @@ from ray.train.torch import TorchTrainer
 
 from cxr_ray.archive.output_lock import OutputLock, output_lock
 from cxr_ray.archive.run_record import new_run_id, write_run_record
+from cxr_ray.archive.storage_check import check_storage
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem, write_bytes
 from cxr_ray.cluster.session import ray_session
@@ -84,6 +85,7 @@ def run_training(training: Training[Card], show: Callable[[str], object] = print
     """
     config = training.config
     output = TrainingOutput(config.output_uri, WorkIdentity.of(config, dataset=training.dataset_fingerprint))
+    check_storage(read=[], write=output.uri)
     with output_lock(output, new_run_id()) as lock:
         if output.is_finished(overwrite=config.overwrite):
             card = read_card(config.output_uri, training.card_type)

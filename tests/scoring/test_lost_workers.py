@@ -156,3 +156,22 @@ def test_an_actor_that_fails_while_it_starts_is_replaced(ray_cluster, blocks, tm
     with lost_workers_named(Tally.remote()):
         write_committed(state, rows)
     assert read_table(state.rows_uri).num_rows == 12
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_tally_that_fails_itself_is_one_line(ray_cluster):
+    class Failing:
+        def __init__(self):
+            raise ModuleNotFoundError("No module named 'cxr_ray'")
+
+        def begin(self, span):
+            """Never run."""
+
+        def in_progress(self):
+            """Never run."""
+
+    tally = ray.remote(num_cpus=0)(Failing).remote()
+    said = r"^ModuleNotFoundError: No module named 'cxr_ray'; in progress: nothing; "
+    with pytest.raises(WorkerError, match=said), lost_workers_named(tally):
+        ray.get(tally.begin.remote(("loading", "a", "b", 1)))
