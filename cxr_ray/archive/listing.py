@@ -9,6 +9,7 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 
+from cxr_ray.archive.s3_listing import Bucket
 from cxr_ray.archive.storage_fix import fix_of
 from cxr_ray.archive.uris import is_local, is_object, is_s3, join_uri, one_line, open_filesystem, storage_failures
 from cxr_ray.errors import StorageError
@@ -62,7 +63,7 @@ def _entries(fs: AbstractFileSystem, root: str, uri: str) -> Iterator[ListedObje
 
 
 def _list_s3(fs: Any, root: str, uri: str) -> Iterator[ListedObject]:
-    """List a prefix of S3 with ListObjectsV2, page by page; S3 itself sorts keys by their UTF-8 bytes."""
+    """List a prefix of S3 with ListObjectsV2."""
     fs.connect()
     bucket, _, key_prefix = root.partition("/")
     folder = f"{key_prefix}/" if key_prefix else ""
@@ -71,22 +72,12 @@ def _list_s3(fs: Any, root: str, uri: str) -> Iterator[ListedObject]:
         return
     # All dates of a listing are ISO 8601; botocore's own parser guesses the format, which would take half of the time.
     fs.session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_timestamp)
-    token: dict[str, str] = {}
-    while True:
-        page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=folder, **token)
-        for item in page.get("Contents", ()):
-            name = item["Key"].removeprefix(folder)
-            if name and not _is_folder_marker(name, item["Size"]):
-                yield ListedObject(
-                    name=name,
-                    uri=join_uri(uri, name),
-                    size_bytes=item["Size"],
-                    modified=item["LastModified"],
-                    etag=item.get("ETag", "").strip('"') or None,
-                )
-        if not page.get("IsTruncated"):
-            return
-        token = {"ContinuationToken": page["NextContinuationToken"]}
+    for key, size, modified, etag in Bucket(fs, bucket).items(folder):
+        name = key.removeprefix(folder)
+        if name and not _is_folder_marker(name, size):
+            yield ListedObject(
+                name=name, uri=join_uri(uri, name), size_bytes=size, modified=modified, etag=etag or None
+            )
 
 
 def _is_folder_marker(name: str, size_bytes: int) -> bool:

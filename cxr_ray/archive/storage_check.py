@@ -10,7 +10,7 @@ from concurrent.futures import TimeoutError as TooLate
 from contextlib import suppress
 from typing import Any
 
-from fsspec import AbstractFileSystem, filesystem
+from fsspec import AbstractFileSystem
 
 from cxr_ray.archive.storage_fix import CHECK_ALL, fix_of
 from cxr_ray.archive.uris import is_local, is_s3, named_failures, open_filesystem, s3_options, storage_failures
@@ -20,8 +20,10 @@ log = logging.getLogger("cxr_ray")
 
 MOST_SECONDS = 14.0
 """Seconds within which each check ends, also if a store never answers."""
-_IMPATIENT = {"connect_timeout": 3, "read_timeout": 5, "retries": {"mode": "standard", "max_attempts": 4}}
-"""Options of S3 with which four attempts fit into `MOST_SECONDS`."""
+_IMPATIENT = {"connect_timeout": 3, "read_timeout": 5, "retries": {"mode": "standard", "max_attempts": 2}}
+"""Options of S3 with which all attempts fit into `MOST_SECONDS`."""
+_ATTEMPTS = 3
+"""Times that s3fs makes a request whose answer was damaged, or came from a store that fails."""
 
 
 def check_storage(*, read: Sequence[str], write: str) -> None:
@@ -86,8 +88,10 @@ def _impatient(uri: str) -> tuple[AbstractFileSystem, str]:
     """Open the filesystem of `uri` as `open_filesystem` does, but without its long patience with a store of S3."""
     fs, path = open_filesystem(uri)
     if is_s3(fs):
-        fs = filesystem("s3", skip_instance_cache=True, **s3_options() | {"config_kwargs": _IMPATIENT})
-        fs.retries = 1  # s3fs would repeat each request five times more often
+        from cxr_ray.archive.s3 import CheckedS3
+
+        fs = CheckedS3(skip_instance_cache=True, **s3_options() | {"config_kwargs": _IMPATIENT})
+        fs.retries = _ATTEMPTS
     return fs, path
 
 

@@ -181,10 +181,11 @@ def open_for_replacement(uri: str) -> Iterator[IO[bytes]]:
 
 
 def storage_failures() -> tuple[type[Exception], ...]:
-    """Types of the exceptions that filesystems raise: `OSError`, and botocore's own, such as for an endpoint that does not answer."""
+    """Types of the exceptions that filesystems raise: `OSError`, botocore's own, and those of answers that were cut short."""
+    from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 
-    return OSError, BotoCoreError
+    return OSError, BotoCoreError, ClientError
 
 
 @contextmanager
