@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cxr_ray.archive import uris
 from cxr_ray.archive.uris import (
     absolute_uri,
     exists,
@@ -191,6 +192,7 @@ def test_missing_buckets_and_objects_are_named(bucket_uri):
 @pytest.mark.s3
 @pytest.mark.slow
 def test_an_endpoint_that_does_not_answer_is_one_line(s3, monkeypatch):
+    monkeypatch.setitem(uris.S3_OPTIONS, "config_kwargs", {"retries": {"mode": "standard", "max_attempts": 2}})
     exists("s3://b")  # opens the filesystem, so that the change below must reach an open one
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(
