@@ -38,8 +38,8 @@ def fetch_objects(uris: Sequence[str], *, first_bytes: int | None = None) -> lis
     for position, uri in enumerate(uris):
         try:
             fs, path = open_filesystem(uri)
-        except StorageError as error:
-            outcomes[position] = Fetched(error_kind="download_failed", error=str(error))
+        except (StorageError, OSError) as error:
+            outcomes[position] = Fetched(error_kind="download_failed", error=f"cannot open {uri}: {one_line(error)}")
         else:
             by_filesystem.setdefault(fs, {})[position] = path
     for fs, path_at in by_filesystem.items():
@@ -64,8 +64,8 @@ def _outcome(result: bytes | Exception, uri: str) -> Fetched:
         case ValueError() if "\0" in uri:
             return Fetched(error_kind="not_found", error=f"no object at {uri!r}: no name holds the character NUL")
         case _ if (
-            isinstance(result, OSError) or type(result).__module__ != "builtins"
-        ):  # libraries raise their own types
+            isinstance(result, OSError | ValueError) or type(result).__module__ != "builtins"
+        ):  # libraries raise their own types, and ValueError for what is no URL
             return Fetched(error_kind="download_failed", error=f"cannot read {uri}: {one_line(result)}")
         case _:
             raise result

@@ -98,3 +98,12 @@ def test_a_name_that_is_not_utf8_is_the_reason_and_not_a_missing_file(tmp_path):
     (found,) = fetch_objects(listed)
     assert found.error_kind == "not_found"
     assert found.error.endswith("Jos\\xe9.png; rename the file: its name is not UTF-8, which no table can hold")
+
+
+def test_what_is_no_url_is_a_failed_download_and_touches_no_other(tmp_path):
+    write_bytes(f"{tmp_path}/a", b"1")
+    wrong = ["http://host:99999/x", "http://[bad/x", "http://exa mple..com/x", "zip://a::/nope.zip"]
+    *failed, whole = fetch_objects([*wrong, f"{tmp_path}/a"])
+    assert [one.error_kind for one in failed] == ["download_failed"] * 4
+    assert all(one.error and "\n" not in one.error for one in failed)
+    assert whole.data == b"1"
