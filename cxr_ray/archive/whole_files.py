@@ -39,11 +39,15 @@ class _WholeFile(io.FileIO):
 
     def write(self, data: object) -> int:
         """Write bytes; after a failure, such as that of a full disk, the file never gets its name."""
+        left = memoryview(data).cast("B")  # type: ignore[arg-type]
+        size = len(left)
         try:
-            return super().write(data)  # type: ignore[arg-type]
+            while left:  # the system may write only a part, and pyarrow does not ask how much
+                left = left[super().write(left) :]
         except OSError:
             self._is_sound = False
             raise
+        return size
 
     def close(self) -> None:
         """Close the file and give it its name, or delete it after a failure."""

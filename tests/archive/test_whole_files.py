@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import resource
+import signal
 import threading
 from pathlib import Path
 
@@ -69,3 +71,19 @@ def test_workers_get_the_filesystem_by_pickle_and_can_move_and_delete(local, tmp
     assert copied.get_file_info(str(tmp_path / "b")).size == 7
     copied.delete_file(str(tmp_path / "b"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_system_that_writes_only_a_part_is_asked_again(local, tmp_path):
+    """A limit on the size of files makes the system write what fits, and refuse only the next write."""
+    stream = local.open_output_stream(str(tmp_path / "a"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            stream.write(b"0123456789")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    stream.close()
+    assert list(tmp_path.iterdir()) == [], "four of ten bytes are no file"
