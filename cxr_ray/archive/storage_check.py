@@ -8,12 +8,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from fsspec import AbstractFileSystem
 
-from cxr_ray.archive.storage_fix import CHECK_ALL, fix_of
-from cxr_ray.archive.uris import is_local, is_s3, named_failures, open_filesystem, s3_options, storage_failures
+from cxr_ray.archive.storage_fix import CHECK_ALL, code_of, fix_of
+from cxr_ray.archive.uris import (
+    S3_SCHEMES,
+    is_local,
+    is_s3,
+    named_failures,
+    open_filesystem,
+    s3_options,
+    storage_failures,
+)
 from cxr_ray.errors import StorageError
 
 log = logging.getLogger("cxr_ray")
@@ -22,6 +31,8 @@ MOST_SECONDS = 14.0
 """Seconds within which each check ends, also if a store never answers."""
 _IMPATIENT = {"connect_timeout": 3, "read_timeout": 5, "retries": {"mode": "standard", "max_attempts": 2}}
 """Options of S3 with which all attempts fit into `MOST_SECONDS`."""
+NO_REFUSAL = {"InvalidRange", "416", "InvalidObjectState"}
+"""Codes with which a store answers for an empty object, and for one that must be fetched from an archive first."""
 _ATTEMPTS = 3
 """Times that s3fs makes a request whose answer was damaged, or came from a store that fails."""
 
@@ -80,7 +91,8 @@ def _in_time(check: Callable[[AbstractFileSystem, str], Any], action: str, uri: 
             if result.done():
                 raise
             raise StorageError(
-                f"cannot {action} {uri}: no answer within {MOST_SECONDS:.0f} s; check AWS_ENDPOINT_URL and the network"
+                f"cannot {action} {uri}: no answer within {MOST_SECONDS:.0f} s; check the address"
+                f"{' in AWS_ENDPOINT_URL' if uri.startswith(S3_SCHEMES) else ''} and the network"
             ) from error
 
 
@@ -98,25 +110,41 @@ def _impatient(uri: str) -> tuple[AbstractFileSystem, str]:
 def _read_one(fs: Any, path: str) -> None:
     """Read a byte of the object at `path`, or of the first object below it; a prefix without objects is no failure."""
     if not is_s3(fs):
-        if fs.isfile(path):
+        if is_local(fs) and Path(path).is_dir():
+            next(Path(path).iterdir(), None)
+        elif fs.exists(path) and fs.isfile(path):
             fs.cat_file(path, 0, 1)  # a manifest
-        elif fs.exists(path):
-            fs.ls(path, detail=False)
         return
     bucket, _, key = path.partition("/")
     for prefix in (f"{key}/" if key else "", key):
         page = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=20)
-        for item in page.get("Contents", ()):
-            if item["Size"]:
-                _read_byte(fs, f"{bucket}/{item['Key']}")
-                return
+        if found := [item["Key"] for item in page.get("Contents", ()) if item["Size"]]:
+            _read_any(fs, [f"{bucket}/{name}" for name in (found[0], found[-1])])
+            return
+
+
+def _read_any(fs: Any, paths: Sequence[str]) -> None:
+    """Read a byte of one of several objects; single ones may be archived, or of another owner."""
+    refusals: list[Exception] = []
+    for path in paths:
+        try:
+            _read_byte(fs, path)
+        except storage_failures() as error:
+            refusals.append(error)
+    if len(refusals) == len(paths):
+        raise refusals[0]
 
 
 def _read_byte(fs: Any, path: str) -> None:
     if is_local(fs):
         return  # a file that this user may not read is a row and no reason to end the job
-    with suppress(FileNotFoundError):
+    try:
         fs.cat_file(path, 0, 1)
+    except FileNotFoundError:
+        return
+    except storage_failures() as error:
+        if code_of(error) not in NO_REFUSAL:
+            raise
 
 
 def _write_one(fs: Any, path: str) -> bool:

@@ -73,6 +73,16 @@ def is_full(message: str) -> bool:
     return any(os.strerror(number) in message for number in (errno.ENOSPC, errno.EDQUOT))
 
 
+def code_of(error: BaseException) -> str:
+    """The code with which a store of S3 refused, such as `AccessDenied`; empty if it gave none."""
+    from botocore.exceptions import ClientError
+
+    codes = (
+        cause.response.get("Error", {}).get("Code", "") for cause in _causes(error) if isinstance(cause, ClientError)
+    )
+    return next(codes, "")
+
+
 def _fix_of_code(found: dict[str, str]) -> str:
     code = found.get("Code", "")
     if code == "RequestTimeTooSkewed":

@@ -149,7 +149,9 @@ def test_an_endpoint_at_which_nothing_or_nobody_answers_is_named(s3, monkeypatch
     assert "nothing answers there: check AWS_ENDPOINT_URL" in refusal_of("s3://bucket/in", "s3://bucket/out")
     monkeypatch.setattr(storage_check, "MOST_SECONDS", 2.0)
     with server(None, monkeypatch):
-        assert "no answer within 2 s; check AWS_ENDPOINT_URL" in refusal_of("s3://bucket/in", "s3://bucket/out")
+        assert "no answer within 2 s; check the address in AWS_ENDPOINT_URL" in refusal_of(
+            "s3://bucket/in", "s3://bucket/out"
+        )
 
 
 def test_a_store_that_ignores_conditional_writes_is_named(bucket_uri, monkeypatch, caplog):
