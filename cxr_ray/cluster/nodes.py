@@ -14,6 +14,13 @@ class NodeRoom:
     gpus: int = 0
 
 
+def alive_node_ids() -> set[str]:
+    """Ids of the nodes that are alive now."""
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
 def alive_nodes() -> list[NodeRoom]:
     """List the nodes that are alive now in the cluster that this process has joined."""
     import ray

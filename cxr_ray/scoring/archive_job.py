@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ from cxr_ray.scoring.lost_workers import (
     ACTOR_OPTIONS,
     TASK_OPTIONS,
     lost_workers_named,
+    outlived_nodes,
     span_of,
     without_deprecations,
 )
@@ -36,12 +38,15 @@ from cxr_ray.scoring.output.outcome import conclude
 from cxr_ray.scoring.output.planning import plan_blocks
 from cxr_ray.scoring.output.state import OutputState
 from cxr_ray.scoring.patient_secret import patient_secret
-from cxr_ray.scoring.pieces import PiecedLoad, keep_pieces
+from cxr_ray.scoring.pieces import PiecedLoad, keep_pieces, most_rows
 from cxr_ray.scoring.pool import ScoringPool, plan_pool
 from cxr_ray.scoring.progress import shown_progress
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
 
 log = logging.getLogger("cxr_ray")
+
+MOST_ROUNDS = 20
+"""Times that images without a row are scored: what a lost worker had begun may be gone with what was noted of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,25 +103,53 @@ def run_archive_job(
         if not config.overwrite:
             check_claim(state, identity)  # fails before Ray is started and the archive is listed, which take long
         with ray_session():
-            pool = plan_pool(config.device, config.num_actors, actors_per_group)
+            actors = partial(plan_pool, config.device, config.num_actors, actors_per_group)
+            pool = actors()
             manifest, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
             lock.check()
             claim_output(state, identity, overwrite=config.overwrite, keep=manifest)
             block_rows = config.rows_per_block or default_block_rows(images, pool.load_slots)
-            plan = state.plan_uri(run_id)
-            left, done = plan_blocks(
-                state, manifest, plan, rows_per_block=block_rows, retry_errors=config.retry_errors, carried=carried
+            plan = partial(
+                plan_blocks, state, manifest, state.plan_uri(run_id), rows_per_block=block_rows, carried=carried
             )
-            log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{done:,}")
-            began = time.monotonic()
-            if left:
-                pool = pool.for_job(left, config.rows_per_block)
-                with shown_progress(left, config.progress_seconds, done=done) as tally, lost_workers_named(tally):
-                    write_committed(state, pipeline(Run(run_id=run_id, blocks_uri=plan, pool=pool, tally=tally)))
+            left, before = plan(retry_errors=config.retry_errors)
+            log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{before:,}")
+            began, pool = time.monotonic(), pool.for_job(left, config.rows_per_block)
+            run_with = partial(Run, run_id=run_id, blocks_uri=state.plan_uri(run_id))
+            again = partial(plan, retry_errors=False), actors
+            _score_in_rounds(state, config, pipeline, run_with, pool=pool, again=again, missing=left, done=before)
             seconds = time.monotonic() - began
         lock.check()
         facts = {"run_id": run_id, "model_ids": list(model_ids), "pool": pool, "started": started}
-        return conclude(state, config, manifest, scored=left, before=done, seconds=seconds, **facts)
+        return conclude(state, config, manifest, scored=left, before=before, seconds=seconds, **facts)
+
+
+def _score_in_rounds(
+    state: OutputState,
+    config: ArchiveJobConfig,
+    pipeline: Callable[[Run], "ray.data.Dataset"],
+    run_with: Callable[..., Run],
+    *,
+    pool: ScoringPool,
+    again: tuple[Callable[[], tuple[int, int]], Callable[[], ScoringPool]],
+    missing: int,
+    done: int,
+) -> None:
+    """Score the images of a plan; as long as some have no row after it, plan images and actors `again` and score those."""
+    plan, plan_actors = again
+    for _ in range(MOST_ROUNDS):
+        if not missing:
+            return
+        with (
+            outlived_nodes(),
+            shown_progress(missing, config.progress_seconds, done=done) as tally,
+            lost_workers_named(tally),
+        ):
+            write_committed(state, pipeline(run_with(pool=pool, tally=tally)))
+        missing, done = plan()
+        if missing:
+            log.warning("%s images have no row yet, because workers were lost; they come again", f"{missing:,}")
+            pool = plan_actors().for_job(missing, config.rows_per_block)
 
 
 def scored_images(
@@ -177,7 +210,7 @@ def _loaded_images(
         blocks, override_num_blocks=blocks.count, num_cpus=cpus, ray_remote_args=TASK_OPTIONS
     )
     return images.map_batches(
-        PiecedLoad(load, run.tally, batch_size),
+        PiecedLoad(load, run.tally, batch_size=batch_size, most=most_rows(geometries)),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=cpus,

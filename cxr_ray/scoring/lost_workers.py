@@ -6,6 +6,7 @@ somebody looks.
 
 import logging
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from ray.exceptions import (
     ActorDiedError,
     ActorUnavailableError,
     NodeDiedError,
+    ObjectLostError,
     OutOfMemoryError,
     RayError,
     WorkerCrashedError,
@@ -24,9 +26,16 @@ from ray.exceptions import (
 from ray.util.annotations import RayDeprecationWarning
 
 from cxr_ray.archive.storage_fix import MAKE_ROOM, is_full
+from cxr_ray.cluster.nodes import alive_node_ids
 from cxr_ray.errors import WorkerError
 from cxr_ray.scoring.progress import Span
 
+log = logging.getLogger("cxr_ray")
+
+NODE_SECONDS = 15.0
+"""Time in seconds in which a cluster notices that a node is gone."""
+LOSSES = (ActorDiedError, ActorUnavailableError, NodeDiedError, ObjectLostError, WorkerCrashedError)
+"""Exceptions of Ray for workers and objects that are gone."""
 MOST_RETRIES = 4
 """Times that a block of images is started again after its worker was lost, on the way to a failure of the job."""
 MOST_RESTARTS = 20
@@ -72,6 +81,32 @@ def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
         raise WorkerError(f"{words}; {_described(begun)}, {fix}the same command continues") from error
     finally:
         ray_data.setLevel(level)
+
+
+@contextmanager
+def outlived_nodes() -> Iterator[None]:
+    """Swallow the loss of workers in the block where a node is lost with them, which Ray does not always make good.
+
+    Raises:
+        WorkerError: if the block raises it for another reason.
+    """
+    before = alive_node_ids()
+    try:
+        yield
+    except WorkerError as error:
+        if not isinstance(error.__cause__, LOSSES) or not _is_smaller_than(before):
+            raise
+        log.warning("a node was lost, and with it what its workers had in hand; the job goes on with the others")
+
+
+def _is_smaller_than(before: set[str]) -> bool:
+    """Whether the cluster loses one of the nodes `before` within a moment: it learns of a loss later than its workers."""
+    deadline = time.monotonic() + NODE_SECONDS
+    while time.monotonic() < deadline:
+        if before - alive_node_ids():
+            return True
+        time.sleep(0.5)
+    return False
 
 
 def _in_progress(tally: ActorHandle) -> tuple[dict[Span, int], list[ActorHandle]]:

@@ -4,7 +4,7 @@ Ray Data by itself joins what a load task yields to blocks of 128 MiB. A batch o
 a CPU, so such a block would take hours, and a job that ends before loses them all.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import ray
@@ -16,10 +16,18 @@ from ray.data._internal.logical.rules import FuseOperators
 from ray.data._internal.output_buffer import OutputBlockSizeOption
 
 from cxr_ray.scoring.lost_workers import span_of
-from cxr_ray.scoring.stages.load import LoadStage
+from cxr_ray.scoring.stages.load import Geometry, LoadStage
 
 PIECE_BYTES = 128 * 2**20
-"""Maximum size of a piece in memory, which is Ray Data's own maximum size of a block."""
+"""Maximum size of the pixels of a piece in memory, which is Ray Data's own maximum size of a block."""
+
+
+def most_rows(geometries: Sequence[Geometry]) -> int:
+    """Number of images of a piece whose pixels in these geometries fit in `PIECE_BYTES`.
+
+    It depends on no image, so that a block that is loaded again gets the same pieces.
+    """
+    return max(1, PIECE_BYTES // sum(geometry.image_size**2 for geometry in geometries))
 
 
 class PiecedLoad:
@@ -29,22 +37,23 @@ class PiecedLoad:
         load: the stage.
         tally: actor that keeps the images in progress and measures the rate, which decides the size of a piece.
         batch_size: number of images of a batch of the stage that follows; a piece holds whole batches.
+        most: maximum number of images of a piece.
     """
 
-    def __init__(self, load: LoadStage, tally: ActorHandle, batch_size: int) -> None:
-        self._load, self._tally, self._batch_size = load, tally, batch_size
+    def __init__(self, load: LoadStage, tally: ActorHandle, *, batch_size: int, most: int) -> None:
+        self._load, self._tally, self._batch_size, self._most = load, tally, batch_size, most
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Load the images of a block, as `LoadStage` does; the pieces of a block have one number of rows."""
         span = span_of("loading", block)
         asked = self._tally.begin.remote(span), self._tally.piece_rows.remote(span, self._batch_size)
         _, rows = ray.get(list(asked))  # this process may end at the first image
-        yield from in_pieces(self._load(block), rows)
+        yield from in_pieces(self._load(block), min(rows, self._most))
         self._tally.end.remote(span)
 
 
 def in_pieces(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Divide a stream of tables anew into tables of `rows` rows, or of fewer rows if those exceed `PIECE_BYTES`.
+    """Divide a stream of tables anew into tables of `rows` rows.
 
     Args:
         tables: tables of one schema.
@@ -53,8 +62,6 @@ def in_pieces(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
     held: pa.Table | None = None
     for table in tables:
         held = table if held is None else pa.concat_tables([held, table])
-        if table.nbytes:
-            rows = min(rows, max(1, PIECE_BYTES * table.num_rows // table.nbytes))
         while held.num_rows >= rows:
             yield held.slice(0, rows)
             held = held.slice(rows)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import ray
 from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 log = logging.getLogger("cxr_ray")
 
@@ -155,7 +156,8 @@ def shown_progress(left: int, seconds: float, *, done: int = 0) -> Iterator[Acto
     Yields:
         A `Tally` to which the workers add their batches.
     """
-    tally = Tally.remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    tally = Tally.options(scheduling_strategy=here).remote()  # not on a node that may be lost with its work
     stop = threading.Event()
     show = _bar if sys.stderr.isatty() else _lines
     thread = threading.Thread(target=show, args=(tally, left, done, seconds, stop), name="progress", daemon=True)

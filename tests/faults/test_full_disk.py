@@ -48,7 +48,7 @@ def test_a_disk_that_fills_ends_the_job_in_one_line_and_loses_no_row(disk, save_
     assert "Traceback" not in job.said
     full = start(line)
     assert finish(full) == 1
-    assert full.said.splitlines()[-1].endswith("No space left on device; make room there")
+    assert full.said.splitlines()[-1].endswith("No space left on device; make room there; the same command continues")
     resize(disk, 64 * 2**20)
     committed = committed_rows(str(disk / "out"))
     again = start(line)

@@ -63,7 +63,7 @@ def run(blocks, state, load=None, wanted=""):
         images = ray.data.read_datasource(blocks, override_num_blocks=blocks.count, ray_remote_args=TASK_OPTIONS)
         if load:
             images = images.map_batches(
-                PiecedLoad(load, tally, 4), batch_size=None, batch_format="pyarrow", **TASK_OPTIONS
+                PiecedLoad(load, tally, batch_size=4, most=100), batch_size=None, batch_format="pyarrow", **TASK_OPTIONS
             )
         else:
             arguments = {"stage": EndedStage, "tally": tally, "arguments": {"wanted": wanted}}

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_ray.archive.tables import read_table, table_writer
-from cxr_ray.scoring import pieces
 from cxr_ray.scoring.archive_job import TalliedStage
 from cxr_ray.scoring.blocks import PlannedBlocks
 from cxr_ray.scoring.lost_workers import ACTOR_OPTIONS, TASK_OPTIONS, without_deprecations
 from cxr_ray.scoring.output.commit import write_committed
 from cxr_ray.scoring.output.state import OutputState, committed_files
-from cxr_ray.scoring.pieces import PiecedLoad, in_pieces, keep_pieces
+from cxr_ray.scoring.pieces import PiecedLoad, in_pieces, keep_pieces, most_rows
 from cxr_ray.scoring.progress import Tally
+from cxr_ray.scoring.stages.load import Geometry
 
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 50))
@@ -32,12 +32,11 @@ def test_pieces_hold_the_same_rows_in_the_same_order(sizes, rows):
     assert all(0 < piece.num_rows <= rows for piece in found)
 
 
-def test_a_piece_is_no_larger_than_a_block_of_ray(monkeypatch):
-    monkeypatch.setattr(pieces, "PIECE_BYTES", 10_000)
-    table = pa.table({"x": pa.array([bytes(1000)] * 64, pa.binary(1000))})
-    found = list(in_pieces([table, table], 100))
-    assert sum(piece.num_rows for piece in found) == 128
-    assert {piece.num_rows for piece in found[:-1]} == {9} or {piece.num_rows for piece in found[:-1]} == {10}
+def test_a_piece_is_no_larger_than_a_block_of_ray_whatever_its_images_are():
+    small, large = (Geometry(image_size=size, interpolation="bilinear") for size in (224, 1024))
+    assert most_rows([small]) * 224**2 <= 2**27 < (most_rows([small]) + 1) * 224**2
+    assert most_rows([small, large]) == 122
+    assert most_rows([Geometry(image_size=20_000, interpolation="bilinear")]) == 1
 
 
 class Loaded:
@@ -72,7 +71,7 @@ def test_a_slow_stage_commits_each_batch_and_a_lost_actor_loses_and_doubles_noth
     keep_pieces()
     with without_deprecations():
         images = ray.data.read_datasource(blocks, override_num_blocks=1, ray_remote_args=TASK_OPTIONS)
-        load = PiecedLoad(Loaded(), tally, 2)
+        load = PiecedLoad(Loaded(), tally, batch_size=2, most=100)
         rows = images.map_batches(load, batch_size=None, batch_format="pyarrow", **TASK_OPTIONS).map_batches(
             TalliedStage,
             fn_constructor_kwargs={"stage": SlowStage, "tally": tally, "arguments": {"note": tmp_path / "died"}},
