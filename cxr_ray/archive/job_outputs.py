@@ -80,8 +80,9 @@ def list_archive(uri: str) -> Iterator[ListedObject]:
 def list_with_outputs(uri: str) -> Iterator[tuple[ListedObject, str | None]]:
     """Stream the objects under `uri`, each with the output folder of a job that it lies in, or None.
 
-    A folder below `uri` is an output if it holds a folder `_state` or the `run.json` of a job; all that lies in it belongs
-    to it. Of an output that is `uri` itself, only what jobs write belongs to it, because images may lie beside that.
+    A folder below `uri` is an output if it holds a folder `_state` or the `run.json` of a job. To it belong the files
+    directly in it, and the folders that jobs write; images in other folders beside these stay. Of an output that is `uri`
+    itself, only what jobs write belongs to it.
     Objects of zero bytes that have the name of a folder, which some programs write into S3, are left out.
 
     The order and the errors are those of `list_objects`; memory does not grow with the number of objects.
@@ -129,7 +130,7 @@ class _Listing:
         return False
 
     def output_around(self, entry: ListedObject) -> str | None:
-        """The outermost output folder of a job around the head, as a name below the listed URI, or None."""
+        """The outermost output folder of a job to which the head belongs, as a name below the listed URI, or None."""
         top, slash, below = entry.name.partition("/")
         is_rows = top in TABLES_OF_OUTPUTS and below.endswith(".parquet")
         if (top in PARTS_OF_OUTPUTS or is_rows) and self._root_is_one(top):
@@ -147,7 +148,7 @@ class _Listing:
         for end in (position for position, letter in enumerate(name) if letter == "/"):
             folder = name[:end]
             known[folder] = self._is_output[folder] if folder in self._is_output else self._holds_marks(folder)
-            if known[folder]:
+            if known[folder] and _is_written(name[end + 1 :]):
                 output = folder
                 break
         self._is_output = known  # only the folders around the head can be asked for again, because names are sorted
@@ -204,3 +205,9 @@ def _place(uri: str) -> tuple[str, str]:
     return fs.protocol if isinstance(fs.protocol, str) else fs.protocol[0], (
         os.path.realpath(path) if is_local(fs) else path.rstrip("/")
     )
+
+
+def _is_written(name: str) -> bool:
+    """Whether a file of an output, by its name below it, is one that jobs write."""
+    top, slash, below = name.partition("/")
+    return not slash or top in PARTS_OF_OUTPUTS or (top in TABLES_OF_OUTPUTS and below.endswith(".parquet"))

@@ -144,8 +144,8 @@ def test_outputs_of_jobs_in_the_folder_are_no_images_and_no_masks(tmp_path):
         "images/a.png",
         "masks/a.png",
         "out/_state/x",
-        "out/images/b.png",
-        "out/masks/a.png",
+        "out/overlays/images/b.png",
+        "out/dicom_seg/masks/a.png",
         "_state/x",
         "masks/a.parquet",
     )
