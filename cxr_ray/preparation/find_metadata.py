@@ -27,7 +27,7 @@ def find_metadata(objects: Iterable[ListedObject]) -> ListedObject | None:
     for entry in objects:
         if entry.name == METADATA_NAME:
             found = entry
-        elif _NAMED_ALIKE.fullmatch(PurePosixPath(entry.name).name):
+        elif _TABLE.fullmatch(entry.name) and _NAMED_ALIKE.fullmatch(PurePosixPath(entry.name).name):
             alike.append(entry.name)
         elif "/" not in entry.name and _TABLE.fullmatch(entry.name):
             tables.append(entry.name)

@@ -15,7 +15,7 @@ def found(*names):
 
 def test_the_table_at_the_root_is_found(caplog):
     assert found("COVID/images/1.png", "metadata.csv", "sources.csv") == "metadata.csv"
-    assert found("COVID/images/1.png", "README.txt", "COVID/list.csv") is None
+    assert found("COVID/images/1.png", "README.txt", "COVID/list.csv", "metadata.json", "COVID/metadata.xml") is None
     assert caplog.text == ""
 
 
