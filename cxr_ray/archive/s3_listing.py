@@ -6,12 +6,15 @@ objects takes a thousand answers, one after the other.
 
 import pickle
 import tempfile
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from threading import Event
 from typing import IO, Any
+
+from cxr_ray.errors import StorageError
 
 FOLDERS_AT_ONCE = 16
 """Number of folders that are listed at the same time."""
@@ -59,18 +62,21 @@ class Bucket:
 
     def _together(self, entries: list[Item | str]) -> Iterator[Item]:
         """Yield objects, and the content of folders; the folders after the first are listed in the meantime."""
-        folders, stop = [entry for entry in entries if isinstance(entry, str)], Event()
+        waiting, stop = deque(entry for entry in entries if isinstance(entry, str)), Event()
+        first, coming = waiting.popleft(), dict[str, Future[IO[bytes]]]()
         with ThreadPoolExecutor(FOLDERS_AT_ONCE, thread_name_prefix="listing") as pool:
-            coming = {folder: pool.submit(self._spooled, folder, stop) for folder in folders[1:]}
             try:
                 for entry in entries:
+                    while waiting and len(coming) < FOLDERS_AT_ONCE:
+                        folder = waiting.popleft()
+                        coming[folder] = pool.submit(self._spooled, folder, stop)
                     if not isinstance(entry, str):
                         yield entry
-                    elif entry in coming:
+                    elif entry == first:
+                        yield from self.items(entry)
+                    else:
                         with coming.pop(entry).result() as file:
                             yield from _unspooled(file)
-                    else:
-                        yield from self.items(entry)
             finally:
                 stop.set()  # a caller may want only the first objects
                 pool.shutdown(cancel_futures=True)
@@ -79,10 +85,10 @@ class Bucket:
         """List a folder into a temporary file."""
         file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - its reader closes it
         page = self._page(folder)
-        pickle.dump(_items_of(page), file)
+        _add(page, file)
         while page.get("IsTruncated") and not stop.is_set():
             page = self._page(folder, ContinuationToken=page["NextContinuationToken"])
-            pickle.dump(_items_of(page), file)
+            _add(page, file)
         file.seek(0)
         return file
 
@@ -103,6 +109,15 @@ def _items_of(page: dict[str, Any]) -> list[Item]:
         (item["Key"], item["Size"], item["LastModified"], item.get("ETag", "").strip('"'))
         for item in page.get("Contents", ())
     ]
+
+
+def _add(page: dict[str, Any], file: IO[bytes]) -> None:
+    try:
+        pickle.dump(_items_of(page), file)
+    except OSError as error:
+        raise StorageError(
+            f"a listing does not fit in {tempfile.gettempdir()}: {error.strerror}; make room there, or name another folder in TMPDIR"
+        ) from error
 
 
 def _unspooled(file: IO[bytes]) -> Iterator[Item]:

@@ -46,7 +46,7 @@ def open_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
 
         return CheckedS3(**s3_options()), uri.removeprefix(f"{scheme}://").rstrip("/")
     try:
-        other, path = url_to_fs(uri)
+        other, path = url_to_fs(uri, use_listings_cache=False)
     except (ValueError, ImportError) as error:
         raise StorageError(
             f"cannot open {uri}: {error}; use a path, file://, s3:// or an installed fsspec scheme"
