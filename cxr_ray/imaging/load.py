@@ -95,7 +95,8 @@ def _fetch_whole(uris: list[str], sizes_bytes: list[int | None]) -> list[Fetched
     sizes = [None if one.data is None else len(one.data) for one in fetched]
     doubtful = [i for i, size in enumerate(sizes) if size is not None and sizes_bytes[i] not in (None, size)]
     for i, again in zip(doubtful, fetch_objects([uris[i] for i in doubtful]), strict=True):
-        fetched[i] = again
+        if again.data is not None:
+            fetched[i] = again
     return fetched
 
 

@@ -88,6 +88,7 @@ def run_training(training: Training[Card], show: Callable[[str], object] = print
     check_storage(read=[], write=output.uri)
     with output_lock(output, new_run_id()) as lock:
         if output.is_finished(overwrite=config.overwrite):
+            output.delete_checkpoints()  # a run that was killed while it published leaves them
             card = read_card(config.output_uri, training.card_type)
             show(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
             return card
@@ -227,9 +228,9 @@ def publish(
     """
     with result.checkpoint.as_directory() as folder:
         progress, _ = read_state(Path(folder))
+        write_table(pa.Table.from_pylist(progress.history), join_uri(output.uri, "history.parquet"))
         for file in sorted(Path(folder, BEST_NAME).iterdir(), key=lambda file: file.name == CARD_NAME):
             write_bytes(join_uri(output.uri, file.name), file.read_bytes())
-    write_table(pa.Table.from_pylist(progress.history), join_uri(output.uri, "history.parquet"))
     card = read_card(output.uri, card_type)
     write_run_record(output.uri, config, model_id=card.model_id, metrics=card.metrics)
     output.delete_checkpoints()
