@@ -15,14 +15,18 @@ from cxr_ray.errors import StorageError
 
 MEMORY = "400MB"
 """Memory that DuckDB may take for its tables; it takes disk space for the rest."""
+IDS_AT_ONCE = 15_000_000
+"""Number of named ids that DuckDB groups in `MEMORY`; more are divided into parts on disk first."""
 _IDS = pa.schema([("image_id", pa.string()), ("place", pa.int64())])
 _CONTENTS = pa.schema([("image_id", pa.string()), ("content", pa.string())])
 
+_ALL = "(SELECT image_id, place FROM named UNION ALL SELECT image_id, NULL FROM found)"
 _DIFFERING = """
     SELECT image_id, min(place) AS place, count(place) AS named, count(*) - count(place) AS found
-    FROM (SELECT image_id, place FROM named UNION ALL SELECT image_id, NULL FROM found)
-    GROUP BY image_id HAVING named <> 1 OR found <> 1
+    FROM {} GROUP BY image_id HAVING named <> 1 OR found <> 1
 """
+_DIVIDED = f"CREATE TABLE ids AS SELECT image_id, place, CAST(hash(image_id) % ? AS UTINYINT) AS part FROM {_ALL}"  # noqa: S608  constants
+_PART = "(SELECT image_id, place FROM ids WHERE part = ?)"
 # a number of 64 bits stands for the content, because it takes an eighth of the memory
 _OTHER_CONTENT = """
     SELECT DISTINCT image_id
@@ -33,12 +37,15 @@ _OTHER_CONTENT = """
 _REPEATED = "SELECT image_id FROM found GROUP BY image_id HAVING count(*) > 1"
 
 
-def differing_ids(named: Iterable[pa.Array], found: Iterable[pa.Array]) -> Iterator[pa.RecordBatch]:
+def differing_ids(
+    named: Iterable[pa.Array], found: Iterable[pa.Array], *, expected: int = 0
+) -> Iterator[pa.RecordBatch]:
     """Yield every id that does not occur exactly once in `named` and once in `found`, in any order.
 
     Args:
         named: arrays of strings: the ids that should occur, such as those of a manifest.
         found: arrays of strings: the ids that do occur, such as those of rows.
+        expected: about how many ids are named, which decides in how many parts they are grouped.
 
     Yields:
         Batches with the columns `image_id`; `place`, the number of ids in `named` before its first occurrence, null if
@@ -47,8 +54,14 @@ def differing_ids(named: Iterable[pa.Array], found: Iterable[pa.Array]) -> Itera
     Raises:
         StorageError: if there is no space on disk; an exception of the arrays passes unchanged.
     """
+    parts = min(255, 1 + expected // IDS_AT_ONCE)
     with _database(_IDS, named=_numbered(named), found=_numbered(found)) as database:
-        yield from database.sql(_DIFFERING).to_arrow_reader()
+        if parts == 1:
+            yield from database.sql(_DIFFERING.format(_ALL)).to_arrow_reader()
+            return
+        database.execute(_DIVIDED, [parts])
+        for part in range(parts):
+            yield from database.sql(_DIFFERING.format(_PART), params=[part]).to_arrow_reader()
 
 
 def ids_of_other_content(
@@ -95,7 +108,7 @@ def _database(schema: pa.Schema, **tables: Iterator[pa.RecordBatch]) -> Iterator
             "autoinstall_known_extensions": False,
         }
         try:
-            with duckdb.connect(config=config) as database:
+            with duckdb.connect(f"{folder}/ids.duckdb", config=config) as database:
                 for name, batches in tables.items():
                     database.register(name, pa.RecordBatchReader.from_batches(schema, _noted(batches, failures)))
                 yield database

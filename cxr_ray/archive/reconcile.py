@@ -102,7 +102,7 @@ def reconcile(manifest_uri: str, rows_uri: str) -> Account:
     """
     account = Account(images=count_rows_of(manifest_uri))
     named = (batch["image_id"] for batch in iter_batches(manifest_uri, ["image_id"]))
-    for batch in differing_ids(named, _counted(rows_uri, account)):
+    for batch in differing_ids(named, _counted(rows_uri, account), expected=account.images):
         ids, named_times, found = batch["image_id"], batch["named"].to_numpy(), batch["found"].to_numpy()
         account.missing.add(ids.filter(pa.array(found == 0)))
         account.double.add(ids.filter(pa.array(found > 1)))

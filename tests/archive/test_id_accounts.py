@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr_ray.archive.id_accounts import differing_ids, ids_of_other_content, is_increasing, repeated_ids
+from cxr_ray.archive.id_accounts import IDS_AT_ONCE, differing_ids, ids_of_other_content, is_increasing, repeated_ids
 from cxr_ray.errors import StorageError
 
 IDS = st.lists(
@@ -22,9 +22,10 @@ def flat(batches):
 
 
 @settings(max_examples=60, deadline=None)
-@given(named=IDS, found=IDS)
-def test_every_id_is_accounted_for(named, found):
-    rows = [row for batch in differing_ids(arrays(named), arrays(found)) for row in batch.to_pylist()]
+@given(named=IDS, found=IDS, expected=st.sampled_from([0, 3 * IDS_AT_ONCE]))
+def test_every_id_is_accounted_for_in_one_part_or_in_several(named, found, expected):
+    accounts = differing_ids(arrays(named), arrays(found), expected=expected)
+    rows = [row for batch in accounts for row in batch.to_pylist()]
     wanted, there = Counter(flat(named)), Counter(flat(found))
     assert {row["image_id"]: (row["named"], row["found"]) for row in rows} == {
         i: (wanted[i], there[i]) for i in wanted | there if (wanted[i], there[i]) != (1, 1)

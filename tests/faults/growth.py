@@ -91,7 +91,7 @@ def main():
             draw(folder, images)
             for name in ("unique", "plan", "reconcile"):
                 line = [sys.executable, "-m", "tests.faults.growth", "--step", name, "--folder", folder]
-                said = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+                said = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True).stdout
                 measured = json.loads(said.splitlines()[-1])
                 seconds = measured["seconds"]
                 left = -(-images // 10 // PER_FILE) * PER_FILE

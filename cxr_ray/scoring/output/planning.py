@@ -68,7 +68,7 @@ def images_left(state: OutputState, manifest_uri: str) -> tuple[np.ndarray, int,
             yield ids
 
     is_left, repeated, foreign = np.zeros(images, bool), [], 0
-    for batch in differing_ids(_ids(manifest_uri), found()):
+    for batch in differing_ids(_ids(manifest_uri), found(), expected=images):
         counts = batch["found"].to_numpy()
         places = batch["place"].to_numpy(zero_copy_only=False)[counts == 0]
         is_left[places.astype(np.int64)] = True
