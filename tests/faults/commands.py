@@ -48,12 +48,17 @@ def random_bundle(folder: str) -> str:
     return uri
 
 
+def empty_bucket(name: str) -> None:
+    """Make a bucket, or empty it: moto keeps its content for the whole process."""
+    fs, _ = open_filesystem(f"s3://{name}")
+    if fs.exists(name):
+        fs.rm(name, recursive=True)
+    fs.mkdir(name)
+
+
 def write_archive(images_per_class: int) -> None:
     """Write a drawn archive with broken files to s3://chaos/in, in a bucket that holds nothing else."""
-    fs, _ = open_filesystem("s3://chaos")
-    if fs.exists("chaos"):
-        fs.rm("chaos", recursive=True)  # moto keeps its content for the whole process
-    fs.mkdir("chaos")
+    empty_bucket("chaos")
     write_phantom_archive("s3://chaos/in", images_per_class=images_per_class, size=64, dicom_fraction=0.2)
 
 

@@ -4,11 +4,12 @@ import time
 
 import pytest
 
-from cxr_ray.archive.uris import open_filesystem, write_bytes
+from cxr_ray.archive.uris import write_bytes
 from cxr_ray.errors import StorageError
 from cxr_ray.scoring.output.state import OutputState, settle
 from tests.faults.commands import (
     committed_rows,
+    empty_bucket,
     finish,
     job_line,
     reconcile_line,
@@ -27,10 +28,7 @@ OUTPUT = "s3://chaos/out"
 def store():
     """A store without random faults, with an empty bucket `refusing`."""
     with faulty_store(disturbed=True) as store:
-        fs, _ = open_filesystem("s3://refusing")
-        if fs.exists("refusing"):
-            fs.rm("refusing", recursive=True)
-        fs.mkdir("refusing")
+        empty_bucket("refusing")
         yield store
 
 

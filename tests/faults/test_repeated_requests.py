@@ -7,9 +7,10 @@ import pytest
 
 from cxr_ray.archive.output_lock import output_lock
 from cxr_ray.archive.output_owner import this_process
-from cxr_ray.archive.uris import open_filesystem, open_for_replacement, write_bytes
+from cxr_ray.archive.uris import open_for_replacement, write_bytes
 from cxr_ray.imaging.load import load_images
 from cxr_ray.scoring.output.state import OutputState
+from tests.faults.commands import empty_bucket
 from tests.faults.faulty_store import faulty_store
 
 pytestmark = pytest.mark.s3
@@ -19,10 +20,7 @@ pytestmark = pytest.mark.s3
 def store():
     """A store whose faults a test chooses, with an empty bucket `repeated`."""
     with faulty_store(disturbed=True) as store:
-        fs, _ = open_filesystem("s3://repeated")
-        if fs.exists("repeated"):
-            fs.rm("repeated", recursive=True)
-        fs.mkdir("repeated")
+        empty_bucket("repeated")
         yield store
 
 
