@@ -14,7 +14,7 @@ from typing import IO
 
 from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.imaging.decode import DecodedImage
-from cxr_ray.imaging.decoder_process import read_answer, write_terms
+from cxr_ray.imaging.decoder_process import Request, read_answer, write_request
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind
 
 FILES_TOGETHER = 4
@@ -135,9 +135,16 @@ class _Child:
         slot = self._asked % FILES_AHEAD
         self._asked += 1
         os.pwrite(self._files[1 + 2 * slot], file.data, 0)
-        terms = write_terms(tuple(file.wanted_sizes), file.limits, memory_for(file.limits))
-        seconds = seconds_for(len(file.data), file.limits)
-        self._unsent.append(b"%d %d %d %f %s\n" % (slot, self._asked, len(file.data), seconds, terms))
+        request = Request(
+            slot,
+            self._asked,
+            len(file.data),
+            seconds_for(len(file.data), file.limits),
+            memory_for(file.limits),
+            tuple(file.wanted_sizes),
+            file.limits,
+        )
+        self._unsent.append(write_request(request))
         if len(self._unsent) == FILES_TOGETHER:
             self._send()
 

@@ -1,15 +1,12 @@
 """The process in which `decoder_fence` decodes image files: a decoder that crashes, hangs or fills memory ends it alone.
 
-A request is a line on standard input: the slot, the number of the request, the bytes of the file, the seconds that its
-decoding may take, and the terms of the decoding as JSON. The bytes of the file and the answer are passed through the two
+A request is a line of JSON on standard input. The bytes of the file and the answer are passed through the two
 files in memory of the slot. A slot holds an answer as soon as the number at its start is that of the request, even if the
 process has ended since. A line on standard output says that all requests read so far are answered: requests that come
 together wake the other side once.
 """
 
-import dataclasses
 import fcntl
-import json
 import os
 import resource
 import signal
@@ -18,6 +15,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from cxr_ray.imaging.decode import DecodedImage, decode_for_sizes, decode_image
@@ -30,7 +28,48 @@ _HEAD = struct.Struct("<QQ")
 """Start of an answer: the number of the request, and the bytes of the JSON that follows; the pixels follow the JSON."""
 _FIRST_READ = 4096
 """Bytes of an answer that are read at once: its head and its JSON, unless texts in it are long."""
-_FIELDS = ("format", "width", "height", "error_kind", "error")
+
+
+class Request(msgspec.Struct, array_like=True, frozen=True):
+    """What the process is asked to decode, and on which terms."""
+
+    slot: int
+    """Number of the slot that holds the file and takes the answer."""
+    number: int
+    """Number of the request, by which its answer is known."""
+    file_bytes: int
+    """Size of the file in bytes."""
+    seconds: float
+    """CPU seconds that the decoding may take."""
+    memory_bytes: int
+    """Bytes of memory that the decoding may take."""
+    wanted_sizes: tuple[int, ...]
+    """Sizes in pixels as `decode_for_sizes` takes them; empty means full scale."""
+    limits: DecodeLimits
+    """Bounds on the size, as `decode_image` takes them."""
+
+
+class _Described(msgspec.Struct, array_like=True, frozen=True):
+    """A decoded image without its pixels, whose shape is None where there are none."""
+
+    shape: tuple[int, int] | None
+    format: str | None
+    width: int | None
+    height: int | None
+    error_kind: str | None
+    error: str | None
+    dicom: DicomTags | None
+
+
+class _Answer(msgspec.Struct, array_like=True, frozen=True):
+    images: list[_Described]
+    """Every image once, in the order of their pixels."""
+    order: list[int]
+    """Place in `images` of the image for each wanted size."""
+
+
+_ENCODER = msgspec.json.Encoder()
+_REQUESTS, _ANSWERS = msgspec.json.Decoder(Request), msgspec.json.Decoder(_Answer)
 
 
 def serve(printed: int, *slots: int) -> None:
@@ -47,21 +86,19 @@ def serve(printed: int, *slots: int) -> None:
         os.dup2(printed, stream)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while requests := os.read(0, 2**16):
-        for request in requests.splitlines():
-            slot, number, file_bytes, seconds, terms = request.split(b" ", 4)
-            inbox, outbox = slots[2 * int(slot) :][:2]
+        for line in requests.splitlines():
+            request = _REQUESTS.decode(line)
+            inbox, outbox = slots[2 * request.slot :][:2]
             os.ftruncate(printed, 0)
-            _limit_time(float(seconds))
-            images = _decode(os.pread(inbox, int(file_bytes), 0), terms)
-            _write_answer(int(number), images, outbox)
+            _limit_time(request.seconds)
+            _write_answer(request.number, _decode(request, os.pread(inbox, request.file_bytes, 0)), outbox)
         _limit_time(0)
         os.write(answered, b"\n")
 
 
-@lru_cache(maxsize=8)
-def write_terms(wanted_sizes: Sequence[int], limits: DecodeLimits, memory_bytes: int) -> bytes:
-    """Return the terms of a decoding as JSON: its sizes, its limits, and the bytes of memory that it may take."""
-    return json.dumps([wanted_sizes, dataclasses.asdict(limits), memory_bytes]).encode()
+def write_request(request: Request) -> bytes:
+    """Return the line that asks for a decoding."""
+    return _ENCODER.encode(request) + b"\n"
 
 
 def read_answer(number: int, outbox: int) -> tuple[DecodedImage, ...] | None:
@@ -75,53 +112,49 @@ def read_answer(number: int, outbox: int) -> tuple[DecodedImage, ...] | None:
         return None
     end = _HEAD.size + _HEAD.unpack_from(start)[1]
     described = start[_HEAD.size : end] if end <= _FIRST_READ else os.pread(outbox, end - _HEAD.size, _HEAD.size)
-    listed, order = json.loads(described)
+    answer = _ANSWERS.decode(described)
     images = []
-    for shape, tags, fields in listed:
+    for one in answer.images:
         pixels = None
-        if shape is not None:
-            pixels = np.empty(shape, np.uint8)
+        if one.shape is not None:
+            pixels = np.empty(one.shape, np.uint8)
             end += os.preadv(outbox, [pixels.data], end)
         images.append(
             DecodedImage(
                 pixels=pixels,
-                dicom=DicomTags(**tags) if tags else None,
-                **dict(zip(_FIELDS, fields, strict=True)),
+                format=one.format,
+                width=one.width,
+                height=one.height,
+                error_kind=one.error_kind,
+                error=one.error,
+                dicom=one.dicom,
             )
         )
-    return tuple(images[number] for number in order)
+    return tuple(images[place] for place in answer.order)
 
 
-@lru_cache(maxsize=8)
-def _read_terms(terms: bytes) -> tuple[list[int], DecodeLimits, int]:
-    wanted_sizes, limits, memory_bytes = json.loads(terms)
-    return wanted_sizes, DecodeLimits(**limits), memory_bytes
-
-
-def _decode(data: bytes, terms: bytes) -> tuple[DecodedImage, ...]:
-    wanted_sizes, limits, memory_bytes = _read_terms(terms)
-    _limit_memory(memory_bytes)
-    if wanted_sizes:
-        return decode_for_sizes(data, wanted_sizes, limits=limits)
-    return (decode_image(data, limits=limits),)
+def _decode(request: Request, data: bytes) -> tuple[DecodedImage, ...]:
+    _limit_memory(request.memory_bytes)
+    if request.wanted_sizes:
+        return decode_for_sizes(data, request.wanted_sizes, limits=request.limits)
+    return (decode_image(data, limits=request.limits),)
 
 
 def _write_answer(number: int, images: Sequence[DecodedImage], outbox: int) -> None:
     """Write images to `outbox`: what is known of them, their pixels, and last of all the number of the request."""
-    distinct = {id(image): image for image in images}
-    places = {key: place for place, key in enumerate(distinct)}
-    listed, pixels = [], []
-    for image in distinct.values():
-        tags = image.dicom and dataclasses.asdict(image.dicom)
-        shape = None if image.pixels is None else image.pixels.shape
-        listed.append((shape, tags, [getattr(image, name) for name in _FIELDS]))
-        if image.pixels is not None:
-            pixels.append(np.ascontiguousarray(image.pixels).data)
-    described = json.dumps((listed, [places[id(image)] for image in images])).encode()
+    distinct = list({id(image): image for image in images}.values())
+    order = [next(place for place, one in enumerate(distinct) if one is image) for image in images]
+    described = _ENCODER.encode(_Answer([_described(image) for image in distinct], order))
     end = _HEAD.size + os.pwrite(outbox, described, _HEAD.size)
-    for one in pixels:
-        end += os.pwrite(outbox, one, end)
+    for image in distinct:
+        if image.pixels is not None:
+            end += os.pwrite(outbox, np.ascontiguousarray(image.pixels).data, end)
     os.pwrite(outbox, _HEAD.pack(number, len(described)), 0)
+
+
+def _described(image: DecodedImage) -> _Described:
+    shape = None if image.pixels is None else image.pixels.shape
+    return _Described(shape, image.format, image.width, image.height, image.error_kind, image.error, image.dicom)
 
 
 @lru_cache(maxsize=1)
