@@ -16,25 +16,24 @@ from cxr_ray.errors import StorageError
 MEMORY = "400MB"
 """Memory that DuckDB may take for its tables; it takes disk space for the rest."""
 IDS_AT_ONCE = 15_000_000
-"""Number of named ids that DuckDB groups in `MEMORY`; more are divided into parts on disk first."""
+"""Number of ids that DuckDB groups or joins in `MEMORY`; more are divided into parts on disk first."""
 _IDS = pa.schema([("image_id", pa.string()), ("place", pa.int64())])
 _CONTENTS = pa.schema([("image_id", pa.string()), ("content", pa.string())])
 
-_ALL = "(SELECT image_id, place FROM named UNION ALL SELECT image_id, NULL FROM found)"
+_BOTH = "(SELECT image_id, place FROM named UNION ALL SELECT image_id, NULL FROM found)"
 _DIFFERING = """
     SELECT image_id, min(place) AS place, count(place) AS named, count(*) - count(place) AS found
-    FROM {} GROUP BY image_id HAVING named <> 1 OR found <> 1
+    FROM {ids} GROUP BY image_id HAVING named <> 1 OR found <> 1
 """
-_DIVIDED = f"CREATE TABLE ids AS SELECT image_id, place, CAST(hash(image_id) % ? AS UTINYINT) AS part FROM {_ALL}"  # noqa: S608  constants
-_PART = "(SELECT image_id, place FROM ids WHERE part = ?)"
 # a number of 64 bits stands for the content, because it takes an eighth of the memory
 _OTHER_CONTENT = """
     SELECT DISTINCT image_id
-    FROM (SELECT image_id, hash(lower(content)) AS content FROM named WHERE content IS NOT NULL) AS named
-    JOIN (SELECT image_id, hash(lower(content)) AS content FROM found WHERE content IS NOT NULL) AS found USING (image_id)
-    WHERE named.content <> found.content ORDER BY image_id
+    FROM {named} AS named JOIN {found} AS found USING (image_id) WHERE named.content <> found.content
 """
-_REPEATED = "SELECT image_id FROM found GROUP BY image_id HAVING count(*) > 1"
+_CONTENT = "(SELECT image_id, hash(lower(content)) AS content FROM {} WHERE content IS NOT NULL)"
+_REPEATED = "SELECT image_id FROM {ids} GROUP BY image_id HAVING count(*) > 1"
+_DIVIDED = "CREATE TABLE {}_by_part AS SELECT *, CAST(hash(image_id) % {} AS UTINYINT) AS part FROM {}"
+_PART = "(SELECT * FROM {}_by_part WHERE part = {})"
 
 
 def differing_ids(
@@ -45,7 +44,7 @@ def differing_ids(
     Args:
         named: arrays of strings: the ids that should occur, such as those of a manifest.
         found: arrays of strings: the ids that do occur, such as those of rows.
-        expected: about how many ids are named, which decides in how many parts they are grouped.
+        expected: about how many ids a table has, which decides in how many parts they are counted.
 
     Yields:
         Batches with the columns `image_id`; `place`, the number of ids in `named` before its first occurrence, null if
@@ -54,34 +53,32 @@ def differing_ids(
     Raises:
         StorageError: if there is no space on disk; an exception of the arrays passes unchanged.
     """
-    parts = min(255, 1 + expected // IDS_AT_ONCE)
     with _database(_IDS, named=_numbered(named), found=_numbered(found)) as database:
-        if parts == 1:
-            yield from database.sql(_DIFFERING.format(_ALL)).to_arrow_reader()
-            return
-        database.execute(_DIVIDED, [parts])
-        for part in range(parts):
-            yield from database.sql(_DIFFERING.format(_PART), params=[part]).to_arrow_reader()
+        yield from _answers(database, _DIFFERING, expected, ids=_BOTH)
 
 
 def ids_of_other_content(
-    named: Iterable[tuple[pa.Array, pa.Array]], found: Iterable[tuple[pa.Array, pa.Array]]
+    named: Iterable[tuple[pa.Array, pa.Array]], found: Iterable[tuple[pa.Array, pa.Array]], *, expected: int = 0
 ) -> Iterator[pa.Array]:
-    """Yield every id whose content differs between two tables, sorted; it raises what `differing_ids` raises.
+    """Yield every id whose content differs between two tables, in any order; it raises what `differing_ids` raises.
 
     Args:
         named: arrays of ids and of the SHA-256 of their content in hexadecimal digits; a null is not compared.
         found: the same of the other table.
+        expected: about how many ids a table has, as in `differing_ids`.
     """
     with _database(_CONTENTS, named=_paired(named), found=_paired(found)) as database:
-        for batch in database.sql(_OTHER_CONTENT).to_arrow_reader():
+        sources = {name: _CONTENT.format(name) for name in ("named", "found")}
+        for batch in _answers(database, _OTHER_CONTENT, expected, **sources):
             yield batch["image_id"]
 
 
-def repeated_ids(ids: Iterable[pa.Array]) -> list[str]:
-    """Return every id that occurs more than once, sorted; it raises what `differing_ids` raises."""
-    with _database(_IDS, found=_numbered(ids)) as database:
-        return sorted(row[0] for row in database.sql(_REPEATED).fetchall())
+def repeated_ids(ids: Iterable[pa.Array], *, expected: int = 0) -> list[str]:
+    """Return every id that occurs more than once, sorted; it takes and raises what `differing_ids` does."""
+    with _database(_IDS, ids=_numbered(ids)) as database:
+        return sorted(
+            i for batch in _answers(database, _REPEATED, expected, ids="ids") for i in batch["image_id"].to_pylist()
+        )
 
 
 def is_increasing(ids: Iterable[pa.Array]) -> bool:
@@ -115,9 +112,33 @@ def _database(schema: pa.Schema, **tables: Iterator[pa.RecordBatch]) -> Iterator
         except (duckdb.Error, pa.ArrowException) as error:
             if failures:
                 raise failures[0] from None
-            raise StorageError(
-                f"ids cannot be counted in {folder}: {one_line(error)}; set TMPDIR to a folder with more space"
-            ) from error
+            fix = (
+                "free memory on this machine"
+                if "memory" in str(error).lower()
+                else "set TMPDIR to a folder with more space"
+            )
+            raise StorageError(f"ids cannot be counted in {folder}: {one_line(error)}; {fix}") from error
+
+
+def _answers(
+    database: duckdb.DuckDBPyConnection, query: str, expected: int, **sources: str
+) -> Iterator[pa.RecordBatch]:
+    """Yield the answers to a query that treats every id by itself, for one part of the ids after another.
+
+    Args:
+        database: a database that `_database` opened.
+        query: a query with places for `sources`.
+        expected: about how many ids a source has.
+        sources: tables or queries in parentheses, each with a column `image_id`.
+    """
+    parts = min(255, 1 + expected // IDS_AT_ONCE)
+    if parts == 1:
+        yield from database.sql(query.format(**sources)).to_arrow_reader()
+        return
+    for name, source in sources.items():
+        database.execute(_DIVIDED.format(name, parts, source))
+    for part in range(parts):
+        yield from database.sql(query.format(**{name: _PART.format(name, part) for name in sources})).to_arrow_reader()
 
 
 def _noted(batches: Iterator[pa.RecordBatch], failures: list[Exception]) -> Iterator[pa.RecordBatch]:

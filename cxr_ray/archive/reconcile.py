@@ -110,7 +110,7 @@ def reconcile(manifest_uri: str, rows_uri: str) -> Account:
         account.named_twice.add(ids.filter(pa.array(named_times > 1)))
     account.other_columns = _files_of_other_columns(rows_uri)
     if all(CONTENT in read_schema(uri).names for uri in (manifest_uri, rows_uri)):
-        for ids in ids_of_other_content(_contents(manifest_uri), _contents(rows_uri)):
+        for ids in ids_of_other_content(_contents(manifest_uri), _contents(rows_uri), expected=account.images):
             account.other_content.add(ids)
     return account
 

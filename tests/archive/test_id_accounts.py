@@ -11,6 +11,7 @@ from cxr_ray.errors import StorageError
 IDS = st.lists(
     st.lists(st.sampled_from(["a", "b", "b/1", "é", "", "z" * 70]) | st.text(max_size=3), max_size=6), max_size=4
 )
+EXPECTED = st.sampled_from([0, 3 * IDS_AT_ONCE])
 
 
 def arrays(batches, kind=None):
@@ -22,7 +23,7 @@ def flat(batches):
 
 
 @settings(max_examples=60, deadline=None)
-@given(named=IDS, found=IDS, expected=st.sampled_from([0, 3 * IDS_AT_ONCE]))
+@given(named=IDS, found=IDS, expected=EXPECTED)
 def test_every_id_is_accounted_for_in_one_part_or_in_several(named, found, expected):
     accounts = differing_ids(arrays(named), arrays(found), expected=expected)
     rows = [row for batch in accounts for row in batch.to_pylist()]
@@ -36,10 +37,10 @@ def test_every_id_is_accounted_for_in_one_part_or_in_several(named, found, expec
 
 
 @settings(max_examples=60, deadline=None)
-@given(ids=IDS)
-def test_ids_that_occur_twice_are_found_and_ids_in_order_are_known_to_occur_once(ids):
+@given(ids=IDS, expected=EXPECTED)
+def test_ids_that_occur_twice_are_found_and_ids_in_order_are_known_to_occur_once(ids, expected):
     repeated = [i for i, count in Counter(flat(ids)).items() if count > 1]
-    assert repeated_ids(arrays(ids)) == sorted(repeated)
+    assert repeated_ids(arrays(ids), expected=expected) == sorted(repeated)
     in_order = sorted(set(flat(ids)), key=str.encode)
     assert is_increasing(arrays([in_order[:2], [], in_order[2:]]))
     assert is_increasing(arrays(ids)) == (flat(ids) == in_order)
@@ -59,15 +60,18 @@ def test_strings_of_any_arrow_type(kind):
 @given(
     named=st.dictionaries(st.text(max_size=2), st.sampled_from(["ab", "AB", "cd", None]), max_size=8),
     found=st.lists(st.tuples(st.text(max_size=2), st.sampled_from(["ab", "AB", "cd", None])), max_size=8),
+    expected=EXPECTED,
 )
-def test_ids_of_other_content_are_found(named, found):
+def test_ids_of_other_content_are_found(named, found, expected):
     def columns(pairs):
         ids, contents = zip(*pairs, strict=True) if pairs else ((), ())
         return pa.array(ids, pa.string()), pa.array(contents, pa.string())
 
     others = {i for i, content in found if content and named.get(i) and content.lower() != named[i].lower()}
     streams = ([columns(list(named.items()))], [columns(found[:3]), columns(found[3:])])
-    assert [i for ids in ids_of_other_content(*streams) for i in ids.to_pylist()] == sorted(others, key=str.encode)
+    assert sorted(i for ids in ids_of_other_content(*streams, expected=expected) for i in ids.to_pylist()) == sorted(
+        others
+    )
 
 
 def test_more_ids_than_fit_into_memory(monkeypatch):

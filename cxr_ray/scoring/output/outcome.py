@@ -46,7 +46,7 @@ def conclude(
     settle(state)
     account = reconcile(manifest_uri, state.rows_uri)
     if account.double.count:  # a killed run committed a last block while this one was planned
-        drop_repeated_rows(state, repeated_ids(finished_ids(state)))
+        drop_repeated_rows(state, repeated_ids(finished_ids(state), expected=account.rows))
         account = reconcile(manifest_uri, state.rows_uri)
     counts = account.statuses | {f"error:{kind}": rows for kind, rows in account.errors.items()}
     rate = scored / seconds if scored and seconds > 0 else 0.0

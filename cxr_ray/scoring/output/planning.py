@@ -145,7 +145,7 @@ def check_unique(manifest_uri: str) -> None:
             raise StorageError(f"manifest {manifest_uri} has {missing} empty image_id or uri; fill or drop those rows")
     if is_increasing(_ids(manifest_uri)):
         return  # as in every manifest of index_archive.py
-    if repeated := repeated_ids(_ids(manifest_uri)):
+    if repeated := repeated_ids(_ids(manifest_uri), expected=count_rows_of(manifest_uri)):
         raise StorageError(
             f"manifest {manifest_uri} names image_id {repeated[0]!r} more than once; make every image_id unique"
         )
