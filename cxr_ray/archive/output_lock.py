@@ -5,20 +5,17 @@ that a file changes. The owner file of a killed run remains. On the same machine
 alive; on another machine the heartbeat shows it.
 """
 
-import errno
 import logging
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
-from fsspec import AbstractFileSystem
-
+from cxr_ray.archive.create_once import Creation, create_once
 from cxr_ray.archive.output_owner import Owner, parse_owner, this_process
-from cxr_ray.archive.uris import is_local, named_failures, open_filesystem, write_bytes
+from cxr_ray.archive.uris import named_failures, open_filesystem, write_bytes
 from cxr_ray.errors import ResumeError, StorageError
 
 log = logging.getLogger("cxr_ray")
@@ -177,16 +174,16 @@ def _interrupted_when_lost(lock: OutputLock) -> Iterator[None]:
 
 def _acquire(lock: OutputLock) -> None:
     beat_seconds, uri, ours = lock.beat_seconds, lock.output.owner_uri, lock.owner.to_json()
-    if _create(uri, ours) or (content := _read(uri)) == ours:
-        return  # a storage client that repeats a successful write finds its own file
-    if content is not None:
+    if _create(uri, ours):
+        return
+    if (content := _read(uri)) is not None:
         if (living := _living_content(uri, content, beat_seconds)) is not None:
             raise _refusal(lock.output, living)
         log.warning("taking over %s from a run that ended without releasing it", lock.output.uri)
         if _read(uri) == content:  # another run may have taken it over in the meantime
             _delete(uri)
-    if not _create(uri, ours) and (content := _read(uri)) != ours:
-        raise _refusal(lock.output, content)
+    if not _create(uri, ours):
+        raise _refusal(lock.output, _read(uri))
     time.sleep(POLL_BEATS * beat_seconds)
     lock.check()
 
@@ -253,32 +250,13 @@ def _release(lock: OutputLock) -> None:
 
 
 def _create(uri: str, content: bytes) -> bool:
-    """Create a file with `content` at `uri`; return False if one exists there already."""
+    """Create a file with `content` at `uri`; return False if another one exists there already.
+
+    Without conditional writes the last writer holds the output, which `check` detects.
+    """
     fs, path = open_filesystem(uri)
     with named_failures("write", uri):
-        try:
-            if is_local(fs):
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                with Path(path).open("xb") as file:
-                    file.write(content)
-            else:
-                _create_remote(fs, path, content)
-        except FileExistsError:
-            return False
-    return True
-
-
-def _create_remote(fs: AbstractFileSystem, path: str, content: bytes) -> None:
-    try:
-        fs.pipe_file(path, content, mode="create")
-    except OSError as error:
-        if fs.exists(path):
-            raise FileExistsError(path) from error  # not every store gives the reason of its refusal
-        if error.errno != errno.ENOSYS:
-            raise
-        fs.pipe_file(
-            path, content
-        )  # without conditional writes the last writer holds the output, which `check` detects
+        return create_once(fs, path, content) is not Creation.EXISTS
 
 
 def _read(uri: str) -> bytes | None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from fsspec import AbstractFileSystem
 
-from cxr_ray.archive.storage_fix import CHECK_ALL, code_of, fix_of
+from cxr_ray.archive.create_once import Creation, create_once
+from cxr_ray.archive.storage_fix import code_of
 from cxr_ray.archive.uris import (
     S3_SCHEMES,
     is_local,
@@ -152,28 +153,11 @@ def _write_one(fs: Any, path: str) -> bool:
     name, content = f"{path}/_state/check-{uuid.uuid4().hex}", uuid.uuid4().bytes
     if not is_s3(fs):  # s3fs would make the bucket
         fs.makedirs(f"{path}/_state", exist_ok=True)
-    is_conditional = _created(fs, name, content)
+    created = create_once(fs, name, content)
     try:
         if bytes(fs.cat_file(name)) != content:
             raise OSError(errno.EIO, "the store returned other bytes than were written")
-        return is_conditional and not _created(fs, name, b"second")
+        return created is Creation.CREATED and create_once(fs, name, b"second") is Creation.EXISTS
     finally:
         with suppress(*storage_failures()):
             fs.rm_file(name)
-
-
-def _created(fs: Any, path: str, content: bytes) -> bool:
-    """Create an object that must not exist; return False if another one does, or the store has no such condition."""
-    try:
-        fs.pipe_file(path, content, mode="create")
-    except OSError as error:
-        if fix_of(error) != CHECK_ALL:
-            raise
-        if error.errno == errno.ENOSYS:
-            fs.pipe_file(path, content)
-            return False
-        try:  # not every store gives the reason of its refusal
-            return bytes(fs.cat_file(path)) == content  # a client that repeats a successful write finds its own object
-        except FileNotFoundError:
-            raise error from None
-    return True

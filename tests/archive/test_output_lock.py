@@ -327,8 +327,8 @@ def test_an_output_in_other_storage_is_held_by_one_run(scheme):
 
 @pytest.mark.s3
 def test_an_output_in_s3_is_held_by_one_run(remote_state):
-    with output_lock(remote_state, "first", beat_seconds=0.05) as lock:
-        time.sleep(0.3)
+    with output_lock(remote_state, "first", beat_seconds=0.5) as lock:
+        time.sleep(0.6)
         with pytest.raises(ResumeError, match="run first on "), output_lock(remote_state, "second"):
             pass
         lock.check()
