@@ -1,10 +1,9 @@
-"""Measure what the fence of the decoders costs: `python -m tests.faults.fence_cost 'ARCHIVE/**/*.png' --cores 2`.
+"""Measure what the fence of the decoders costs: `python -m tests.faults.fence_cost ARCHIVE --pattern '*.png' --cores 2`.
 
 In alternating rounds the same files are decoded and hashed in this process, and through the fence as every job does it.
 """
 
 import argparse
-import glob
 import hashlib
 import itertools
 import os
@@ -25,14 +24,15 @@ def seconds(work):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pattern", help="shell pattern of the image files, which are repeated if they are too few")
+    parser.add_argument("folder", type=Path, help="folder of image files, which are repeated if they are too few")
+    parser.add_argument("--pattern", default="*.png")
     parser.add_argument("--files", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cores", type=int, default=2)
     args = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
-    paths = sorted(glob.glob(args.pattern, recursive=True))
-    objects = [Fetched(data=Path(path).read_bytes()) for path in itertools.islice(itertools.cycle(paths), args.files)]
+    paths = sorted(args.folder.rglob(args.pattern))
+    objects = [Fetched(data=path.read_bytes()) for path in itertools.islice(itertools.cycle(paths), args.files)]
 
     def here():
         for one in objects:
