@@ -123,7 +123,7 @@ def _details(client: "JobSubmissionClient", submission_id: str) -> "JobDetails |
     try:
         return client.get_job_info(submission_id)
     except AuthenticationError as error:
-        raise refused(error) from error
+        raise refused() from error
     except OSError:  # every error of requests
         return None
     except RuntimeError as error:

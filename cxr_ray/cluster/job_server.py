@@ -52,22 +52,27 @@ def connected(address: str) -> "JobSubmissionClient":
         def _do_request(self, method: str, endpoint: str, **options: object) -> requests.Response:
             return super()._do_request(method, endpoint, **({"timeout": REQUEST_TIMEOUT_S} | options))
 
-    logging.getLogger("ray").setLevel(logging.ERROR)  # a line for each upload
+    for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # a line for each upload and each connection
     try:
         return Client(address)
     except AuthenticationError as error:
-        raise refused(error) from error
+        raise refused() from error
+    except ConnectionError as error:
+        raise ClusterError(
+            f"no job server answers at RAY_ADDRESS={redacted(address)}; start the cluster, or correct the address"
+        ) from error
     except (OSError, RuntimeError) as error:  # OSError: also every error of requests
         raise ClusterError(
-            f"no job server of Ray answers at RAY_ADDRESS={redacted(address)} ({one_line(error)}); start the cluster, or "
-            "correct the address"
+            f"what answers at RAY_ADDRESS={redacted(address)} is no job server of Ray ({one_line(error)}); correct the address"
         ) from error
 
 
-def refused(error: Exception) -> ClusterError:
-    """The error of a cluster that refuses the token, in one line with the fix."""
+def refused() -> ClusterError:
+    """The error of a cluster that asks for another token, or of a machine that has none, with the fix."""
     return ClusterError(
-        f"{one_line(error)}; set RAY_AUTH_MODE=token, and name the file of the cluster's token in RAY_AUTH_TOKEN_PATH"
+        "the cluster needs a token, and this machine's is missing or another one; set RAY_AUTH_MODE=token, and put the "
+        "cluster's token at ~/.ray/auth_token, or name its file in RAY_AUTH_TOKEN_PATH"
     )
 
 
@@ -108,10 +113,9 @@ def _alive_nodes(address: str) -> int:
     from ray.util.state import list_nodes
     from ray.util.state.exception import RayStateApiException
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         return len(list_nodes(address=address, filters=[("state", "=", "ALIVE")], limit=10_000, timeout=10))
     except AuthenticationError as error:
-        raise refused(error) from error
+        raise refused() from error
     except (OSError, RayStateApiException):
         return 0

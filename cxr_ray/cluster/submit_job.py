@@ -47,7 +47,7 @@ def submit_job(config: SubmitConfig, root: Path) -> int:
     check_size(files)
     address = server_address()
     if kept := [name for name in STAY_HERE if name in os.environ]:
-        log.info("%s of this machine stay here; the job uses what is set where ray start runs", ", ".join(kept))
+        log.info("not sent to the cluster: %s; the job uses what is set where ray start runs", ", ".join(kept))
     if config.wait_for_nodes:
         wait_for_nodes(address, config.wait_for_nodes, config.wait_minutes)
     client = connected(address)

@@ -54,5 +54,6 @@ def with_job_first(argv: Sequence[str], jobs: Collection[str]) -> list[str]:
     """
     for place, word in enumerate(argv):
         if difflib.get_close_matches(PurePath(word).name.removesuffix(".py"), jobs, n=1, cutoff=0.8):
-            return [word, *argv[:place], "--", *argv[place + 1 :]]
+            options = [option for option in argv[:place] if option != "--"]
+            return [word, *options, "--", *argv[place + 1 :]]
     return list(argv)
