@@ -52,7 +52,7 @@ def connected(address: str) -> "JobSubmissionClient":
         def _do_request(self, method: str, endpoint: str, **options: object) -> requests.Response:
             return super()._do_request(method, endpoint, **({"timeout": REQUEST_TIMEOUT_S} | options))
 
-    for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+    for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env"):
         logging.getLogger(name).setLevel(logging.ERROR)  # a line for each upload and each connection
     try:
         return Client(address)
