@@ -15,7 +15,7 @@ from cxr_ray.config.submission import SubmitConfig, with_job_first
 REPOSITORY = Path(__file__).parents[1]
 GUIDES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + [
     *sorted((REPOSITORY / "jobs").glob("*.md")),
-    *sorted((REPOSITORY / "cluster").glob("*.md")),
+    *sorted((REPOSITORY / "cluster").rglob("*.md")),
 ]
 JOBS = {path.name: path for path in sorted((REPOSITORY / "jobs").glob("*.py"))}
 
