@@ -39,7 +39,8 @@ def test_uv_is_the_one_of_make_and_versions_are_of_the_package():
     makefile = (ROOT / "Makefile").read_text()
     assert re.findall(r"uv==(\S+)", TEXT) == re.findall(r"UV_VERSION := (\S+)", makefile)
     assert re.findall(r"^ARG VERSION=(.*)$", TEXT, re.MULTILINE) == [cxr_ray.__version__]
-    assert f"--tag cxr-ray:{cxr_ray.__version__} " in TEXT
+    named = re.findall(r"cxr-ray:(\S+)", TEXT + (ROOT / "cluster/README.md").read_text())
+    assert set(named) == {cxr_ray.__version__}
 
 
 def test_python_is_one_that_the_package_runs_on():
