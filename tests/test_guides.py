@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from cxr_ray.cluster.job_command import job_command
 from cxr_ray.config import load_config
+from cxr_ray.config.submission import SubmitConfig, with_job_first
 
 REPOSITORY = Path(__file__).parents[1]
 GUIDES = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + [
     *sorted((REPOSITORY / "jobs").glob("*.md")),
-    *sorted((REPOSITORY / "cluster").glob("*.md")),
+    *sorted((REPOSITORY / "cluster").rglob("*.md")),
 ]
 JOBS = {path.name: path for path in sorted((REPOSITORY / "jobs").glob("*.py"))}
 
@@ -50,7 +52,11 @@ COMMANDS = [
 @pytest.mark.parametrize(("job", "arguments"), COMMANDS)
 def test_a_command_of_a_guide_is_accepted(job, arguments, monkeypatch):
     monkeypatch.chdir(REPOSITORY)  # for the paths of recipes
-    load_config(config_of(job), arguments)
+    if job == "submit.py":
+        submission = load_config(SubmitConfig, with_job_first(arguments, [Path(name).stem for name in JOBS]))
+        job_command(REPOSITORY, submission.job, submission.arguments)
+    else:
+        load_config(config_of(job), arguments)
 
 
 def test_commands_are_found_in_the_guides():

@@ -1,1 +1,1 @@
-"""Start or join a Ray cluster, and read the CPUs and GPUs of its nodes."""
+"""Start or join a Ray cluster, read the CPUs and GPUs of its nodes, and submit jobs to it."""

@@ -49,20 +49,26 @@ def run_job(config_class: type[Config], job: Callable[[Config], object], argv: S
         sys.exit(error.exit_code)
 
 
-def load_config(config_class: type[Config], argv: Sequence[str]) -> Config:
+def load_config(config_class: type[Config], argv: Sequence[str], program: str | None = None) -> Config:
     """Build a config from the defaults, which the recipes after `--config` override, which the other flags override.
 
     A recipe overrides the recipes that are named before it.
+
+    Args:
+        config_class: a dataclass.
+        argv: arguments without the program's name.
+        program: name of the program in the help; that of this process if None.
 
     Raises:
         ConfigError: if a recipe is unreadable, has an unknown key or a value of the wrong type, or a value is out of range.
         SystemExit: with code 2 if a flag is wrong or missing, with code 0 after `--help`.
     """
-    paths, flags = _take_recipe_flags(argv)
+    paths, flags = take_recipe_flags(argv)
     recipe = {key: value for path in paths for key, value in read_recipe(path, config_class).items()}
     purpose = (config_class.__doc__ or "").strip()
     return tyro.cli(
         config_class,
+        prog=program,
         args=flags,
         default=_partial_config(config_class, recipe),
         description=f"{purpose}\n\n--config RECIPE.toml reads any of these options from a file; flags override it.",
@@ -98,11 +104,18 @@ def _checked(key: str, value: Any, types: dict[str, Any], names: list[str], path
         raise ConfigError(f"{key} = {value!r} in recipe {path}: {error.errors()[0]['msg'].lower()}") from error
 
 
-def _take_recipe_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split the arguments into the paths of recipes and the other flags."""
+def take_recipe_flags(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the arguments into the paths of recipes and the other flags; what follows `--` is left as it is.
+
+    Raises:
+        ConfigError: if `--config` has no value.
+    """
     paths, flags = [], []
     arguments = iter(argv)
     for argument in arguments:
+        if argument == "--":
+            flags += [argument, *arguments]
+            break
         name, equals, value = argument.partition("=")
         if name != "--config":
             flags.append(argument)
