@@ -1,14 +1,14 @@
 """What an API server would say of a manifest: schemas, fields that it would drop without a word, CEL rules, habits of safety."""
 
+import os
 import re
+from functools import cache
 from pathlib import Path
 
 import jsonschema
 import yaml
 
-from tests.conftest import SHARED
-
-CRDS = SHARED / "crds"
+CRDS = Path(os.environ.get("CXR_SHARED") or Path(__file__).parents[2].parent / "shared") / "crds"
 OPEN_PORTS = {"Ingress", "Gateway", "HTTPRoute"}
 
 
@@ -21,19 +21,22 @@ def read_folder(folder: Path) -> list[dict]:
     return [document for path in files for document in documents(path.read_text())]
 
 
+@cache
 def custom_schema(kind: str) -> dict:
-    definition = yaml.safe_load((CRDS / f"ray.io_{kind.lower()}s.yaml").read_text())
+    definition = yaml.load((CRDS / f"ray.io_{kind.lower()}s.yaml").read_text(), yaml.CSafeLoader)
     versions = {version["name"]: version["schema"]["openAPIV3Schema"] for version in definition["spec"]["versions"]}
     return versions["v1"]
 
 
 def faults_of_custom(manifest: dict) -> list[str]:
     schema = custom_schema(manifest["kind"])
-    found = [
-        f"{error.json_path}: {error.message}"
-        for error in jsonschema.Draft7Validator(with_quantities(schema)).iter_errors(manifest)
-    ]
+    found = [f"{error.json_path}: {error.message}" for error in validator(manifest["kind"]).iter_errors(manifest)]
     return found + unknown_fields(manifest, schema, "$") + broken_rules(manifest, schema, "$")
+
+
+@cache
+def validator(kind: str) -> jsonschema.Draft7Validator:
+    return jsonschema.Draft7Validator(with_quantities(custom_schema(kind)))
 
 
 def with_quantities(schema):
@@ -50,7 +53,9 @@ def with_quantities(schema):
 
 def unknown_fields(value, schema: dict, path: str) -> list[str]:
     if isinstance(value, list):
-        return [f for i, part in enumerate(value) for f in unknown_fields(part, schema.get("items", {}), f"{path}[{i}]")]
+        return [
+            f for i, part in enumerate(value) for f in unknown_fields(part, schema.get("items", {}), f"{path}[{i}]")
+        ]
     if not isinstance(value, dict) or schema.get("x-kubernetes-preserve-unknown-fields"):
         return []
     known, more = schema.get("properties", {}), schema.get("additionalProperties")
@@ -83,11 +88,18 @@ def broken_rules(value, schema: dict, path: str) -> list[str]:
     return faults + [fault for part in parts for fault in broken_rules(*part)]
 
 
-def holds(rule: str, value) -> bool:
+@cache
+def program(rule: str):
     import celpy
 
     environment = celpy.Environment()
-    return bool(environment.program(environment.compile(rule)).evaluate({"self": celpy.json_to_cel(value)}))
+    return environment.program(environment.compile(rule))
+
+
+def holds(rule: str, value) -> bool:
+    import celpy
+
+    return bool(program(rule).evaluate({"self": celpy.json_to_cel(value)}))
 
 
 def unsafe(manifest: dict) -> list[str]:
@@ -96,25 +108,30 @@ def unsafe(manifest: dict) -> list[str]:
     job = spec.get("jobTemplate", {}) if kind == "RayCronJob" else spec
     faults = [f"{kind} opens a port"] if kind in OPEN_PORTS else []
     for key, value in pairs(manifest):
-        if (key, value) in {("serviceType", "LoadBalancer"), ("serviceType", "NodePort"), ("hostNetwork", True)}:
+        if f"{key}: {value}" in {"serviceType: LoadBalancer", "serviceType: NodePort", "hostNetwork: True"}:
             faults.append(f"{key}: {value} opens a port")
         if key == "hostPort":
             faults.append(f"hostPort {value} opens a port")
         if key == "env":
             names = [part["name"] for part in value if "value" in part]
-            faults += [f"{n} is a secret in the clear" for n in names if re.search("SECRET|TOKEN|PASSWORD|ACCESS_KEY", n)]
-        if key == "mode" and value not in {"token", 0o400}:
-            faults.append(f"authOptions.mode: {value}")
+            faults += [
+                f"{n} is a secret in the clear" for n in names if re.search("SECRET|TOKEN|PASSWORD|ACCESS_KEY", n)
+            ]
+        if key == "authOptions" and value.get("mode") != "token":
+            faults.append(f"authOptions.mode: {value.get('mode')}")
     if kind == "Secret":
         faults.append("a Secret in the clear")
     if kind == "NetworkPolicy" and not all(rule.get("from") for rule in spec.get("ingress", ())):
         faults.append("a NetworkPolicy lets everybody in")
-    if kind in {"RayJob", "RayCronJob"}:
-        faults += [f"{name} is missing" for name in ("backoffLimit", "activeDeadlineSeconds") if name not in job]
-        if job.get("backoffLimit", 0) > 3:
-            faults.append("backoffLimit is above 3")
-        if job.get("shutdownAfterJobFinishes") and job.get("deletionStrategy", {}).get("deletionRules"):
-            faults.append("shutdownAfterJobFinishes and deletionRules exclude each other")
+    return faults + (endless(job) if kind in {"RayJob", "RayCronJob"} else [])
+
+
+def endless(job: dict) -> list[str]:
+    faults = [f"{name} is missing" for name in ("backoffLimit", "activeDeadlineSeconds") if name not in job]
+    if job.get("backoffLimit", 0) > 3:
+        faults.append("backoffLimit is above 3")
+    if job.get("shutdownAfterJobFinishes") and job.get("deletionStrategy", {}).get("deletionRules"):
+        faults.append("shutdownAfterJobFinishes and deletionRules exclude each other")
     return faults
 
 

@@ -1,15 +1,15 @@
 """The manifests of KubeRay: each is valid, and faults that are put into them are found."""
 
 import copy
-import importlib.util
+import runpy
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from cxr_ray.config import load_config
 from tests.cluster.kubernetes_schemas import CRDS, documents, faults_of_custom, read_folder, unsafe
 
 REPOSITORY = Path(__file__).parents[2]
@@ -50,15 +50,8 @@ def check_arguments(line: list[str]) -> None:
     """Parse the arguments with the job's own configuration, without running the job."""
     python, job, *arguments = line
     assert python == "python"
-    spec = importlib.util.spec_from_file_location("job", REPOSITORY / job)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    seen = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [job, *arguments])
-        config = next(value for name, value in vars(module).items() if name.endswith("Config"))
-        module.run_job(config, seen.append)
-    assert len(seen) == 1
+    config = next(c for n, c in runpy.run_path(str(REPOSITORY / job)).items() if n.endswith("Config"))
+    load_config(config, arguments)
 
 
 @needs_crds
@@ -117,7 +110,12 @@ SEEDED = {
     "retries": ("RayJob", ("spec", "backoffLimit"), 100, "backoffLimit is above 3"),
     "no schedule": ("RayCronJob", ("spec", "schedule"), None, "'schedule' is a required"),
     "open port": ("RayCluster", ("spec", "headGroupSpec", "serviceType"), "LoadBalancer", "opens a port"),
-    "clear secret": ("RayCluster", (*HEAD, "containers", 0, "env", 4), {"name": "A_SECRET", "value": "x"}, "in the clear"),
+    "clear secret": (
+        "RayCluster",
+        (*HEAD, "containers", 0, "env", 4),
+        {"name": "A_SECRET", "value": "x"},
+        "in the clear",
+    ),
     "everybody": ("NetworkPolicy", ("spec", "ingress", 0, "from"), None, "lets everybody in"),
     "no token": ("RayCluster", ("spec", "authOptions", "mode"), "disabled", "authOptions.mode: disabled"),
     "built-in typo": ("CronJob", ("spec", "concurrencyPolice"), "Forbid", "concurrencyPolice"),
