@@ -54,8 +54,10 @@ class Forecast:
     """Standard error of the duration, from the sample; that of the start is not known."""
     machines: int | None
     """Number of machines that finish in time; None if no number does, because the start takes longer."""
+    dollars: float | None
+    """Price of the archive on that many machines, their starts included."""
     dollars_per_million: float | None
-    """Price of a million images on that many machines, in proportion to this archive with its start."""
+    """Price of a job over a million such images on one machine, its start included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +74,12 @@ class Plan:
     """What an image costs."""
     cores_per_gpu: float | None
     """Cores of this machine that load images as fast as one GPU scores them; None if no GPU was measured."""
+    cores_in_time: int | None
+    """Cores of this machine's speed that finish in time without a GPU; None if the models were not measured on a CPU."""
+    gpus_in_time: int | None
+    """GPUs as measured that finish in time; None if no GPU was measured."""
+    load_cores_in_time: int | None
+    """Cores of this machine's speed that load all images in time, which the GPUs need beside them."""
     forecasts: tuple[Forecast, ...]
     """Forecasts for this machine, the cluster that was joined, and the machines of the price list."""
 
@@ -114,16 +122,27 @@ def cores_per_gpu(costs: Costs) -> float | None:
     return None if costs.gpu_seconds is None else costs.load_seconds.mean / costs.gpu_seconds.mean
 
 
+def needed(costs: Costs, seconds_per_image: float | None, hours: float) -> int | None:
+    """Number of cores or GPUs that finish the archive in some hours, if an image takes one of them some seconds.
+
+    None if the seconds are not known, or the start alone takes longer.
+    """
+    left = hours * 3600 - costs.start_seconds
+    if seconds_per_image is None or left <= 0:
+        return None
+    return math.ceil(costs.images * seconds_per_image / left)
+
+
 def forecast(costs: Costs, machine: Machine, hours: float) -> Forecast:
     """Forecast how a kind of machine scores the archive, and how many of them finish it in some hours."""
     per_image, price = seconds_per_image(costs, machine), machine.dollars_per_hour
-    seconds = machines = dollars = None
+    seconds = machines = dollars = per_million = None
     if per_image is not None:
         work = costs.images * per_image.mean
-        seconds, left = costs.start_seconds + work, hours * 3600 - costs.start_seconds
-        machines = math.ceil(work / left) if left > 0 else None
-        if machines and price is not None:
-            dollars = price * (work + machines * costs.start_seconds) / 3600 / costs.images * 1e6
+        seconds, machines = costs.start_seconds + work, needed(costs, per_image.mean, hours)
+        if price is not None:
+            per_million = price / 3600 * (1e6 * per_image.mean + costs.start_seconds)
+            dollars = price / 3600 * (work + machines * costs.start_seconds) if machines else None
     return Forecast(
         machine=machine,
         images_per_second=1 / per_image.mean if per_image else None,
@@ -132,7 +151,8 @@ def forecast(costs: Costs, machine: Machine, hours: float) -> Forecast:
         seconds=seconds,
         seconds_error=costs.images * per_image.error if per_image else None,
         machines=machines,
-        dollars_per_million=dollars,
+        dollars=dollars,
+        dollars_per_million=per_million,
     )
 
 

@@ -8,7 +8,7 @@ import torch
 
 from cxr_ray.archive.uris import write_bytes
 from cxr_ray.benchmarks.archive_costs import Estimate, measure_forward, measure_loading, try_job
-from cxr_ray.benchmarks.archive_plan import Costs, Plan, as_json, cores_per_gpu, forecast, seconds_per_image
+from cxr_ray.benchmarks.archive_plan import Costs, Plan, as_json, cores_per_gpu, forecast, needed, seconds_per_image
 from cxr_ray.benchmarks.archive_sample import Stratum, sample_archive
 from cxr_ray.benchmarks.benchmark_files import forward_seconds, read_benchmarks
 from cxr_ray.benchmarks.plan_report import report
@@ -36,12 +36,16 @@ def plan_archive(config: PlanConfig) -> Plan:
     here = Machine(name="this machine", cpus=os.cpu_count() or 1, gpus=gpus)
     source, costs = measured(config, job, strata, here)
     machines = (here, *_joined(), *config.price_list())
+    on_gpu, on_core, loading = costs.gpu_seconds, costs.core_seconds, costs.load_seconds.mean
     plan = Plan(
         models=tuple(model_id for model_id, _ in job.models),
         hours=config.hours,
         source=source,
         costs=costs,
         cores_per_gpu=cores_per_gpu(costs),
+        cores_in_time=needed(costs, loading + on_core.mean if on_core else None, config.hours),
+        gpus_in_time=needed(costs, on_gpu.mean if on_gpu else None, config.hours),
+        load_cores_in_time=needed(costs, loading, config.hours),
         forecasts=tuple(forecast(costs, machine, config.hours) for machine in machines),
     )
     print(report(plan))

@@ -10,7 +10,9 @@ MOST_KINDS = 12
 
 def report(plan: Plan) -> str:
     """The lines of a plan: what an image costs, by kind of image, what this machine reaches, and the machines."""
-    return "\n".join([*_cost_lines(plan), *_kind_lines(plan), *_gpu_lines(plan), *_machine_lines(plan)])
+    return "\n".join(
+        [*_cost_lines(plan), *_kind_lines(plan), *_gpu_lines(plan), _time_line(plan), *_machine_lines(plan)]
+    )
 
 
 def _cost_lines(plan: Plan) -> Iterator[str]:
@@ -64,6 +66,16 @@ def _gpu_lines(plan: Plan) -> Iterator[str]:
             yield f"  {told.machine.name}: the GPU computes for {told.gpu_busy:.0%} of the time; of the time with {starving}"
 
 
+def _time_line(plan: Plan) -> str:
+    """Cores, or GPUs and cores, that finish in time."""
+    ways = []
+    if plan.cores_in_time is not None:
+        ways.append(f"{plan.cores_in_time:,} cores without a GPU")
+    if plan.gpus_in_time is not None:
+        ways.append(f"{plan.gpus_in_time:,} GPUs with {plan.load_cores_in_time:,} cores in all")
+    return f"for {plan.hours:g} h: {', or '.join(ways) or 'too short for the start alone'}"
+
+
 def _starving(costs: Costs, told: Forecast) -> str:
     """Kinds of images over which the GPUs of a machine wait for loading, with the fraction of the time that they compute."""
     busy = [(gpu_busy(kind.cpu_seconds.mean, costs, told.machine), kind) for kind in costs.loading]
@@ -73,7 +85,7 @@ def _starving(costs: Costs, told: Forecast) -> str:
 def _machine_lines(plan: Plan) -> Iterator[str]:
     yield (
         f"{'machine':<24}{'cores':>6}{'GPUs':>6}{'images/s':>11}{'one machine takes':>32}"
-        f"{f'for {plan.hours:g} h':>11}{'$ a million':>13}"
+        f"{f'for {plan.hours:g} h':>11}{'$':>11}{'$ a million':>13}"
     )
     for told in plan.forecasts:
         machine = told.machine
@@ -85,5 +97,5 @@ def _machine_lines(plan: Plan) -> Iterator[str]:
         half = CONFIDENCE * told.seconds_error
         spread = f"{duration(told.seconds)} ({duration(told.seconds - half)} - {duration(told.seconds + half)})"
         needed = "too short" if told.machines is None else f"{told.machines:,}"
-        price = "" if told.dollars_per_million is None else f"{told.dollars_per_million:,.2f}"
-        yield f"{left}{told.images_per_second:>11,.1f}{spread:>32}{needed:>11}{price:>13}"
+        dollars, million = ("" if d is None else f"{d:,.2f}" for d in (told.dollars, told.dollars_per_million))
+        yield f"{left}{told.images_per_second:>11,.1f}{spread:>32}{needed:>11}{dollars:>11}{million:>13}"

@@ -3,7 +3,7 @@
 import pytest
 
 from cxr_ray.benchmarks.archive_costs import Estimate, LoadCost
-from cxr_ray.benchmarks.archive_plan import Costs, cores_per_gpu, forecast, seconds_per_image
+from cxr_ray.benchmarks.archive_plan import Costs, cores_per_gpu, forecast, needed, seconds_per_image
 from cxr_ray.config.planning import Machine
 
 
@@ -30,7 +30,8 @@ def test_on_cpus_loading_and_models_share_the_cores():
     assert told.seconds == pytest.approx(100 + 10_000)
     assert told.seconds_error == pytest.approx(1e6 * costs().load_seconds.error / 10)
     assert told.machines == 3  # 10,000 s of work in 3,500 s
-    assert told.dollars_per_million == pytest.approx(10.0 + 3 * 0.1)
+    assert told.dollars == pytest.approx(10.0 + 3 * 0.1)
+    assert told.dollars_per_million == pytest.approx(10.0 + 0.1)  # of one machine, whose start is paid once
     assert told.gpu_busy is None
 
 
@@ -58,3 +59,9 @@ def test_a_device_that_was_not_measured_has_no_rate():
 
 def test_no_number_of_machines_ends_before_the_start_does():
     assert forecast(costs(), Machine(name="m", cpus=10), hours=0.01).machines is None
+    assert needed(costs(), 0.1, hours=0.01) is None
+
+
+def test_what_is_needed_in_time():
+    assert needed(costs(), 0.1, hours=1) == 29  # 100,000 s of work, 3,500 s each
+    assert needed(costs(), None, hours=1) is None

@@ -6,11 +6,15 @@ import pytest
 
 from cxr_ray.archive.manifest import write_manifest
 from cxr_ray.benchmarks import archive_costs
+from cxr_ray.benchmarks.archive_sample import sample_archive
 from cxr_ray.benchmarks.plan_archive import plan_archive
+from cxr_ray.benchmarks.planned_job import planned_job
+from cxr_ray.cluster.nodes import NodeRoom
 from cxr_ray.config import PlanConfig
 from cxr_ray.errors import BundleError
 from cxr_ray.models.bundle import read_card
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
+from cxr_ray.scoring.pool import fit_pool
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +93,17 @@ def test_a_gpu_is_planned_from_its_benchmark(manifest_uri, save_random, benchmar
     assert told.images_per_second == pytest.approx(told.loads_per_second)
     assert told.gpu_busy == pytest.approx(4 / plan.cores_per_gpu)
     assert plan.costs.start_seconds == 20
+    assert (plan.gpus_in_time, plan.cores_in_time) == (1, None)
+
+
+def test_a_segmenter_is_measured_with_the_stage_of_its_job(manifest_uri, segmenter_uri, monkeypatch):
+    monkeypatch.setattr(archive_costs, "FORWARD_SECONDS", 0.1)
+    job = planned_job(PlanConfig(manifest_uri=manifest_uri, model_uri=(segmenter_uri,)))
+    _, loaded = archive_costs.measure_loading(job, sample_archive(manifest_uri, 16, seed=0))
+    pool = fit_pool([NodeRoom(cpus=2)], "cpu", None, job.actors_per_group)
+    assert (pool.actors, pool.threads_per_actor) == (2, 1)
+    cost = archive_costs.measure_forward(job, pool, loaded)
+    assert 0 < cost.write_seconds < cost.seconds.mean < 1
 
 
 def test_a_segmenter_is_planned_alone(manifest_uri, segmenter_uri, save_random, tmp_path):

@@ -24,7 +24,7 @@ def plan(gpu_seconds, machines, kinds=1):
     told = tuple(forecast(costs, machine, 10) for machine in machines)
     return Plan(
         models=("resnet50-0123",), hours=10, source="benchmarks", costs=costs, cores_per_gpu=cores_per_gpu(costs),
-        forecasts=told,
+        cores_in_time=30, gpus_in_time=gpu_seconds and 2, load_cores_in_time=7, forecasts=told,
     )  # fmt: skip
 
 
@@ -32,6 +32,7 @@ def test_kinds_over_which_a_gpu_waits_are_named():
     text = report(plan(Estimate(mean=0.001), [Machine(name="big", cpus=4, gpus=1, dollars_per_hour=1)]))
     assert "cores per GPU: 6.1" in text
     assert "big: the GPU computes for 66% of the time; of the time with dicom 0 MiB: 9%" in text
+    assert "for 10 h: 30 cores without a GPU, or 2 GPUs with 7 cores in all" in text
     assert "43.00 +- 3.92" in text
     assert "70%  2 of 16 not decoded" in text
 
