@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 
 import torch
@@ -19,6 +20,8 @@ from cxr_ray.config import PlanConfig
 from cxr_ray.config.planning import Machine
 from cxr_ray.scoring.pool import fit_pool
 
+log = logging.getLogger("cxr_ray")
+
 
 def plan_archive(config: PlanConfig) -> Plan:
     """Plan the scoring of an archive and print the plan; it is also written as JSON, if `config.output_uri` is given.
@@ -34,6 +37,7 @@ def plan_archive(config: PlanConfig) -> Plan:
     strata = sample_archive(config.manifest_uri, config.sample_images, config.seed)
     gpus = 0 if config.device == "cpu" else torch.cuda.device_count()
     here = Machine(name="this machine", cpus=os.cpu_count() or 1, gpus=gpus)
+    _warn_if_busy(here)
     source, costs = measured(config, job, strata, here)
     machines = (here, *_joined(), *config.price_list())
     on_gpu, on_core, loading = costs.gpu_seconds, costs.core_seconds, costs.load_seconds.mean
@@ -52,6 +56,13 @@ def plan_archive(config: PlanConfig) -> Plan:
     if config.output_uri:
         write_bytes(config.output_uri, json.dumps(as_json(plan), indent=2).encode())
     return plan
+
+
+def _warn_if_busy(here: Machine) -> None:
+    """Log a warning if other programs compute on this machine, because their work is then part of the measurement."""
+    busy = os.getloadavg()[0]
+    if busy > here.cpus / 2:
+        log.warning("other programs keep %.1f of %g CPUs busy; the plan is for what they leave", busy, here.cpus)
 
 
 def measured(config: PlanConfig, job: PlannedJob, strata: list[Stratum], here: Machine) -> tuple[str, Costs]:
