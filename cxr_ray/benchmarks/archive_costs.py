@@ -20,7 +20,7 @@ from cxr_ray.benchmarks.planned_job import PlannedJob
 from cxr_ray.imaging.decoder_fence import FILES_AHEAD, fence_of_this_thread
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.scoring.patient_secret import PatientSecret
-from cxr_ray.scoring.pool import IMAGES_PER_ACTOR, ScoringPool
+from cxr_ray.scoring.pool import ScoringPool
 from cxr_ray.scoring.stages.load import LoadStage
 
 FORWARD_SECONDS = 10.0
@@ -148,7 +148,7 @@ def _batches(rows: pa.Table, size: int) -> Iterator[pa.Table]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """A run of the whole job over some images of the sample."""
+    """A run of the whole job over the sample."""
 
     images: int
     """Number of its images."""
@@ -156,16 +156,17 @@ class Trial:
     """Its duration in seconds, from the command to its end."""
 
 
-def try_job(job: PlannedJob, pool: ScoringPool, strata: Sequence[Stratum]) -> Trial:
-    """Run the whole job over so many images that every actor of this machine is started.
+def try_job(job: PlannedJob, strata: Sequence[Stratum]) -> Trial:
+    """Run the whole job over the sample, whose images of all kinds are mixed.
+
+    A few batches would not do: the first ones are slow, because networks are still optimised while processes start.
 
     Raises:
         WorkerError: if the job fails.
     """
     sample = pa.concat_tables([stratum.sample for stratum in strata])
-    count = min(sample.num_rows, pool.actors * IMAGES_PER_ACTOR)
-    images = sample.take(np.linspace(0, sample.num_rows - 1, count).astype(np.int64))  # of all kinds
+    mixed = sample.take(np.random.default_rng(0).permutation(sample.num_rows))
     with tempfile.TemporaryDirectory() as folder:
         manifest = join_uri(folder, "manifest.parquet")
-        write_table(images, manifest)
-        return Trial(images=images.num_rows, seconds=job.seconds_of(manifest, join_uri(folder, "output")))
+        write_table(mixed, manifest)
+        return Trial(images=mixed.num_rows, seconds=job.seconds_of(manifest, join_uri(folder, "output")))

@@ -18,7 +18,7 @@ from cxr_ray.cluster.nodes import NodeRoom
 from cxr_ray.cluster.session import joined_nodes
 from cxr_ray.config import PlanConfig
 from cxr_ray.config.planning import Machine
-from cxr_ray.scoring.pool import fit_pool
+from cxr_ray.scoring.pool import IMAGES_PER_ACTOR, ScoringPool, fit_pool
 
 log = logging.getLogger("cxr_ray")
 
@@ -34,11 +34,13 @@ def plan_archive(config: PlanConfig) -> Plan:
         WorkerError: if the job over a part of the sample fails.
     """
     job = planned_job(config)
-    strata = sample_archive(config.manifest_uri, config.sample_images, config.seed)
     gpus = 0 if config.device == "cpu" else torch.cuda.device_count()
     here = Machine(name="this machine", cpus=os.cpu_count() or 1, gpus=gpus)
+    pool = fit_pool([NodeRoom(cpus=here.cpus, gpus=int(here.gpus))], config.device, None, job.actors_per_group)
+    images = max(config.sample_images, pool.actors * IMAGES_PER_ACTOR)  # with fewer not all actors would be started
+    strata = sample_archive(config.manifest_uri, images, config.seed)
     _warn_if_busy(here)
-    source, costs = measured(config, job, strata, here)
+    source, costs = measured(config, job, strata, here, pool)
     machines = (here, *_joined(), *config.price_list())
     on_gpu, on_core, loading = costs.gpu_seconds, costs.core_seconds, costs.load_seconds.mean
     plan = Plan(
@@ -65,7 +67,9 @@ def _warn_if_busy(here: Machine) -> None:
         log.warning("other programs keep %.1f of %g CPUs busy; the plan is for what they leave", busy, here.cpus)
 
 
-def measured(config: PlanConfig, job: PlannedJob, strata: list[Stratum], here: Machine) -> tuple[str, Costs]:
+def measured(
+    config: PlanConfig, job: PlannedJob, strata: list[Stratum], here: Machine, pool: ScoringPool
+) -> tuple[str, Costs]:
     """Measure what an image costs, or take the forward pass and the start from benchmarks; the source in words, the costs."""
     if config.benchmark_uri:
         benchmarks = read_benchmarks(config.benchmark_uri)
@@ -77,8 +81,7 @@ def measured(config: PlanConfig, job: PlannedJob, strata: list[Stratum], here: M
             gpu_seconds=Estimate(mean=seconds["cuda"]) if "cuda" in seconds else None,
             start_seconds=max(benchmark.start_seconds for benchmark in benchmarks),
         )
-    pool = fit_pool([NodeRoom(cpus=here.cpus, gpus=int(here.gpus))], config.device, None, job.actors_per_group)
-    trial = try_job(job, pool, strata)
+    trial = try_job(job, strata)
     loading, loaded = measure_loading(job, strata)
     forward = measure_forward(job, pool, loaded)
     on_gpu = pool.device == "cuda"

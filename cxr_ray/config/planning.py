@@ -53,7 +53,8 @@ class PlanConfig:
     hours: float = 10.0
     """Hours in which the archive has to be finished."""
     sample_images: int = 256
-    """Number of images that are measured; rare kinds get more than their fraction of it."""
+    """Number of images that are measured, or 64 for each model replica of this machine if that is more; rare kinds get
+    more than their fraction of it."""
     seed: int = 0
     """Seed of the random sample."""
     batch_size: int | None = None
