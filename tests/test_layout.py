@@ -30,6 +30,8 @@ TESTED_ELSEWHERE = {
     "config/segmenter_training.py": "config/test_ranges.py",
     "config/training.py": "config/test_ranges.py",
     # measuring: what a benchmark calls is tested by running the benchmark
+    "benchmarks/archive_costs.py": "benchmarks/test_plan_archive.py",
+    "benchmarks/planned_job.py": "benchmarks/test_plan_archive.py",
     "benchmarks/plain_saliency.py": "models/test_m2ib.py",
     "benchmarks/plain_scoring.py": "benchmarks/test_benchmark_scoring.py",
     "benchmarks/plain_training.py": "benchmarks/test_benchmark_training.py",

@@ -16,12 +16,12 @@ from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.benchmarks.plain_scoring import plain_scoring_rate
-from cxr_ray.benchmarks.rates import check_single_machine, forward_rate, load_pixels, rate_lines, steady_rate
+from cxr_ray.benchmarks.rates import check_single_machine, device_of, forward_rate, load_pixels, rate_lines, steady_rate
 from cxr_ray.config import BenchmarkConfig, ClassifyConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.models.bundle import ModelCard, read_card
 from cxr_ray.models.classifier import Classifier
-from cxr_ray.scoring.classify_archive import classify_archive
+from cxr_ray.scoring.classify_archive import BATCH_SIZE, classify_archive
 
 
 def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
@@ -30,8 +30,9 @@ def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
     The result is also written to `benchmark.json`, if `config.output_uri` is given.
 
     Returns:
-        The medians and the spread in images per second, the ratios of the job to its limit and to the baseline, and the
-        cost in dollars per million images if `config.dollars_per_hour` is given.
+        The medians and the spread in images per second, the ratios of the job to its limit and to the baseline, the
+        seconds that the start of the job takes, the device, and the cost in dollars per million images if
+        `config.dollars_per_hour` is given.
 
     Raises:
         DatasetError: if no PNG or JPEG of the input can be decoded, or all images fit in one batch.
@@ -42,8 +43,9 @@ def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         output = absolute_uri(config.output_uri or folder)
         rounds = [_round(config, card, join_uri(output, f"round-{i}")) for i in range(config.repeats)]
+        start_seconds = statistics.median(r.pop("start_seconds") for r in rounds)
         rates = {name: [r[name] for r in rounds] for name in rounds[0]}
-        result = _result(config, card, rates)
+        result = _result(config, card, rates) | {"device": device_of(config.device), "start_seconds": start_seconds}
         write_bytes(join_uri(output, "benchmark.json"), json.dumps(result, indent=2).encode())
         write_run_record(output, config)
     print(report(result))
@@ -51,7 +53,10 @@ def benchmark_scoring(config: BenchmarkConfig) -> dict[str, Any]:
 
 
 def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[str, float]:
-    """Measure one round in images per second by name; the job runs first, because its rows say which images can be read."""
+    """Measure one round in images per second by name, and the seconds that the start takes.
+
+    The job runs first, because its rows say which images can be read.
+    """
     device = None if config.device == "auto" else config.device
     started = time.monotonic()
     classify_archive(
@@ -76,11 +81,13 @@ def _round(config: BenchmarkConfig, card: ModelCard, output_uri: str) -> dict[st
     pixels, load_rate = load_pixels(readable, card)
     torch.set_num_threads(os.cpu_count() or 1)
     classifier = Classifier(config.model_uri, device=device, many_images=True)
-    batch_size = config.batch_size or (256 if classifier.device.type == "cuda" else 32)
+    batch_size = config.batch_size or BATCH_SIZE[classifier.device.type]
+    steady = steady_rate(rows["scored_at"])
     return {
+        "start_seconds": max(0.0, seconds - rows.num_rows / steady),
         "load_one_core": load_rate,
         "forward_only": forward_rate(classifier.predict, pixels, batch_size),
-        "job_steady": steady_rate(rows["scored_at"]),
+        "job_steady": steady,
         "job_whole": rows.num_rows / seconds,
         "dataloader_fp32": plain_scoring_rate(
             readable["uri"].to_pylist(), config.model_uri, device=device, batch_size=batch_size
@@ -92,6 +99,7 @@ def _result(config: BenchmarkConfig, card: ModelCard, rates: dict[str, list[floa
     medians = {name: statistics.median(values) for name, values in rates.items()}
     result: dict[str, Any] = {
         "model_id": card.model_id,
+        "preprocessing_id": card.preprocessing_id,
         "cpus": os.cpu_count(),
         "images_per_second": medians,
         "spread": {name: [min(values), max(values)] for name, values in rates.items()},

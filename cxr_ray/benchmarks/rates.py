@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
+import torch
 
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.errors import ClusterError, DatasetError
@@ -32,6 +33,13 @@ def check_single_machine() -> None:
         raise ClusterError(
             f"the cluster has {nodes} nodes and {gpus} GPUs; measure on one machine and set CUDA_VISIBLE_DEVICES=0 to use one GPU"
         )
+
+
+def device_of(option: str) -> str:
+    """Kind of the device, `cpu` or `cuda`, that the option `--device` chooses on this machine."""
+    if option != "auto":
+        return option
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def load_pixels(rows: pa.Table, card: ModelCard) -> tuple[np.ndarray, float]:

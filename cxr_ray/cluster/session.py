@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cxr_ray.cluster.core_lines import without_core_lines
+from cxr_ray.cluster.nodes import NodeRoom, alive_nodes
 from cxr_ray.cluster.own_cluster import own_cluster
 from cxr_ray.cluster.ray_environment import set_ray_variables, temporary_root
 from cxr_ray.errors import ClusterError
@@ -43,6 +44,20 @@ def ray_session() -> Iterator[None]:
         for name in ("ray.data", "ray.train"):
             logging.getLogger(name).setLevel(logging.ERROR)
         yield
+
+
+def joined_nodes() -> list[NodeRoom]:
+    """List the nodes of the cluster that `ray_session` would join; an empty list if it would start one on this machine.
+
+    Raises:
+        ClusterError: if the cluster does not answer or refuses a job without a token.
+    """
+    import ray
+
+    if not ray.is_initialized() and not _runs_already():
+        return []
+    with ray_session():
+        return alive_nodes()
 
 
 def _runs_already() -> bool:

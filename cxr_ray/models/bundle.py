@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
@@ -118,12 +119,28 @@ def read_card(uri: str, card_type: type[Any] = ModelCard) -> Any:
     Raises:
         BundleError: if there is no bundle, its card is damaged, or its kind is not that of `card_type`.
     """
-    try:
-        data = read_bytes(join_uri(uri, CARD_NAME))
-        found = TypeAdapter(_Kind).validate_json(data).kind  # checked first, because other kinds have other fields
+    with _faults_named(uri):
+        found = kind_of(uri)  # checked first, because other kinds have other fields
         if found != card_type.kind:
             raise BundleError(f"{uri} is a bundle of kind {found!r}; a {card_type.kind!r} is needed here")
-        return TypeAdapter(card_type).validate_json(data)
+        return TypeAdapter(card_type).validate_json(read_bytes(join_uri(uri, CARD_NAME)))
+
+
+def kind_of(uri: str) -> str:
+    """Read the kind of the bundle at `uri`, such as `classifier`.
+
+    Raises:
+        BundleError: if there is no bundle, or its card is damaged.
+    """
+    with _faults_named(uri):
+        return TypeAdapter(_Kind).validate_json(read_bytes(join_uri(uri, CARD_NAME))).kind
+
+
+@contextmanager
+def _faults_named(uri: str) -> Iterator[None]:
+    """Turn what reading the card of a bundle raises into a `BundleError`."""
+    try:
+        yield
     except StorageError as error:
         raise BundleError(
             f"no model bundle at {uri}: it has no readable {CARD_NAME}; name the folder that holds it"

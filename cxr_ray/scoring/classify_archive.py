@@ -14,6 +14,9 @@ from cxr_ray.scoring.output.claim import identity_of_rows
 from cxr_ray.scoring.stages.classify import ClassifyStage, model_prefixes
 from cxr_ray.scoring.stages.load import Geometry
 
+BATCH_SIZE = {"cpu": 32, "cuda": 256}
+"""Default number of images of a forward pass by device."""
+
 
 def classify_archive(config: ClassifyConfig) -> dict[str, int]:
     """Classify every image of `config.input_uri` that has no row in `config.output_uri` yet.
@@ -44,7 +47,7 @@ def classify_archive(config: ClassifyConfig) -> dict[str, int]:
 def _pipeline(config: ClassifyConfig, cards: list[ModelCard], run: Run) -> "ray.data.Dataset":
     """Build the pipeline from the blocks of a run to rows of predictions."""
     score = classifier_arguments(config, run)
-    batch_size = config.batch_size or (256 if run.pool.device == "cuda" else 32)
+    batch_size = config.batch_size or BATCH_SIZE[run.pool.device]
     return scored_images(config, run, geometries(cards), ClassifyStage, score, batch_size=batch_size)
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cxr_ray.benchmarks.benchmark_files import read_benchmarks
 from cxr_ray.benchmarks.benchmark_scoring import benchmark_scoring
 from cxr_ray.config import BenchmarkConfig
 from cxr_ray.models.backbones import build_backbone
@@ -37,6 +38,8 @@ def test_a_benchmark_reports_every_stage(ray_cluster, tmp_path, capsys):
     assert result == json.loads((tmp_path / "out/benchmark.json").read_text())
     assert json.loads((tmp_path / "out/run.json").read_text())["config"]["repeats"] == config.repeats
     assert all(rate > 0 for rate in result["images_per_second"].values())
+    (read,) = read_benchmarks([str(tmp_path / "out/benchmark.json")])
+    assert (read.device, read.start_seconds > 0) == (result["device"], True)
     rates = result["images_per_second"]
     assert result["job_steady_to_forward_only"] == pytest.approx(rates["job_steady"] / rates["forward_only"])
     assert result["dollars_per_million_images"] == pytest.approx(1e6 / 3600 / rates["job_steady"])

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from cxr_ray.cluster.session import ray_session
+from cxr_ray.cluster.nodes import NodeRoom
+from cxr_ray.cluster.session import joined_nodes, ray_session
 from cxr_ray.errors import ClusterError
 
 PRIORITIES_AND_CLUSTER = """
@@ -79,6 +80,11 @@ def test_a_cluster_started_by_ray_start_is_joined_with_its_token(short_folder):
             head.terminate()
     assert found.stdout.split()[-1:] == [address], found.stderr
     assert f"ClusterError: Failed to connect to Ray cluster at {address}; if it asks for a token" in named.stderr
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_was_joined_has_nodes(ray_cluster):
+    assert joined_nodes() == [NodeRoom(cpus=2)]
 
 
 @pytest.mark.slow

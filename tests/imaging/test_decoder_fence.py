@@ -86,6 +86,15 @@ def test_files_share_one_process_which_ends_with_the_fence():
 
 
 @pytest.mark.slow
+def test_the_time_of_the_decoder_counts(fence, large):
+    assert fence.cpu_seconds() == 0
+    decode(fence, SMALL, (), LIMITS)
+    before, own = fence.cpu_seconds(), time.process_time()
+    decode(fence, large, (64,), LIMITS)
+    assert fence.cpu_seconds() - before > time.process_time() - own
+    assert fence.cpu_seconds() - before > 0.2
+
+
 def test_a_decoder_that_does_not_end_is_a_row_and_the_next_file_is_decoded(fence, large):
     decode(fence, SMALL, (), LIMITS)  # the process has started: its imports are no part of the time
     began = time.monotonic()

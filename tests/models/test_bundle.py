@@ -7,7 +7,7 @@ import fsspec
 import pytest
 
 from cxr_ray.errors import BundleError
-from cxr_ray.models.bundle import CARD_NAME, IMAGENET_MEAN, WEIGHTS_NAME, load_weights, read_card, save_bundle
+from cxr_ray.models.bundle import CARD_NAME, IMAGENET_MEAN, WEIGHTS_NAME, kind_of, load_weights, read_card, save_bundle
 from cxr_ray.models.segmenter_ensemble import SegmenterCard
 
 
@@ -92,6 +92,12 @@ def test_keys_of_the_card_may_have_any_order_and_unknown_keys_are_ignored(saved)
     with fsspec.open(path, "w") as file:
         json.dump({"from_the_future": 1} | dict(reversed(fields.items())), file)
     assert read_card(uri) == card
+
+
+def test_the_kind_is_read_alone(saved, tmp_path):
+    assert kind_of(saved[0]) == "classifier"
+    with pytest.raises(BundleError, match="no model bundle at"):
+        kind_of(str(tmp_path / "none"))
 
 
 @pytest.mark.parametrize("where", ["nowhere", "nowhere.pt"])
