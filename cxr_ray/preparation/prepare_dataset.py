@@ -18,9 +18,10 @@ from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.preparation.find_metadata import find_metadata
 from cxr_ray.preparation.fingerprint_images import Fingerprint, fingerprint_images
 from cxr_ray.preparation.folder_labels import check_labels
-from cxr_ray.preparation.groups import equal_pairs, group_by_pairs, near_duplicate_pairs
+from cxr_ray.preparation.groups import equal_pairs, group_by_pairs
 from cxr_ray.preparation.layout import LabelledImage, read_layout, without_other_files
 from cxr_ray.preparation.metadata import add_metadata
+from cxr_ray.preparation.near_duplicates import near_duplicate_groups
 from cxr_ray.preparation.splits import assign_splits
 from cxr_ray.schema import DATASET, SPLITS
 
@@ -98,8 +99,8 @@ def _readable(images: list[LabelledImage], prints: list[Fingerprint]) -> tuple[l
 def group_images(images: list[LabelledImage], prints: list[Fingerprint], max_distance: int) -> GroupedImages:
     """Group copies (equal content, or perceptual hashes that differ in at most `max_distance` bits) and images of one patient."""
     contents = [p.content_sha256 or "" for p in prints]
-    hashes = np.stack([np.unpackbits(np.frombuffer(p.phash or b"", np.uint8)).astype(bool) for p in prints])
-    copies = (equal_pairs(contents), near_duplicate_pairs(hashes, max_distance))
+    hashes = np.frombuffer(b"".join(p.phash or b"" for p in prints), np.uint64).reshape(len(prints), -1)
+    copies = (equal_pairs(contents), equal_pairs(near_duplicate_groups(hashes, max_distance).tolist()))
     patients = equal_pairs([image.patient_id for image in images])
     return GroupedImages(
         images=images,
