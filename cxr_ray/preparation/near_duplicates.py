@@ -14,6 +14,8 @@ ROWS_AT_ONCE = 1024
 """Number of rows that are compared with all others together where all pairs are compared."""
 MOST_LEFT_OUT = 2
 """Maximum number of bits that keys leave out of a band; with more there would be too many keys."""
+PAIRS_TRIED = 2**26
+"""Maximum number of pairs that are compared before a plan is chosen."""
 KEYS_TRIED = 3
 """Number of keys by which the pairs of a plan are estimated."""
 WORTH_JOINING = 50
@@ -49,7 +51,7 @@ def near_duplicate_groups(hashes: np.ndarray, max_distance: int) -> np.ndarray:
         _compare_all(groups, max_distance)
     else:
         for mask in keys:
-            _compare_equal_keys(groups, mask, max_distance)
+            _compare(groups, _joined_buckets(groups, mask, max_distance), max_distance)
     return groups.names
 
 
@@ -157,11 +159,20 @@ def _cheapest_keys(groups: _Groups, max_distance: int) -> list[np.ndarray] | Non
             continue
         masks = key_masks(words * 64, max_distance, left_out)
         tried = masks[:: max(1, len(masks) // KEYS_TRIED)][:KEYS_TRIED]
-        pairs = sum(float(_joined_buckets(groups, mask, max_distance).counts.sum()) for mask in tried) / len(tried)
+        pairs = float(np.median([_try_key(groups, mask, max_distance) for mask in tried]))
         seconds = len(masks) * (count * SECONDS_PER_ROW + pairs * SECONDS_PER_PAIR)
         if seconds < least:
             least, best = seconds, masks
     return best
+
+
+def _try_key(groups: _Groups, mask: np.ndarray, max_distance: int) -> int:
+    """Number of pairs that a key compares; if there are few, they are compared, so that the next key has no crowd to join."""
+    buckets = _joined_buckets(groups, mask, max_distance)
+    pairs = int(buckets.counts.sum())
+    if pairs <= PAIRS_TRIED:
+        _compare(groups, buckets, max_distance)
+    return pairs
 
 
 def key_count(bits: int, max_distance: int, left_out: int) -> int:
@@ -208,9 +219,8 @@ def _joined_buckets(groups: _Groups, mask: np.ndarray, max_distance: int) -> _Bu
     return buckets
 
 
-def _compare_equal_keys(groups: _Groups, mask: np.ndarray, max_distance: int) -> None:
-    """Compare the hashes whose bits in `mask` are equal, and join the groups of those within the distance."""
-    buckets = _joined_buckets(groups, mask, max_distance)
+def _compare(groups: _Groups, buckets: _Buckets, max_distance: int) -> None:
+    """Compare the hashes of each bucket, and join the groups of those within the distance."""
     columns = groups.columns[:, buckets.rows]
     for left, right in buckets.pairs():
         near = _near(columns, left, right, max_distance)
