@@ -15,6 +15,11 @@ _TABLE = re.compile(r".*\.(csv|tsv|xlsx?|ods|parquet)(\.\w+)?", re.IGNORECASE)
 _NAMED_ALIKE = re.compile(r"meta[-_ ]?data[-_ ()\d]*(\.\w+)+", re.IGNORECASE)
 
 
+def may_be_table(name: str) -> bool:
+    """Whether a file is a table by its name, which is all that `find_metadata` looks at."""
+    return bool(_TABLE.fullmatch(name))
+
+
 def find_metadata(objects: Iterable[ListedObject]) -> ListedObject | None:
     """Find the table `metadata.csv` at the root of an archive; None if there is none.
 

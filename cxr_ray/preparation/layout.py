@@ -2,13 +2,13 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from cxr_ray.archive.fetch import fetch_objects
 from cxr_ray.archive.listing import ListedObject
-from cxr_ray.archive.manifest import IMAGE_SUFFIXES, SIDECAR_SUFFIXES
+from cxr_ray.archive.manifest import BATCH, IMAGE_SUFFIXES, SIDECAR_SUFFIXES, batched
 from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.errors import DatasetError
 from cxr_ray.preparation.folders import CANONICAL_LABELS, canonical_label, place_of
@@ -51,7 +51,7 @@ def read_layout(objects: Iterable[ListedObject]) -> list[LabelledImage]:
     for entry in objects:
         place = place_of(entry.name)
         if place is not None:
-            (masks if place.role == "masks" else images).append(PlacedObject(entry, place))
+            (masks if place.role == "masks" else images).append(PlacedObject(entry.name, entry.uri, place))
         elif _may_be_image(entry.name):
             elsewhere.append(entry.name)
     _report_elsewhere(elsewhere, {image.place.label for image in images})
@@ -64,7 +64,7 @@ def read_layout(objects: Iterable[ListedObject]) -> list[LabelledImage]:
     found = [
         LabelledImage(
             image_id=image.name,
-            uri=image.entry.uri,
+            uri=image.uri,
             label=image.place.label,
             split=image.place.split,
             mask_uri=mask_of.get(image.name),
@@ -74,26 +74,27 @@ def read_layout(objects: Iterable[ListedObject]) -> list[LabelledImage]:
     return sorted(found, key=lambda image: image.image_id)
 
 
-def without_other_files(objects: Iterable[ListedObject]) -> list[ListedObject]:
-    """Leave out files in folders of images and masks that are images neither by name nor by content, such as `notes.txt`.
+def without_other_files(objects: Iterable[ListedObject]) -> Iterator[ListedObject]:
+    """Yield the objects without files in folders of images and masks that are images neither by name nor by content, such as `notes.txt`.
 
     The rule is that of `index_archive.py`; the first bytes are read only of files with the suffix of another kind.
     """
-    listed = list(objects)
-    doubtful = [entry for entry in listed if _is_sidecar(entry.name) and place_of(entry.name)]
-    heads = fetch_objects([entry.uri for entry in doubtful], first_bytes=HEAD_BYTES)
-    others = {
-        entry.name
-        for entry, head in zip(doubtful, heads, strict=True)
-        if not head.data or recognise_format(head.data) is None
-    }
-    if others:
+    passed, first = 0, ""
+    for batch in batched(objects, BATCH):
+        doubtful = [entry for entry in batch if _is_sidecar(entry.name) and place_of(entry.name)]
+        heads = fetch_objects([entry.uri for entry in doubtful], first_bytes=HEAD_BYTES)
+        others = {
+            entry.name
+            for entry, head in zip(doubtful, heads, strict=True)
+            if not head.data or recognise_format(head.data) is None
+        }
+        passed += len(others)
+        first = min({first, *others} - {""}, default="")
+        yield from (entry for entry in batch if entry.name not in others)
+    if passed:
         log.warning(
-            "%d files in folders of images or masks are no images and are passed over, the first is %s",
-            len(others),
-            min(others),
+            "%d files in folders of images or masks are no images and are passed over, the first is %s", passed, first
         )
-    return [entry for entry in listed if entry.name not in others]
 
 
 def _is_sidecar(name: str) -> bool:

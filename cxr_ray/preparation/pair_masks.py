@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from cxr_ray.archive.listing import ListedObject
 from cxr_ray.errors import DatasetError
 from cxr_ray.preparation.folders import Place
 
@@ -15,15 +14,12 @@ log = logging.getLogger("cxr_ray")
 
 @dataclass(frozen=True, slots=True)
 class PlacedObject:
-    """An object in a folder of images or masks."""
+    """An object in a folder of images or masks; there may be millions, so that no more is kept of each."""
 
-    entry: ListedObject
+    name: str
+    """Path relative to the archive."""
+    uri: str
     place: Place
-
-    @property
-    def name(self) -> str:
-        """Path relative to the archive."""
-        return self.entry.name
 
     @property
     def group(self) -> tuple[str, ...]:
@@ -74,8 +70,8 @@ def _grouped(objects: list[PlacedObject]) -> dict[tuple[str, ...], list[PlacedOb
 
 def _pairs_of_group(images: list[PlacedObject], masks: list[PlacedObject]) -> dict[str, str]:
     if len(images) == len(masks) == 1:
-        return {images[0].name: masks[0].entry.uri}
-    by_twin = {mask.twin: mask.entry.uri for mask in masks}
+        return {images[0].name: masks[0].uri}
+    by_twin = {mask.twin: mask.uri for mask in masks}
     if len(images) == len(by_twin) and {image.twin for image in images} == by_twin.keys():
         return {image.name: by_twin[image.twin] for image in images}
     image_names, mask_names = (" and ".join(sorted(placed.name for placed in some)) for some in (images, masks))

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,18 +10,20 @@ import pyarrow as pa
 
 from cxr_ray.archive.datasets import dataset_fingerprint
 from cxr_ray.archive.job_outputs import list_archive
+from cxr_ray.archive.listing import ListedObject
 from cxr_ray.archive.run_record import write_table_record
 from cxr_ray.archive.tables import table_uri, write_table
 from cxr_ray.archive.uris import absolute_uri, read_bytes
 from cxr_ray.config import PrepareConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.imaging.limits import DecodeLimits
-from cxr_ray.preparation.find_metadata import find_metadata
-from cxr_ray.preparation.fingerprint_images import Fingerprint, fingerprint_images
+from cxr_ray.preparation.find_metadata import find_metadata, may_be_table
+from cxr_ray.preparation.fingerprint_images import Fingerprints, fingerprint_images
 from cxr_ray.preparation.folder_labels import check_labels
-from cxr_ray.preparation.groups import equal_pairs, group_by_pairs, near_duplicate_pairs
+from cxr_ray.preparation.groups import equal_pairs, group_by_pairs
 from cxr_ray.preparation.layout import LabelledImage, read_layout, without_other_files
 from cxr_ray.preparation.metadata import add_metadata
+from cxr_ray.preparation.near_duplicates import near_duplicate_groups
 from cxr_ray.preparation.splits import assign_splits
 from cxr_ray.schema import DATASET, SPLITS
 
@@ -74,36 +77,44 @@ def read_images(input_uri: str) -> list[LabelledImage]:
         DatasetError: if the layout of the folder is unknown, metadata.csv cannot be used, or it is missing and images need it.
         StorageError: if the folder cannot be listed.
     """
-    objects = without_other_files(list_archive(input_uri))
-    images = read_layout(objects)
-    table = find_metadata(objects)
+    tables: list[ListedObject] = []
+    images = read_layout(_noting_tables(without_other_files(list_archive(input_uri)), tables))
+    table = find_metadata(tables)
     if table is not None:
         images = add_metadata(images, read_bytes(table.uri))
     check_labels(images)
     return images
 
 
-def _readable(images: list[LabelledImage], prints: list[Fingerprint]) -> tuple[list[LabelledImage], list[Fingerprint]]:
-    kept = [(i, p) for i, p in zip(images, prints, strict=True) if p.phash is not None]
-    for image, fingerprint in zip(images, prints, strict=True):
-        if fingerprint.phash is None:
-            log.warning("%s is left out: %s: %s", image.image_id, fingerprint.error_kind, fingerprint.error)
+def _noting_tables(objects: Iterable[ListedObject], tables: list[ListedObject]) -> Iterator[ListedObject]:
+    """Yield all objects, and add those that may be tables to `tables`."""
+    for entry in objects:
+        if may_be_table(entry.name):
+            tables.append(entry)
+        yield entry
+
+
+def _readable(images: list[LabelledImage], prints: Fingerprints) -> tuple[list[LabelledImage], Fingerprints]:
+    """Leave out images that cannot be decoded, each with a warning."""
+    for position, error in sorted(prints.errors.items()):
+        log.warning("%s is left out: %s", images[position].image_id, error)
+    kept = [position for position in range(len(images)) if position not in prints.errors]
     if not kept:
         raise DatasetError(
-            f"none of the {len(images)} images is readable; fix the files, of which the first is {images[0].uri}: {prints[0].error}"
+            f"none of the {len(images)} images is readable; fix the files, of which the first is {images[0].uri}: {prints.errors[0]}"
         )
-    return [i for i, _ in kept], [p for _, p in kept]
+    readable = Fingerprints(contents=[prints.contents[p] for p in kept], hashes=prints.hashes[kept], errors={})
+    return [images[p] for p in kept], readable
 
 
-def group_images(images: list[LabelledImage], prints: list[Fingerprint], max_distance: int) -> GroupedImages:
+def group_images(images: list[LabelledImage], prints: Fingerprints, max_distance: int) -> GroupedImages:
     """Group copies (equal content, or perceptual hashes that differ in at most `max_distance` bits) and images of one patient."""
-    contents = [p.content_sha256 or "" for p in prints]
-    hashes = np.stack([np.unpackbits(np.frombuffer(p.phash or b"", np.uint8)).astype(bool) for p in prints])
-    copies = (equal_pairs(contents), near_duplicate_pairs(hashes, max_distance))
+    alike = near_duplicate_groups(prints.hashes, max_distance)
+    copies = (equal_pairs(prints.contents), equal_pairs(alike.tolist()))
     patients = equal_pairs([image.patient_id for image in images])
     return GroupedImages(
         images=images,
-        contents=contents,
+        contents=prints.contents,
         duplicate_groups=group_by_pairs(len(images), *copies),
         split_groups=group_by_pairs(len(images), *copies, patients),
     )
@@ -139,22 +150,18 @@ def dataset_table(grouped: GroupedImages, splits: list[str]) -> pa.Table:
     names: dict[int, str] = {}
     for group, content in sorted(zip(grouped.duplicate_groups.tolist(), grouped.contents, strict=True), reverse=True):
         names[group] = content[:16]
-    rows = [
-        {
-            "image_id": image.image_id,
-            "uri": image.uri,
-            "label": image.label,
-            "patient_id": image.patient_id,
-            "split": split,
-            "mask_uri": image.mask_uri,
-            "content_sha256": content,
-            "duplicate_group": names[group],
-        }
-        for image, content, group, split in zip(
-            grouped.images, grouped.contents, grouped.duplicate_groups.tolist(), splits, strict=True
-        )
-    ]
-    return pa.Table.from_pylist(rows, schema=DATASET)
+    images = grouped.images
+    columns = {
+        "image_id": [image.image_id for image in images],
+        "uri": [image.uri for image in images],
+        "label": [image.label for image in images],
+        "patient_id": [image.patient_id for image in images],
+        "split": splits,
+        "mask_uri": [image.mask_uri for image in images],
+        "content_sha256": grouped.contents,
+        "duplicate_group": [names[group] for group in grouped.duplicate_groups.tolist()],
+    }
+    return pa.Table.from_pydict(columns, schema=DATASET)
 
 
 def summary(table: pa.Table, grouped: GroupedImages) -> str:

@@ -5,34 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_ray.preparation import groups as module
-from cxr_ray.preparation.groups import equal_pairs, group_by_pairs, near_duplicate_pairs
-
-
-@given(
-    seed=st.integers(0, 2**32),
-    count=st.integers(0, 40),
-    bits=st.sampled_from([1, 8, 64, 256]),
-    fraction=st.floats(0, 1),
-)
-def test_near_duplicates_are_those_of_brute_force(seed, count, bits, fraction):
-    random = np.random.default_rng(seed)
-    hashes = random.random((max(count // 4, 1), bits))[random.integers(0, max(count // 4, 1), count)] < 0.5
-    hashes ^= random.random(hashes.shape) < 0.05
-    distance = int(fraction * bits)
-    expected = [(i, j) for i, j in combinations(range(count), 2) if (hashes[i] != hashes[j]).sum() <= distance]
-    found = near_duplicate_pairs(hashes, distance)
-    assert found.dtype == np.int64
-    assert sorted(map(tuple, found.tolist())) == expected
-
-
-def test_near_duplicates_across_blocks(monkeypatch):
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
-    hashes = np.random.default_rng(0).random((50, 64)) < 0.5
-    hashes[[3, 30, 49]] = hashes[10]
-    assert sorted(map(tuple, near_duplicate_pairs(hashes, 0).tolist())) == [
-        (3, 10), (3, 30), (3, 49), (10, 30), (10, 49), (30, 49)
-    ]  # fmt: skip
+from cxr_ray.preparation.groups import equal_pairs, group_by_pairs
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 5), st.text(max_size=1))))
@@ -66,5 +39,4 @@ def test_groups_are_the_connected_components(data, count):
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_without_pairs_everything_stands_alone(count):
     assert group_by_pairs(count).tolist() == list(range(count))
-    assert near_duplicate_pairs(np.zeros((0, 256), bool), 3).shape == (0, 2)
     assert equal_pairs([]).shape == (0, 2)

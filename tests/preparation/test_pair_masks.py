@@ -2,17 +2,13 @@ import re
 
 import pytest
 
-from cxr_ray.archive.listing import ListedObject
 from cxr_ray.errors import DatasetError
 from cxr_ray.preparation.folders import place_of
 from cxr_ray.preparation.pair_masks import PlacedObject, pair_masks
 
 
 def placed(*names):
-    return [
-        PlacedObject(ListedObject(name=n, uri=f"s3://b/{n}", size_bytes=1, modified=None, etag=None), place_of(n))
-        for n in names
-    ]
+    return [PlacedObject(n, f"s3://b/{n}", place_of(n)) for n in names]
 
 
 def pairs(images, masks):

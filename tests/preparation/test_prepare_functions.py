@@ -1,26 +1,27 @@
 import hashlib
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cxr_ray.archive.uris import write_bytes
 from cxr_ray.errors import DatasetError
-from cxr_ray.preparation.fingerprint_images import Fingerprint
+from cxr_ray.preparation.fingerprint_images import ROW, Fingerprints, collect
 from cxr_ray.preparation.layout import LabelledImage
 from cxr_ray.preparation.prepare_dataset import choose_splits, dataset_table, group_images, read_images, summary
 from cxr_ray.schema import DATASET
 
 
 def fingerprint(content, *, flipped=0):
-    """Fingerprint of an image whose content is `content`, with `flipped` bits of its perceptual hash inverted."""
+    """Content hash and perceptual hash of an image, of which `flipped` bits are inverted."""
     bits = np.random.default_rng(len(content) + sum(content.encode())).integers(0, 2, 256).astype(bool)
     bits[:flipped] ^= True
-    return Fingerprint(
-        content_sha256=hashlib.sha256(f"{content}{flipped}".encode()).hexdigest(),
-        phash=np.packbits(bits).tobytes(),
-        error_kind=None,
-        error=None,
-    )
+    return hashlib.sha256(f"{content}{flipped}".encode()).hexdigest(), np.packbits(bits).view(np.uint64)
+
+
+def group(images, prints, max_distance):
+    contents, hashes = zip(*prints, strict=True)
+    return group_images(images, Fingerprints(contents=list(contents), hashes=np.stack(hashes), errors={}), max_distance)
 
 
 def image(name, label="Normal", **known):
@@ -39,7 +40,7 @@ def grouped():
         image("x", None),
     ]
     prints = [fingerprint("a"), fingerprint("a"), fingerprint("a", flipped=4), *map(fingerprint, ("pp", "qqq", "xxxx"))]
-    return group_images(images, prints, max_distance=8)
+    return group(images, prints, max_distance=8)
 
 
 def joined(groups):
@@ -54,8 +55,8 @@ def test_copies_share_a_group_and_patients_may_not_be_parted(grouped):
 
 def test_near_copies_are_those_within_the_distance():
     images, prints = [image("a"), image("b")], [fingerprint("a"), fingerprint("a", flipped=5)]
-    assert len(joined(group_images(images, prints, 5).duplicate_groups)) == 1
-    assert len(joined(group_images(images, prints, 4).duplicate_groups)) == 2
+    assert len(joined(group(images, prints, 5).duplicate_groups)) == 1
+    assert len(joined(group(images, prints, 4).duplicate_groups)) == 2
 
 
 def test_a_copy_joins_what_patients_join():
@@ -67,14 +68,14 @@ def test_a_copy_joins_what_patients_join():
         image("d", patient_id="2"),
     ]
     prints = [fingerprint("a"), fingerprint("bb"), fingerprint("bb"), fingerprint("dddd")]
-    assert joined(group_images(images, prints, 0).split_groups) == {frozenset({0, 1, 2, 3})}
+    assert joined(group(images, prints, 0).split_groups) == {frozenset({0, 1, 2, 3})}
 
 
 def test_splits_keep_groups_whole_and_do_not_depend_on_order():
     images = [image(f"{i:03}", "COVID" if i % 3 else "Normal", patient_id=str(i // 4)) for i in range(120)]
     prints = [fingerprint("f" * (i + 1)) for i in range(120)]
     fractions = (0.7, 0.2, 0.1)
-    grouped = group_images(images, prints, 0)
+    grouped = group(images, prints, 0)
     splits = choose_splits(grouped, fractions, seed=1)
     by_patient = {}
     for one, split in zip(images, splits, strict=True):
@@ -82,7 +83,7 @@ def test_splits_keep_groups_whole_and_do_not_depend_on_order():
     assert all(len(found) == 1 for found in by_patient.values())
     assert set(splits) == {"train", "val", "test"}
     assert splits.count("train") == pytest.approx(84, abs=6)
-    backwards = choose_splits(group_images(images[::-1], prints[::-1], 0), fractions, seed=1)
+    backwards = choose_splits(group(images[::-1], prints[::-1], 0), fractions, seed=1)
     assert backwards[::-1] == splits
     assert choose_splits(grouped, fractions, seed=2) != splits
 
@@ -90,11 +91,11 @@ def test_splits_keep_groups_whole_and_do_not_depend_on_order():
 def test_splits_that_folders_name_are_taken():
     images = [image("a", split="train"), image("b", split="test")]
     prints = [fingerprint("a"), fingerprint("bb")]
-    assert choose_splits(group_images(images, prints, 0), (0.7, 0.2, 0.1), seed=0) == ["train", "test"]
+    assert choose_splits(group(images, prints, 0), (0.7, 0.2, 0.1), seed=0) == ["train", "test"]
 
 
 def test_splits_that_only_some_folders_name_are_refused():
-    grouped = group_images([image("a", split="train"), image("b")], [fingerprint("a"), fingerprint("bb")], 0)
+    grouped = group([image("a", split="train"), image("b")], [fingerprint("a"), fingerprint("bb")], 0)
     with pytest.raises(DatasetError, match=r"some folders name a split .* name it for all or for none"):
         choose_splits(grouped, (0.7, 0.2, 0.1), seed=0)
 
@@ -113,7 +114,7 @@ def test_the_table_has_a_row_for_each_image_and_a_name_for_each_group_of_copies(
 
 def test_names_of_groups_do_not_depend_on_order(grouped):
     prints = [fingerprint("a"), fingerprint("a"), fingerprint("a", flipped=4)]
-    backwards = group_images(grouped.images[2::-1], prints[::-1], 8)
+    backwards = group(grouped.images[2::-1], prints[::-1], 8)
     (name,) = set(dataset_table(backwards, ["train"] * 3)["duplicate_group"].to_pylist())
     assert name == min(grouped.contents[:3])[:16]
 
@@ -153,3 +154,29 @@ def test_outputs_of_jobs_in_the_folder_are_no_images_and_no_masks(tmp_path):
         write_bytes(f"{tmp_path}/{name}", b"x")
     (found,) = read_images(str(tmp_path))
     assert (found.image_id, found.mask_uri) == ("images/a.png", f"{tmp_path}/masks/a.png")
+
+
+def row(position, **known):
+    return dict.fromkeys(ROW.names) | {"position": position} | known
+
+
+def test_fingerprints_come_in_any_order_and_keep_their_image():
+    table = pa.Table.from_pylist(
+        [
+            row(2, content_sha256="c", phash=bytes(31) + b"\1"),
+            row(0, content_sha256="a", error_kind="truncated", error="ends early"),
+            row(1, error_kind="not_found", error="no object"),
+        ],
+        schema=ROW,
+    )
+    prints = collect([table.slice(1), table.slice(0, 1)], 3)
+    assert prints.contents == ["a", "", "c"]
+    assert prints.hashes.view(np.uint8)[:, -1].tolist() == [0, 0, 1]
+    assert prints.errors == {0: "truncated: ends early", 1: "not_found: no object"}
+
+
+@pytest.mark.parametrize("positions", [[0], [0, 1, 1]])
+def test_a_missing_or_repeated_fingerprint_is_noticed(positions):
+    table = pa.Table.from_pylist([row(p, content_sha256="a", phash=bytes(32)) for p in positions], schema=ROW)
+    with pytest.raises(RuntimeError, match="1 of 2 images have no fingerprint or several"):
+        collect([table], 2)
