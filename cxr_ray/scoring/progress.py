@@ -80,6 +80,8 @@ class Counter:
         self._begun: dict[Span, int] = {}
         self._piece_rows: dict[Span, int] = {}
         self._worked = 0.0
+        self._loaded = 0
+        self._counts: dict[str, int] = {}
         self._actors: list[ActorHandle] = []
 
     def join(self, actor: ActorHandle) -> None:
@@ -129,6 +131,20 @@ class Counter:
         self._worked += seconds
         self.images += images
         self.errors += errors
+
+    def note_loaded(self, images: int) -> None:
+        """Note that `images` images were loaded; those of a lost worker are loaded, and counted, again."""
+        self._loaded += images
+
+    def note_statuses(self, statuses: dict[tuple[str, str], int]) -> None:
+        """Count the rows of a batch by status and kind of error, which is empty for a row that is no error."""
+        for (status, kind), rows in statuses.items():
+            for key in (status, f"{status}:{kind}") if kind else (status,):
+                self._counts[key] = self._counts.get(key, 0) + rows
+
+    def counts(self) -> tuple[dict[str, int], int]:
+        """Return the rows of the run by status, and of errors by `error:KIND`, and the images that wait for a model."""
+        return self._counts, max(0, self._loaded - self.images)
 
     def read(self) -> tuple[int, int, float | None]:
         """Return the number of images, the number of errors, and the images per second since the first batch started.

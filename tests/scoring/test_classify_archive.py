@@ -222,7 +222,9 @@ def test_a_job_that_cannot_start_deletes_nothing(scored, archive, bundle, tmp_pa
         classify(archive.uri, bundle, scored, overwrite=True, num_actors=99)
     with pytest.raises(StorageError, match="nothing exists at"):
         classify(tmp_path / "nowhere", bundle, scored, overwrite=True)
-    assert {path: path.read_bytes() for path in scored.rglob("*") if path.is_file()} == before
+    after = {path: path.read_bytes() for path in scored.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+    assert {path.parent.name for path in after.keys() - before.keys()} == {"logs"}, "the failures are kept"
 
 
 def test_the_same_command_deletes_repeated_rows(scored, archive, bundle):

@@ -24,6 +24,9 @@ from cxr_ray.scoring.output.commit import write_committed
 from cxr_ray.scoring.output.state import OutputState
 from cxr_ray.scoring.pieces import PiecedLoad
 from cxr_ray.scoring.progress import Tally
+from cxr_ray.scoring.stage_metrics import StageMetrics
+
+TAGS = {"run_id": "r", "task": "predictions"}
 
 
 def ended_by(image_id, table):
@@ -45,7 +48,7 @@ class EndedStage:
     def __call__(self, table):
         if self._wanted is None:
             raise ValueError("the stage fails by itself")
-        return ended_by(self._wanted, table)
+        return ended_by(self._wanted, table).append_column("status", pa.array(["ok"] * table.num_rows))
 
 
 @pytest.fixture
@@ -67,6 +70,7 @@ def run(blocks, state, load=None, wanted=""):
             )
         else:
             arguments = {"stage": EndedStage, "tally": tally, "arguments": {"wanted": wanted}}
+            arguments["metrics"] = StageMetrics(tags=TAGS, batch_size=4)
             images = images.map_batches(
                 TalliedStage,
                 fn_constructor_kwargs=arguments,
@@ -75,7 +79,7 @@ def run(blocks, state, load=None, wanted=""):
                 compute=ray.data.ActorPoolStrategy(size=1),
                 **ACTOR_OPTIONS,
             )
-        write_committed(state, images)
+        write_committed(state, images, TAGS)
 
 
 @pytest.mark.slow
@@ -154,7 +158,7 @@ def test_an_actor_that_fails_while_it_starts_is_replaced(ray_cluster, blocks, tm
             **ACTOR_OPTIONS,
         )
     with lost_workers_named(Tally.remote()):
-        write_committed(state, rows)
+        write_committed(state, rows, TAGS)
     assert read_table(state.rows_uri).num_rows == 12
 
 

@@ -19,7 +19,10 @@ from cxr_ray.scoring.output.commit import write_committed
 from cxr_ray.scoring.output.state import OutputState, committed_files
 from cxr_ray.scoring.pieces import PiecedLoad, in_pieces, keep_pieces, most_rows
 from cxr_ray.scoring.progress import Tally
+from cxr_ray.scoring.stage_metrics import StageMetrics
 from cxr_ray.scoring.stages.load import Geometry
+
+TAGS = {"run_id": "r", "task": "masks"}
 
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 50))
@@ -41,6 +44,7 @@ def test_a_piece_is_no_larger_than_a_block_of_ray_whatever_its_images_are():
 
 class Loaded:
     def __call__(self, table):
+        table = table.append_column("status", pa.array(["ok"] * table.num_rows))
         yield table.append_column("error_kind", pa.nulls(table.num_rows, pa.string()))
 
 
@@ -74,13 +78,18 @@ def test_a_slow_stage_commits_each_batch_and_a_lost_actor_loses_and_doubles_noth
         load = PiecedLoad(Loaded(), tally, batch_size=2, most=100)
         rows = images.map_batches(load, batch_size=None, batch_format="pyarrow", **TASK_OPTIONS).map_batches(
             TalliedStage,
-            fn_constructor_kwargs={"stage": SlowStage, "tally": tally, "arguments": {"note": tmp_path / "died"}},
+            fn_constructor_kwargs={
+                "stage": SlowStage,
+                "tally": tally,
+                "metrics": StageMetrics(tags=TAGS, batch_size=2),
+                "arguments": {"note": tmp_path / "died"},
+            },
             batch_size=2,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=1),
             **ACTOR_OPTIONS,
         )
-    write_committed(state, rows)
+    write_committed(state, rows, TAGS)
     assert (tmp_path / "died").exists()
     assert sorted(map(int, read_table(state.rows_uri)["image_id"].to_pylist())) == list(range(12))
     files = [tmp_path / "out" / "masks" / name for name in committed_files(state)]
