@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from cxr_ray.archive.uris import join_uri, write_bytes
 from cxr_ray.config.redaction import redacted
-from cxr_ray.config.terminal import RedactedFormatter
 from cxr_ray.errors import CxrRayError, StorageError
 
 LOGS_FOLDER = "logs"
@@ -37,7 +36,6 @@ class KeptLog(logging.Handler):
 
     def __init__(self, folder_uri: str, run_id: str) -> None:
         super().__init__()
-        self.setFormatter(RedactedFormatter("%(message)s"))
         self._folder_uri, self._run_id = folder_uri, run_id
         self._part, self._lines, self._is_changed = 1, list[bytes](), False
         self._uploading = threading.Lock()
@@ -48,7 +46,7 @@ class KeptLog(logging.Handler):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "run_id": self._run_id,
-            "message": self.format(record),
+            "message": redacted(record.getMessage()),
         }
         if self._part <= MOST_PARTS:
             self._lines.append(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")

@@ -118,28 +118,51 @@ def run_archive_job(
             RunRecord(state.uri, config, is_owner=lambda: lock.lost is None, **facts) as record,
         ):
             with ray_session():
-                actors = partial(plan_pool, config.device, config.num_actors, actors_per_group)
-                pool = actors()
-                manifest, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
-                lock.check()
-                claim_output(state, identity, overwrite=config.overwrite, keep=manifest)
-                block_rows = config.rows_per_block or default_block_rows(images, pool.load_slots)
-                plan = partial(
-                    plan_blocks, state, manifest, state.plan_uri(run_id), rows_per_block=block_rows, carried=carried
+                plan_actors = partial(plan_pool, config.device, config.num_actors, actors_per_group)
+                manifest, left, before, seconds = _score_missing(
+                    state,
+                    config,
+                    identity,
+                    pipeline,
+                    record,
+                    plan_actors=plan_actors,
+                    carried=carried,
+                    check=lock.check,
                 )
-                left, before = plan(retry_errors=config.retry_errors)
-                log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{before:,}")
-                began = time.monotonic()
-                run_with = partial(Run, run_id=run_id, table=table, blocks_uri=state.plan_uri(run_id))
-                again = partial(plan, retry_errors=False), actors
-                pool = pool.for_job(left, config.rows_per_block)
-                _score_in_rounds(
-                    state, config, pipeline, run_with, record, pool=pool, again=again, missing=left, done=before
-                )
-                seconds = time.monotonic() - began
             lock.check()
             rate = config.max_error_rate
             return conclude(state, record, manifest, scored=left, before=before, seconds=seconds, max_error_rate=rate)
+
+
+def _score_missing(
+    state: OutputState,
+    config: ArchiveJobConfig,
+    identity: WorkIdentity,
+    pipeline: Callable[[Run], "ray.data.Dataset"],
+    record: RunRecord,
+    *,
+    plan_actors: Callable[[], ScoringPool],
+    carried: Sequence[str],
+    check: Callable[[], None],
+) -> tuple[str, int, int, float]:
+    """List the archive, claim the output, and score the images that have no row.
+
+    Returns:
+        The URI of the manifest, the number of images that were scored and of rows that there were before, and the seconds.
+    """
+    run_id, pool = record.facts["run_id"], plan_actors()
+    manifest, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
+    check()
+    claim_output(state, identity, overwrite=config.overwrite, keep=manifest)
+    block_rows = config.rows_per_block or default_block_rows(images, pool.load_slots)
+    plan = partial(plan_blocks, state, manifest, state.plan_uri(run_id), rows_per_block=block_rows, carried=carried)
+    left, before = plan(retry_errors=config.retry_errors)
+    log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{before:,}")
+    began, pool = time.monotonic(), pool.for_job(left, config.rows_per_block)
+    run_with = partial(Run, run_id=run_id, table=state.table, blocks_uri=state.plan_uri(run_id))
+    again = partial(plan, retry_errors=False), plan_actors
+    _score_in_rounds(state, config, pipeline, run_with, record, pool=pool, again=again, missing=left, done=before)
+    return manifest, left, before, time.monotonic() - began
 
 
 def _score_in_rounds(

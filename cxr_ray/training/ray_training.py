@@ -22,6 +22,7 @@ from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem, write_bytes
 from cxr_ray.cluster.job_metrics import record_epoch
 from cxr_ray.cluster.session import ray_session
+from cxr_ray.cluster.worker_lines import keep_worker_lines
 from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.config.terminal import print_line
 from cxr_ray.config.training import TrainingJobConfig
@@ -197,6 +198,7 @@ def fit(
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
+        keep_worker_lines()
         raise TrainingError(
             f"training failed: {_cause(error)}; the same command resumes after the last finished epoch"
         ) from error

@@ -100,6 +100,17 @@ def test_every_file_is_one_row_and_a_broken_file_is_no_crash(scored_once, archiv
     record = json.loads((scored_once / "run.json").read_text())
     assert (record["counts"]["ok"], record["counts"]["error"]) == (archive.images, len(archive.broken))
     assert set(rows["run_id"].to_pylist()) == {record["run_id"]}
+    assert (record["state"], record["pool"]["device"]) == ("finished", "cpu")
+
+
+def test_the_log_of_a_run_is_kept_beside_its_rows(scored_once):
+    record = json.loads((scored_once / "run.json").read_text())
+    text = (scored_once / "logs" / f"{record['run_id']}.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {line["run_id"] for line in lines} == {record["run_id"]}
+    said = [line["message"] for line in lines]
+    assert any("images scored in" in line for line in said), "what is printed is kept, too"
+    assert "images are errors" in said[-1]
 
 
 def test_no_output_identifies_a_patient(scored_once):
