@@ -3,13 +3,11 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 
@@ -30,7 +28,6 @@ from cxr_ray.scoring.lost_workers import (
     TASK_OPTIONS,
     lost_workers_named,
     outlived_nodes,
-    span_of,
     without_deprecations,
 )
 from cxr_ray.scoring.output.claim import check_claim, claim_output
@@ -42,8 +39,9 @@ from cxr_ray.scoring.patient_secret import patient_secret
 from cxr_ray.scoring.pieces import PiecedLoad, keep_pieces, most_rows
 from cxr_ray.scoring.pool import ScoringPool, plan_pool
 from cxr_ray.scoring.progress import shown_progress
-from cxr_ray.scoring.stage_metrics import LoadMetrics, StageMetrics, statuses_of
+from cxr_ray.scoring.stage_metrics import LoadMetrics, StageMetrics
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
+from cxr_ray.scoring.tallied_stage import TalliedStage
 from cxr_ray.scoring.watched_run import progress_of, watched_run
 
 log = logging.getLogger("cxr_ray")
@@ -268,39 +266,6 @@ def _loaded_images(
         num_cpus=cpus,
         **TASK_OPTIONS,
     )
-
-
-class TalliedStage:
-    """A stage that reports the number of its images and errors to a tally.
-
-    The stage runs in a thread of its own. Ray Data calls an actor from a new thread after every few batches; in each
-    new thread torch would start its OpenMP threads again and could not reuse freed memory.
-
-    Args:
-        stage: class of a stage that gives one row per image.
-        tally: actor to which images, errors and seconds of each batch are added.
-        metrics: records each batch for Prometheus.
-        arguments: keyword arguments of `stage`.
-    """
-
-    def __init__(self, *, stage: type, tally: ActorHandle, metrics: StageMetrics, arguments: dict[str, Any]) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1)
-        self._tally, self._metrics = tally, metrics
-        self._tally.join.remote(ray.get_runtime_context().current_actor)
-        self._stage = self._thread.submit(stage, **arguments).result()
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return the rows of the stage for a batch of loaded images."""
-        began, span = time.monotonic(), span_of("scoring", batch)
-        self._tally.begin.remote(span)
-        rows: pa.Table = self._thread.submit(self._stage, batch).result()
-        self._tally.end.remote(span)
-        errors, seconds = rows.num_rows - rows["error_kind"].null_count, time.monotonic() - began
-        statuses = statuses_of(rows)
-        self._tally.note_statuses.remote(statuses)
-        self._tally.add.remote(rows.num_rows, errors, seconds)
-        self._metrics.scored(statuses, seconds)
-        return rows
 
 
 def default_block_rows(images: int, load_slots: int) -> int:

@@ -10,7 +10,6 @@ from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from cxr_ray.archive.tables import read_table, table_writer
 from cxr_ray.errors import WorkerError
-from cxr_ray.scoring.archive_job import TalliedStage
 from cxr_ray.scoring.blocks import PlannedBlocks
 from cxr_ray.scoring.lost_workers import (
     ACTOR_OPTIONS,
@@ -25,6 +24,7 @@ from cxr_ray.scoring.output.state import OutputState
 from cxr_ray.scoring.pieces import PiecedLoad
 from cxr_ray.scoring.progress import Tally
 from cxr_ray.scoring.stage_metrics import StageMetrics
+from cxr_ray.scoring.tallied_stage import TalliedStage
 
 TAGS = {"run_id": "r", "task": "predictions"}
 

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_ray.archive.tables import read_table, table_writer
-from cxr_ray.scoring.archive_job import TalliedStage
 from cxr_ray.scoring.blocks import PlannedBlocks
 from cxr_ray.scoring.lost_workers import ACTOR_OPTIONS, TASK_OPTIONS, without_deprecations
 from cxr_ray.scoring.output.commit import write_committed
@@ -21,6 +20,7 @@ from cxr_ray.scoring.pieces import PiecedLoad, in_pieces, keep_pieces, most_rows
 from cxr_ray.scoring.progress import Tally
 from cxr_ray.scoring.stage_metrics import StageMetrics
 from cxr_ray.scoring.stages.load import Geometry
+from cxr_ray.scoring.tallied_stage import TalliedStage
 
 TAGS = {"run_id": "r", "task": "masks"}
 
