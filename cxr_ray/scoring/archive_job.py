@@ -39,7 +39,7 @@ from cxr_ray.scoring.patient_secret import patient_secret
 from cxr_ray.scoring.pieces import PiecedLoad, keep_pieces, most_rows
 from cxr_ray.scoring.pool import ScoringPool, plan_pool
 from cxr_ray.scoring.progress import shown_progress
-from cxr_ray.scoring.stage_metrics import LoadMetrics, StageMetrics
+from cxr_ray.scoring.stage_metrics import LoadedNote, StageMetrics
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
 from cxr_ray.scoring.tallied_stage import TalliedStage
 from cxr_ray.scoring.watched_run import progress_of, watched_run
@@ -56,19 +56,12 @@ class Run:
 
     run_id: str
     """Id of the run, which every row names."""
-    table: str
-    """Name of the folder of the rows in the output."""
     blocks_uri: str
     """URI of the Parquet file of the images that are left to score, one row group per block."""
     pool: ScoringPool
     """The actors and CPUs of the run."""
     tally: ActorHandle
     """Actor that counts the images and errors of the run."""
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """Values of `job_metrics.RUN_TAGS`."""
-        return {"run_id": self.run_id, "task": self.table}
 
 
 def run_archive_job(
@@ -157,7 +150,7 @@ def _score_missing(
     left, before = plan(retry_errors=config.retry_errors)
     log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{before:,}")
     began, pool = time.monotonic(), pool.for_job(left, config.rows_per_block)
-    run_with = partial(Run, run_id=run_id, table=state.table, blocks_uri=state.plan_uri(run_id))
+    run_with = partial(Run, run_id=run_id, blocks_uri=state.plan_uri(run_id))
     again = partial(plan, retry_errors=False), plan_actors
     _score_in_rounds(state, config, pipeline, run_with, record, pool=pool, again=again, missing=left, done=before)
     return manifest, left, before, time.monotonic() - began
@@ -177,6 +170,7 @@ def _score_in_rounds(
 ) -> None:
     """Score the images of a plan; as long as some have no row after it, plan images and actors `again` and score those."""
     plan, plan_actors = again
+    tags = {"run_id": record.facts["run_id"], "task": state.table}
     for _ in range(MOST_ROUNDS):
         record.facts["pool"] = asdict(pool)
         record.renew(**progress_of(0, None, {}, left=missing, done=done))
@@ -184,12 +178,11 @@ def _score_in_rounds(
             return
         with (
             outlived_nodes(),
-            shown_progress(missing, config.progress_seconds, done=done) as tally,
+            shown_progress(missing, config.progress_seconds, done=done, metrics=StageMetrics(tags=tags)) as tally,
             lost_workers_named(tally),
+            watched_run(tally, record, tags, left=missing, done=done),
         ):
-            run = run_with(pool=pool, tally=tally)
-            with watched_run(tally, record, run.tags, left=missing, done=done):
-                write_committed(state, pipeline(run), run.tags)
+            write_committed(state, pipeline(run_with(pool=pool, tally=tally)), tally)
         missing, done = plan()
         if missing:
             log.warning("%s images have no row yet, because workers were lost; they come again", f"{missing:,}")
@@ -227,7 +220,7 @@ def scored_images(
             fn_constructor_kwargs={
                 "stage": stage,
                 "tally": run.tally,
-                "metrics": StageMetrics(tags=run.tags, batch_size=batch_size),
+                "batch_size": batch_size,
                 "arguments": arguments,
             },
             batch_size=batch_size,
@@ -252,7 +245,7 @@ def _loaded_images(
             max_seconds=config.max_decode_seconds,
         ),
         patient_secret=patient_secret(),
-        on_table=LoadMetrics(tags=run.tags, tally=run.tally),
+        on_table=LoadedNote(run.tally),
     )
     keep_pieces()
     cpus = run.pool.cpus_per_load_task

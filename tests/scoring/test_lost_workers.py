@@ -23,10 +23,7 @@ from cxr_ray.scoring.output.commit import write_committed
 from cxr_ray.scoring.output.state import OutputState
 from cxr_ray.scoring.pieces import PiecedLoad
 from cxr_ray.scoring.progress import Tally
-from cxr_ray.scoring.stage_metrics import StageMetrics
 from cxr_ray.scoring.tallied_stage import TalliedStage
-
-TAGS = {"run_id": "r", "task": "predictions"}
 
 
 def ended_by(image_id, table):
@@ -69,8 +66,7 @@ def run(blocks, state, load=None, wanted=""):
                 PiecedLoad(load, tally, batch_size=4, most=100), batch_size=None, batch_format="pyarrow", **TASK_OPTIONS
             )
         else:
-            arguments = {"stage": EndedStage, "tally": tally, "arguments": {"wanted": wanted}}
-            arguments["metrics"] = StageMetrics(tags=TAGS, batch_size=4)
+            arguments = {"stage": EndedStage, "tally": tally, "batch_size": 4, "arguments": {"wanted": wanted}}
             images = images.map_batches(
                 TalliedStage,
                 fn_constructor_kwargs=arguments,
@@ -79,7 +75,7 @@ def run(blocks, state, load=None, wanted=""):
                 compute=ray.data.ActorPoolStrategy(size=1),
                 **ACTOR_OPTIONS,
             )
-        write_committed(state, images, TAGS)
+        write_committed(state, images, tally)
 
 
 @pytest.mark.slow
@@ -157,8 +153,9 @@ def test_an_actor_that_fails_while_it_starts_is_replaced(ray_cluster, blocks, tm
             compute=ray.data.ActorPoolStrategy(size=1),
             **ACTOR_OPTIONS,
         )
-    with lost_workers_named(Tally.remote()):
-        write_committed(state, rows, TAGS)
+    tally = Tally.remote()
+    with lost_workers_named(tally):
+        write_committed(state, rows, tally)
     assert read_table(state.rows_uri).num_rows == 12
 
 

@@ -18,11 +18,8 @@ from cxr_ray.scoring.output.commit import write_committed
 from cxr_ray.scoring.output.state import OutputState, committed_files
 from cxr_ray.scoring.pieces import PiecedLoad, in_pieces, keep_pieces, most_rows
 from cxr_ray.scoring.progress import Tally
-from cxr_ray.scoring.stage_metrics import StageMetrics
 from cxr_ray.scoring.stages.load import Geometry
 from cxr_ray.scoring.tallied_stage import TalliedStage
-
-TAGS = {"run_id": "r", "task": "masks"}
 
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 50))
@@ -81,7 +78,7 @@ def test_a_slow_stage_commits_each_batch_and_a_lost_actor_loses_and_doubles_noth
             fn_constructor_kwargs={
                 "stage": SlowStage,
                 "tally": tally,
-                "metrics": StageMetrics(tags=TAGS, batch_size=2),
+                "batch_size": 2,
                 "arguments": {"note": tmp_path / "died"},
             },
             batch_size=2,
@@ -89,7 +86,7 @@ def test_a_slow_stage_commits_each_batch_and_a_lost_actor_loses_and_doubles_noth
             compute=ray.data.ActorPoolStrategy(size=1),
             **ACTOR_OPTIONS,
         )
-    write_committed(state, rows, TAGS)
+    write_committed(state, rows, tally)
     assert (tmp_path / "died").exists()
     assert sorted(map(int, read_table(state.rows_uri)["image_id"].to_pylist())) == list(range(12))
     files = [tmp_path / "out" / "masks" / name for name in committed_files(state)]

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 
 import ray
+from ray.actor import ActorHandle
 from ray.data import DataContext
 from ray.data._internal.datasource.parquet_datasink import ParquetDatasink
 from ray.data._internal.execution.interfaces import TaskContext
@@ -13,7 +14,6 @@ from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
 
 from cxr_ray.archive.uris import open_filesystem
 from cxr_ray.archive.whole_files import whole_files
-from cxr_ray.cluster.job_metrics import record_step
 from cxr_ray.scoring.lost_workers import MOST_RETRIES, TASK_OPTIONS
 from cxr_ray.scoring.output.state import OutputState
 
@@ -31,17 +31,17 @@ class PlannedResume(IdColumnCheckpointManager):
 
 
 class MeasuredParquet(ParquetDatasink):
-    """Ray Data's writer of Parquet files, which records the seconds that each file takes.
+    """Ray Data's writer of Parquet files, which tells a tally the seconds that each file takes.
 
     Args:
         folder: path of the folder of the files.
-        tags: values of `job_metrics.RUN_TAGS`.
+        tally: actor that is told.
         options: further options of Ray Data's writer.
     """
 
-    def __init__(self, folder: str, *, tags: dict[str, str], **options: object) -> None:
+    def __init__(self, folder: str, *, tally: ActorHandle, **options: object) -> None:
         super().__init__(folder, **options)
-        self._tags = tags
+        self._tally = tally
 
     def write(self, blocks: Iterable[Block], ctx: TaskContext) -> None:
         """Write blocks of rows as one file."""
@@ -49,10 +49,10 @@ class MeasuredParquet(ParquetDatasink):
         began = time.monotonic()
         super().write(computed, ctx)
         written = sum(BlockAccessor.for_block(block).num_rows() for block in computed)
-        record_step("write", written, time.monotonic() - began, self._tags)
+        self._tally.note_written.remote(written, time.monotonic() - began)
 
 
-def write_committed(state: OutputState, rows: "ray.data.Dataset", tags: dict[str, str]) -> None:
+def write_committed(state: OutputState, rows: "ray.data.Dataset", tally: ActorHandle) -> None:
     """Run the pipeline and write each block of `rows` as one Parquet file with a commit mark.
 
     Files are only added, which is Ray's default save mode: overwriting would lose the rows of earlier runs.
@@ -60,7 +60,7 @@ def write_committed(state: OutputState, rows: "ray.data.Dataset", tags: dict[str
     Args:
         state: the output that the files go to.
         rows: the rows, not computed yet, with a column `image_id`.
-        tags: values of `job_metrics.RUN_TAGS`.
+        tally: actor that counts the rows of the run.
     """
     fs, rows_path = open_filesystem(state.rows_uri)
     _, marks_path = open_filesystem(state.marks_uri)
@@ -77,5 +77,5 @@ def write_committed(state: OutputState, rows: "ray.data.Dataset", tags: dict[str
         delete_checkpoint_on_success=False,  # a second run would otherwise add every row again
         checkpoint_manager_cls=PlannedResume,
     )
-    sink = MeasuredParquet(rows_path, tags=tags, filesystem=filesystem, arrow_parquet_args={"compression": "zstd"})
+    sink = MeasuredParquet(rows_path, tally=tally, filesystem=filesystem, arrow_parquet_args={"compression": "zstd"})
     rows.write_datasink(sink, ray_remote_args={"num_cpus": 0.1} | TASK_OPTIONS)
