@@ -114,7 +114,7 @@ def test_no_byte_of_a_secret_or_a_name_leaves_a_job(bucket_uri, s3, save_random,
     }
     assert any("session_" in str(path) for path in written)
     (kept,) = (tmp_path / "out" / "logs").iterdir()
-    assert "5 of" in json.loads(kept.read_text().splitlines()[-1])["message"]
+    assert "images are errors" in json.loads(kept.read_text().splitlines()[-1])["message"]
     assert metrics_lacking(metrics) == set()
     written |= {"terminal": said, "metrics": metrics.encode(), "rows": str(rows).encode()}
     assert [(str(place), secret) for place, content in written.items() for secret in PLANTED if secret in content] == []
