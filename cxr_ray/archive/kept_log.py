@@ -113,7 +113,7 @@ def error_text(error: BaseException) -> str:
     """Return an error as text: one line for an error of this project, else with the lines of code that raised it."""
     if isinstance(error, CxrRayError):
         return redacted(str(error))
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | SystemExit):  # by a signal
         return "interrupted"
     first = (str(error).strip().splitlines() or [""])[0]
     return redacted("".join([f"{type(error).__name__}: {first}\n", *traceback.format_tb(error.__traceback__)]).rstrip())
