@@ -52,6 +52,7 @@ TESTED_ELSEWHERE = {
     "scoring/archive_job.py": "scoring/test_classify_archive.py",
     "scoring/blocks.py": "scoring/test_classify_archive.py",
     "scoring/output/commit.py": "scoring/test_classify_archive.py",
+    "scoring/tallied_stage.py": "scoring/test_pieces.py",
     "scoring/stages/mask_columns.py": "scoring/stages/test_segment_by_model.py",
     "scoring/stages/segment_outputs.py": "scoring/stages/test_segment_by_text.py",
     "training/clip/feature_gather.py": "training/clip/test_learner.py",

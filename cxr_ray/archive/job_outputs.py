@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from cxr_ray.archive.fetch import fetch_objects
+from cxr_ray.archive.kept_log import LOGS_FOLDER
 from cxr_ray.archive.listing import ListedObject, list_objects
 from cxr_ray.archive.run_record import RECORD_NAME, is_run_record
 from cxr_ray.archive.uris import exists, is_local, join_uri, open_filesystem
@@ -23,8 +24,8 @@ PARTS_OF_OUTPUTS = frozenset(
     }
 )
 """Folders and pictures that jobs write into an output."""
-TABLES_OF_OUTPUTS = frozenset({"predictions", "masks", "scores"})
-"""Folders of an output whose Parquet files hold its rows; an archive may have folders of the same names."""
+FILES_OF_OUTPUTS = dict.fromkeys(("predictions", "masks", "scores"), ".parquet") | {LOGS_FOLDER: ".jsonl"}
+"""Folders of an output whose files of a suffix are its rows or logs; an archive may have folders of the same names."""
 LOOKAHEAD = 4096
 """Objects that are listed ahead to find the files that mark an output; a larger folder is asked for them by name."""
 NAMED = 5
@@ -132,8 +133,7 @@ class _Listing:
     def output_around(self, entry: ListedObject) -> str | None:
         """The outermost output folder of a job to which the head belongs, as a name below the listed URI, or None."""
         top, slash, below = entry.name.partition("/")
-        is_rows = top in TABLES_OF_OUTPUTS and below.endswith(".parquet")
-        if (top in PARTS_OF_OUTPUTS or is_rows) and self._root_is_one(top):
+        if (top in PARTS_OF_OUTPUTS or _is_file_of_output(top, below)) and self._root_is_one(top):
             return ""
         if not slash:
             return None
@@ -210,4 +210,8 @@ def _place(uri: str) -> tuple[str, str]:
 def _is_written(name: str) -> bool:
     """Whether a file of an output, by its name below it, is one that jobs write."""
     top, slash, below = name.partition("/")
-    return not slash or top in PARTS_OF_OUTPUTS or (top in TABLES_OF_OUTPUTS and below.endswith(".parquet"))
+    return not slash or top in PARTS_OF_OUTPUTS or _is_file_of_output(top, below)
+
+
+def _is_file_of_output(top: str, below: str) -> bool:
+    return top in FILES_OF_OUTPUTS and below.endswith(FILES_OF_OUTPUTS[top])

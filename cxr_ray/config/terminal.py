@@ -14,6 +14,9 @@ from cxr_ray.config.redaction import redacted
 LONGEST_VALUE = 120
 """Maximum number of characters of an option's value in the first line of a job; `run.json` holds the whole value."""
 
+KEPT_ONLY = "cxr_ray.kept"
+"""Name of the logger whose lines a kept log holds and the terminal does not show."""
+
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
 
 
@@ -43,6 +46,7 @@ def set_up_terminal(*, debug: bool) -> None:
             logger.removeHandler(old)
         handler = logging.StreamHandler()
         handler.setFormatter(formatter)
+        handler.addFilter(lambda record: record.name != KEPT_ONLY)
         logger.addHandler(handler)
         if logger is others:
             handler.setLevel(logging.WARNING if debug else logging.ERROR)
@@ -51,6 +55,12 @@ def set_up_terminal(*, debug: bool) -> None:
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
     sys.excepthook = _excepthook(debug=debug)
+
+
+def print_line(text: str) -> None:
+    """Print a line, at once even if standard output is a file, and add it to the kept log of a run if there is one."""
+    print(text, flush=True)
+    logging.getLogger(KEPT_ONLY).info("%s", text)
 
 
 def _show_every_character(stream: Any) -> None:

@@ -27,6 +27,8 @@ class LoadedImage:
     """One decoding for each wanted size, or a single one at full scale."""
     content_sha256: str | None
     """SHA-256 of the object's bytes, 64 hex digits; None if the object was not downloaded."""
+    size_bytes: int = 0
+    """Number of the object's bytes; 0 if the object was not downloaded."""
 
     @property
     def decoded(self) -> DecodedImage:
@@ -127,6 +129,7 @@ def _loaded(
     fence: DecoderFence, fetched: Fetched, file: FencedFile | None, content_sha256: str | None, sizes: int
 ) -> LoadedImage:
     if file is not None:
-        return LoadedImage(decodings=fence.images_of(file), content_sha256=content_sha256)
+        size = len(fetched.data or b"")
+        return LoadedImage(decodings=fence.images_of(file), content_sha256=content_sha256, size_bytes=size)
     failed = DecodedImage(error_kind=fetched.error_kind, error=fetched.error)
     return LoadedImage(decodings=(failed,) * max(1, sizes), content_sha256=None)

@@ -3,19 +3,18 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 
 from cxr_ray.archive.job_outputs import require_other_place
+from cxr_ray.archive.kept_log import kept_log
 from cxr_ray.archive.output_lock import output_lock
-from cxr_ray.archive.run_record import new_run_id
+from cxr_ray.archive.run_record import RunRecord, new_run_id
 from cxr_ray.archive.storage_check import check_storage
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.cluster.session import ray_session
@@ -29,7 +28,6 @@ from cxr_ray.scoring.lost_workers import (
     TASK_OPTIONS,
     lost_workers_named,
     outlived_nodes,
-    span_of,
     without_deprecations,
 )
 from cxr_ray.scoring.output.claim import check_claim, claim_output
@@ -41,7 +39,10 @@ from cxr_ray.scoring.patient_secret import patient_secret
 from cxr_ray.scoring.pieces import PiecedLoad, keep_pieces, most_rows
 from cxr_ray.scoring.pool import ScoringPool, plan_pool
 from cxr_ray.scoring.progress import shown_progress
+from cxr_ray.scoring.stage_metrics import LoadedNote, StageMetrics
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
+from cxr_ray.scoring.tallied_stage import TalliedStage
+from cxr_ray.scoring.watched_run import progress_of, watched_run
 
 log = logging.getLogger("cxr_ray")
 
@@ -102,26 +103,57 @@ def run_archive_job(
     with output_lock(state, run_id) as lock:
         if not config.overwrite:
             check_claim(state, identity)  # fails before Ray is started and the archive is listed, which take long
-        with ray_session():
-            actors = partial(plan_pool, config.device, config.num_actors, actors_per_group)
-            pool = actors()
-            manifest, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
+        facts = {"run_id": run_id, "model_ids": list(model_ids), "started": started}
+        with (
+            kept_log(state.uri, run_id),
+            RunRecord(state.uri, config, is_owner=lambda: lock.lost is None, **facts) as record,
+        ):
+            with ray_session():
+                plan_actors = partial(plan_pool, config.device, config.num_actors, actors_per_group)
+                manifest, left, before, seconds = _score_missing(
+                    state,
+                    config,
+                    identity,
+                    pipeline,
+                    record,
+                    plan_actors=plan_actors,
+                    carried=carried,
+                    check=lock.check,
+                )
             lock.check()
-            claim_output(state, identity, overwrite=config.overwrite, keep=manifest)
-            block_rows = config.rows_per_block or default_block_rows(images, pool.load_slots)
-            plan = partial(
-                plan_blocks, state, manifest, state.plan_uri(run_id), rows_per_block=block_rows, carried=carried
-            )
-            left, before = plan(retry_errors=config.retry_errors)
-            log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{before:,}")
-            began, pool = time.monotonic(), pool.for_job(left, config.rows_per_block)
-            run_with = partial(Run, run_id=run_id, blocks_uri=state.plan_uri(run_id))
-            again = partial(plan, retry_errors=False), actors
-            _score_in_rounds(state, config, pipeline, run_with, pool=pool, again=again, missing=left, done=before)
-            seconds = time.monotonic() - began
-        lock.check()
-        facts = {"run_id": run_id, "model_ids": list(model_ids), "pool": pool, "started": started}
-        return conclude(state, config, manifest, scored=left, before=before, seconds=seconds, **facts)
+            rate = config.max_error_rate
+            return conclude(state, record, manifest, scored=left, before=before, seconds=seconds, max_error_rate=rate)
+
+
+def _score_missing(
+    state: OutputState,
+    config: ArchiveJobConfig,
+    identity: WorkIdentity,
+    pipeline: Callable[[Run], "ray.data.Dataset"],
+    record: RunRecord,
+    *,
+    plan_actors: Callable[[], ScoringPool],
+    carried: Sequence[str],
+    check: Callable[[], None],
+) -> tuple[str, int, int, float]:
+    """List the archive, claim the output, and score the images that have no row.
+
+    Returns:
+        The URI of the manifest, the number of images that were scored and of rows that there were before, and the seconds.
+    """
+    run_id, pool = record.facts["run_id"], plan_actors()
+    manifest, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
+    check()
+    claim_output(state, identity, overwrite=config.overwrite, keep=manifest)
+    block_rows = config.rows_per_block or default_block_rows(images, pool.load_slots)
+    plan = partial(plan_blocks, state, manifest, state.plan_uri(run_id), rows_per_block=block_rows, carried=carried)
+    left, before = plan(retry_errors=config.retry_errors)
+    log.info("run %s: %s images to score, %s done before", run_id, f"{left:,}", f"{before:,}")
+    began, pool = time.monotonic(), pool.for_job(left, config.rows_per_block)
+    run_with = partial(Run, run_id=run_id, blocks_uri=state.plan_uri(run_id))
+    again = partial(plan, retry_errors=False), plan_actors
+    _score_in_rounds(state, config, pipeline, run_with, record, pool=pool, again=again, missing=left, done=before)
+    return manifest, left, before, time.monotonic() - began
 
 
 def _score_in_rounds(
@@ -129,6 +161,7 @@ def _score_in_rounds(
     config: ArchiveJobConfig,
     pipeline: Callable[[Run], "ray.data.Dataset"],
     run_with: Callable[..., Run],
+    record: RunRecord,
     *,
     pool: ScoringPool,
     again: tuple[Callable[[], tuple[int, int]], Callable[[], ScoringPool]],
@@ -137,15 +170,19 @@ def _score_in_rounds(
 ) -> None:
     """Score the images of a plan; as long as some have no row after it, plan images and actors `again` and score those."""
     plan, plan_actors = again
+    tags = {"run_id": record.facts["run_id"], "task": state.table}
     for _ in range(MOST_ROUNDS):
+        record.facts["pool"] = asdict(pool)
+        record.renew(**progress_of(0, None, {}, left=missing, done=done))
         if not missing:
             return
         with (
             outlived_nodes(),
-            shown_progress(missing, config.progress_seconds, done=done) as tally,
+            shown_progress(missing, config.progress_seconds, done=done, metrics=StageMetrics(tags=tags)) as tally,
             lost_workers_named(tally),
+            watched_run(tally, record, tags, left=missing, done=done),
         ):
-            write_committed(state, pipeline(run_with(pool=pool, tally=tally)))
+            write_committed(state, pipeline(run_with(pool=pool, tally=tally)), tally)
         missing, done = plan()
         if missing:
             log.warning("%s images have no row yet, because workers were lost; they come again", f"{missing:,}")
@@ -180,7 +217,12 @@ def scored_images(
     with without_deprecations():
         return _loaded_images(config, run, geometries, batch_size).map_batches(
             TalliedStage,
-            fn_constructor_kwargs={"stage": stage, "tally": run.tally, "arguments": arguments},
+            fn_constructor_kwargs={
+                "stage": stage,
+                "tally": run.tally,
+                "batch_size": batch_size,
+                "arguments": arguments,
+            },
             batch_size=batch_size,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=run.pool.actors, max_tasks_in_flight_per_actor=4),
@@ -203,6 +245,7 @@ def _loaded_images(
             max_seconds=config.max_decode_seconds,
         ),
         patient_secret=patient_secret(),
+        on_table=LoadedNote(run.tally),
     )
     keep_pieces()
     cpus = run.pool.cpus_per_load_task
@@ -216,35 +259,6 @@ def _loaded_images(
         num_cpus=cpus,
         **TASK_OPTIONS,
     )
-
-
-class TalliedStage:
-    """A stage that reports the number of its images and errors to a tally.
-
-    The stage runs in a thread of its own. Ray Data calls an actor from a new thread after every few batches; in each
-    new thread torch would start its OpenMP threads again and could not reuse freed memory.
-
-    Args:
-        stage: class of a stage that gives one row per image.
-        tally: actor to which images, errors and seconds of each batch are added.
-        arguments: keyword arguments of `stage`.
-    """
-
-    def __init__(self, *, stage: type, tally: ActorHandle, arguments: dict[str, Any]) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1)
-        self._tally = tally
-        self._tally.join.remote(ray.get_runtime_context().current_actor)
-        self._stage = self._thread.submit(stage, **arguments).result()
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Return the rows of the stage for a batch of loaded images."""
-        began, span = time.monotonic(), span_of("scoring", batch)
-        self._tally.begin.remote(span)
-        rows: pa.Table = self._thread.submit(self._stage, batch).result()
-        self._tally.end.remote(span)
-        errors = rows.num_rows - rows["error_kind"].null_count
-        self._tally.add.remote(rows.num_rows, errors, time.monotonic() - began)
-        return rows
 
 
 def default_block_rows(images: int, load_slots: int) -> int:

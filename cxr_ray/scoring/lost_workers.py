@@ -27,6 +27,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from cxr_ray.archive.storage_fix import MAKE_ROOM, is_full
 from cxr_ray.cluster.nodes import alive_node_ids
+from cxr_ray.cluster.worker_lines import keep_worker_lines
 from cxr_ray.errors import WorkerError
 from cxr_ray.scoring.progress import Span
 
@@ -73,6 +74,7 @@ def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
         yield
     except RayError as error:
         begun, actors = _in_progress(tally)
+        keep_worker_lines()
         for actor in actors:
             with suppress(RayError):
                 ray.kill(actor)

@@ -12,6 +12,8 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cxr_ray.scoring.stage_metrics import StageMetrics
+
 log = logging.getLogger("cxr_ray")
 
 STILL_SECONDS = 300.0
@@ -70,9 +72,14 @@ class Progress:
 
 
 class Counter:
-    """Counts the images and errors of one run, and keeps what its workers have begun and not ended, and their rate."""
+    """Counts the images and errors of one run, and keeps what its workers have begun and not ended, and their rate.
 
-    def __init__(self) -> None:
+    Args:
+        metrics: records the steps of the workers for Prometheus; None if nobody watches.
+    """
+
+    def __init__(self, metrics: StageMetrics | None = None) -> None:
+        self._metrics = metrics
         self.images = 0
         self.errors = 0
         self.began: float | None = None
@@ -80,6 +87,8 @@ class Counter:
         self._begun: dict[Span, int] = {}
         self._piece_rows: dict[Span, int] = {}
         self._worked = 0.0
+        self._loaded = 0
+        self._counts: dict[str, int] = {}
         self._actors: list[ActorHandle] = []
 
     def join(self, actor: ActorHandle) -> None:
@@ -130,6 +139,29 @@ class Counter:
         self.images += images
         self.errors += errors
 
+    def note_loaded(self, images: int, seconds: float, size_bytes: int) -> None:
+        """Note that images were loaded, see `StageMetrics.loaded`; those of a lost worker are loaded, and counted, again."""
+        self._loaded += images
+        if self._metrics is not None:
+            self._metrics.loaded(images, seconds, size_bytes)
+
+    def note_written(self, rows: int, seconds: float) -> None:
+        """Note that a file of rows was written, see `StageMetrics.written`."""
+        if self._metrics is not None:
+            self._metrics.written(rows, seconds)
+
+    def note_scored(self, statuses: dict[tuple[str, str], int], batch_size: int, seconds: float) -> None:
+        """Count the rows of a batch by status and kind of error, see `StageMetrics.scored`."""
+        if self._metrics is not None:
+            self._metrics.scored(statuses, batch_size, seconds)
+        for (status, kind), rows in statuses.items():
+            for key in (status, f"{status}:{kind}") if kind else (status,):
+                self._counts[key] = self._counts.get(key, 0) + rows
+
+    def counts(self) -> tuple[dict[str, int], int]:
+        """Return the rows of the run by status, and of errors by `error:KIND`, and the images that wait for a model."""
+        return self._counts, max(0, self._loaded - self.images)
+
     def read(self) -> tuple[int, int, float | None]:
         """Return the number of images, the number of errors, and the images per second since the first batch started.
 
@@ -145,19 +177,22 @@ Tally = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Counter)
 
 
 @contextmanager
-def shown_progress(left: int, seconds: float, *, done: int = 0) -> Iterator[ActorHandle]:
+def shown_progress(
+    left: int, seconds: float, *, done: int = 0, metrics: StageMetrics | None = None
+) -> Iterator[ActorHandle]:
     """Show the progress of a run on standard error until the block ends.
 
     Args:
         left: number of images that this run scores.
         seconds: interval between two lines in seconds, if standard error is not a terminal.
         done: number of images that earlier runs have scored.
+        metrics: records the steps of the workers for Prometheus.
 
     Yields:
         A `Tally` to which the workers add their batches.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    tally = Tally.options(scheduling_strategy=here).remote()  # not on a node that may be lost with its work
+    tally = Tally.options(scheduling_strategy=here).remote(metrics)  # not on a node that may be lost with its work
     stop = threading.Event()
     show = _bar if sys.stderr.isatty() else _lines
     thread = threading.Thread(target=show, args=(tally, left, done, seconds, stop), name="progress", daemon=True)

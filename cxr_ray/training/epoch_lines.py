@@ -101,11 +101,6 @@ def _forward_reports(epoch_log: ActorHandle, on_epoch: Callable[[Any], None], st
                 log.warning("an epoch was not shown in full: %s: %s", type(error).__name__, one_line(error))
 
 
-def print_line(text: str) -> None:
-    """Print a line and flush it, so that it appears at once even if standard output is a file."""
-    print(text, flush=True)
-
-
 def epoch_line(metrics: dict[str, Any], total: int, line_metrics: LineMetrics) -> str:
     """Text of an epoch's line: losses, the metrics of `line_metrics` that exist, speed, and time left of `total` epochs."""
     left = (total - metrics["epoch"]) * metrics["seconds"]

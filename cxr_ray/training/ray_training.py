@@ -14,19 +14,24 @@ from ray.actor import ActorHandle
 from ray.train import CheckpointConfig, FailureConfig, Result, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from cxr_ray.archive.kept_log import kept_log
 from cxr_ray.archive.output_lock import OutputLock, output_lock
-from cxr_ray.archive.run_record import new_run_id, write_run_record
+from cxr_ray.archive.run_record import RECORD_NAME, RunRecord, is_finished_record, new_run_id
 from cxr_ray.archive.storage_check import check_storage
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, open_filesystem, write_bytes
+from cxr_ray.cluster.job_metrics import record_epoch
 from cxr_ray.cluster.session import ray_session
+from cxr_ray.cluster.worker_lines import keep_worker_lines
 from cxr_ray.config.identity import WorkIdentity
+from cxr_ray.config.terminal import print_line
 from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import DatasetError, StorageError, TrainingError
 from cxr_ray.models.allocator import KEEPING_FREED_MEMORY
 from cxr_ray.models.bundle import CARD_NAME, Card, read_card
-from cxr_ray.training.epoch_lines import LineMetrics, epoch_line, print_line, reported_epochs
+from cxr_ray.training.epoch_lines import LineMetrics, epoch_line, reported_epochs
 from cxr_ray.training.epoch_report import EpochReport
+from cxr_ray.training.mlflow_run import MlflowRun, mlflow_run
 from cxr_ray.training.streamed_feed import ShardedStreams
 from cxr_ray.training.tensorboard_log import TensorBoardLog, import_drawing_libraries
 from cxr_ray.training.training_output import RUN_NAME, TrainingOutput
@@ -54,6 +59,8 @@ class Training(Generic[Card]):
 
     config: TrainingJobConfig
     """Config of the job, whose output URI must be absolute."""
+    task: str
+    """What is trained: `classifier`, `clip` or `segmenter`."""
     epochs: int
     """Maximum number of epochs."""
     dataset_fingerprint: str
@@ -86,31 +93,53 @@ def run_training(training: Training[Card], show: Callable[[str], object] = print
     config = training.config
     output = TrainingOutput(config.output_uri, WorkIdentity.of(config, dataset=training.dataset_fingerprint))
     check_storage(read=[], write=output.uri)
-    with output_lock(output, new_run_id()) as lock:
+    run_id = new_run_id()
+    with (
+        output_lock(output, run_id) as lock,
+        RunRecord(output.uri, config, is_owner=lambda: lock.lost is None, run_id=run_id) as record,
+    ):
         if output.is_finished(overwrite=config.overwrite):
             output.delete_checkpoints()  # a run that was killed while it published leaves them
             card = read_card(config.output_uri, training.card_type)
+            if not is_finished_record(join_uri(output.uri, RECORD_NAME)):
+                record.finish(model_id=card.model_id, metrics=card.metrics)
             show(f"{card.model_id} in {config.output_uri} was trained by this command before; --overwrite starts over")
             return card
-        with ray_session():
-            card, history = _trained(training, output, lock, show)
+        with (
+            kept_log(output.uri, run_id),
+            mlflow_run(config, output, training.task) as tracked,
+            ray_session(),
+        ):
+            record.renew()
+            card, history = _trained(training, output, lock=lock, show=show, record=record, tracked=tracked)
             show(training.summary(card, len(history)))
             return card
 
 
 def _trained(
-    training: Training[Card], output: TrainingOutput, lock: OutputLock, show: Callable[[str], object]
+    training: Training[Card],
+    output: TrainingOutput,
+    *,
+    lock: OutputLock,
+    show: Callable[[str], object],
+    record: RunRecord,
+    tracked: MlflowRun | None,
 ) -> tuple[Card, list[dict[str, Any]]]:
     """Train the epochs that are left, and publish the bundle; return its card and the metrics of every epoch."""
     config = training.config
+    tags = {"run_id": record.facts["run_id"], "task": training.task}
 
-    def show_epoch(metrics: dict[str, Any]) -> None:
+    def report(metrics: dict[str, Any]) -> None:
         show(epoch_line(metrics, training.epochs, training.line_metrics))
+        record_epoch(metrics, tags)
+        record.renew(epoch=metrics["epoch"], epochs=training.epochs, loss=metrics["train_loss"])
+        if tracked is not None:
+            tracked.add(metrics)
 
-    with epochs_reported(config.output_uri, training.labels, show_epoch) as listener:
+    with epochs_reported(config.output_uri, training.labels, report) as listener:
         result = fit(training.loop_per_worker, training.prepare(listener), config=config, output=output)
     lock.check()
-    return publish(config, output, result, training.card_type)
+    return publish(output, result, training.card_type, record, tracked)
 
 
 def check_full_batches(count: int, what: str, *, batch_size: int, workers: int) -> None:
@@ -169,6 +198,7 @@ def fit(
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
+        keep_worker_lines()
         raise TrainingError(
             f"training failed: {_cause(error)}; the same command resumes after the last finished epoch"
         ) from error
@@ -219,9 +249,9 @@ def epochs_reported(
 
 
 def publish(
-    config: TrainingJobConfig, output: TrainingOutput, result: Result, card_type: type[Card]
+    output: TrainingOutput, result: Result, card_type: type[Card], record: RunRecord, tracked: MlflowRun | None = None
 ) -> tuple[Card, list[dict[str, Any]]]:
-    """Copy the best epoch's bundle to the output, its card last; write the history and `run.json`; delete checkpoints.
+    """Copy the best epoch's bundle to the output, its card last, and to MLflow; write history and record; delete checkpoints.
 
     Returns:
         The card of the bundle, and the metrics of every epoch.
@@ -231,7 +261,9 @@ def publish(
         write_table(pa.Table.from_pylist(progress.history), join_uri(output.uri, "history.parquet"))
         for file in sorted(Path(folder, BEST_NAME).iterdir(), key=lambda file: file.name == CARD_NAME):
             write_bytes(join_uri(output.uri, file.name), file.read_bytes())
-    card = read_card(output.uri, card_type)
-    write_run_record(output.uri, config, model_id=card.model_id, metrics=card.metrics)
+        card = read_card(output.uri, card_type)
+        if tracked is not None:
+            tracked.add_bundle(Path(folder, BEST_NAME), card.model_id, output.uri)
+    record.finish(model_id=card.model_id, metrics=card.metrics)
     output.delete_checkpoints()
     return card, progress.history

@@ -71,7 +71,7 @@ def test_a_record_of_another_program_marks_no_output(tmp_path, content):
 
 @pytest.mark.parametrize("mark", ["run.json", "_state/masks/job.json"])
 def test_images_beside_an_output_in_the_listed_folder_itself_stay(place, caplog, mark):
-    put(place, "Normal/1.png", "images/1.png", "masks/1.png", "z.png")
+    put(place, "Normal/1.png", "images/1.png", "logs/1.png", "masks/1.png", "z.png")
     put(
         place,
         "overlays/z.png.png",
@@ -79,9 +79,17 @@ def test_images_beside_an_output_in_the_listed_folder_itself_stay(place, caplog,
         "tensorboard/events.out.tfevents.1",
         "dicom_seg/1.seg.dcm",
         "masks/2.parquet",
+        "logs/20261127T101500-ab12cd.jsonl",
     )
     put(place, mark, content=RECORD)
-    kept = ["Normal/1.png", "images/1.png", "masks/1.png", *(["run.json"] if mark == "run.json" else []), "z.png"]
+    kept = [
+        "Normal/1.png",
+        "images/1.png",
+        "logs/1.png",
+        "masks/1.png",
+        *(["run.json"] if mark == "run.json" else []),
+        "z.png",
+    ]
     with caplog.at_level(logging.INFO, logger="cxr_ray"):
         assert names_of(place) == kept
     assert "were passed over: ." in caplog.text

@@ -48,6 +48,7 @@ NOISE = """
 import logging, sys, warnings
 from dataclasses import dataclass
 from cxr_ray.config import run_job
+from cxr_ray.config.terminal import KEPT_ONLY
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
@@ -61,6 +62,7 @@ def job(config):
     logging.getLogger("urllib3").warning("pool is full")
     logging.getLogger("botocore").error("no region, sftp://jane:pw@host/a")
     logging.getLogger("cxr_ray").warning("cannot read https://host/a?sig=1 now")
+    logging.getLogger(KEPT_ONLY).error("a line for the kept log of a run")
     if config.fail:
         raise OSError("lost sftp://jane:pw@host/a")
 

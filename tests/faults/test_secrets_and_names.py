@@ -1,8 +1,12 @@
-"""Nothing that a job writes holds a secret or a patient's name: neither its output, nor its log, nor Ray's own files."""
+"""Nothing that a job writes holds a secret or a patient's name: neither its output, its logs and its metrics, nor Ray's own files."""
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +14,7 @@ import pytest
 
 from cxr_ray.archive.tables import read_table, write_table
 from cxr_ray.archive.uris import join_uri, write_bytes
+from cxr_ray.cluster.job_metrics import METRICS
 from cxr_ray.phantoms.phantom import draw_phantom
 from cxr_ray.phantoms.phantom_files import Shot, dicom_bytes, dicom_of
 
@@ -49,6 +54,35 @@ def planted_archive(bucket_uri, endpoint):
     return pa.table({"image_id": list(uris), "uri": list(uris.values())})
 
 
+def watched(line, environment, folder):
+    """Run a job; returns its exit code, what it said, and the text of all its metrics that Prometheus would have read."""
+    seen = {}
+    with tempfile.TemporaryFile() as said:
+        job = subprocess.Popen(line, env=environment, stdout=said, stderr=said)
+        deadline = time.monotonic() + 480
+        while job.poll() is None:
+            assert time.monotonic() < deadline, "the job hangs"
+            time.sleep(0.5)
+            for file in folder.glob("ray/session_*/metrics_export_port_*"):
+                seen |= dict.fromkeys(scraped(file.read_text()).splitlines())
+        said.seek(0)
+        return job.returncode, said.read(), "\n".join(seen)
+
+
+def scraped(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            return answer.read().decode()
+    except OSError:  # the agent starts or has ended
+        return ""
+
+
+def metrics_lacking(text):
+    """Names of the metrics of scoring that a text of Prometheus does not hold."""
+    wanted = {name for metric in METRICS if "training" not in metric.name for name in metric.exported_names}
+    return wanted - {line.partition("{")[0] for line in text.splitlines()}
+
+
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_no_byte_of_a_secret_or_a_name_leaves_a_job(bucket_uri, s3, save_random, tmp_path, short_folder):
@@ -62,12 +96,12 @@ def test_no_byte_of_a_secret_or_a_name_leaves_a_job(bucket_uri, s3, save_random,
         "CXR_RAY_PATIENT_SECRET": "PLANTEDPATIENTSECRET",
         "RAY_TMPDIR": str(short_folder),
         "RAY_BACKEND_LOG_LEVEL": "info",
+        "RAY_enable_metrics_collection": "1",
+        "RAY_metrics_report_interval_ms": "1000",
     }
     line = [sys.executable, str(JOB), "--input-uri", f"{tmp_path}/manifest.parquet", "--output-uri", f"{tmp_path}/out"]
-    job = subprocess.run(
-        [*line, "--model-uri", str(tmp_path / "model")], env=environment, capture_output=True, timeout=480, check=False
-    )
-    assert job.returncode == 3, job.stderr.decode()
+    code, said, metrics = watched([*line, "--model-uri", str(tmp_path / "model")], environment, short_folder)
+    assert code == 3, said.decode()
     rows = {row["image_id"]: row for row in read_table(f"{tmp_path}/out/predictions").to_pylist()}
     assert {name for name, row in rows.items() if row["status"] == "ok"} >= {"whole", "second"}
     assert rows["gone"]["error_kind"] == "not_found"
@@ -79,6 +113,8 @@ def test_no_byte_of_a_secret_or_a_name_leaves_a_job(bucket_uri, s3, save_random,
         if path.is_file()
     }
     assert any("session_" in str(path) for path in written)
-    written |= {"stdout": job.stdout, "stderr": job.stderr}
-    written |= {"rows": str(rows).encode(), "run.json": (tmp_path / "out" / "run.json").read_bytes()}
+    (kept,) = (tmp_path / "out" / "logs").iterdir()
+    assert "images are errors" in json.loads(kept.read_text().splitlines()[-1])["message"]
+    assert metrics_lacking(metrics) == set()
+    written |= {"terminal": said, "metrics": metrics.encode(), "rows": str(rows).encode()}
     assert [(str(place), secret) for place, content in written.items() for secret in PLANTED if secret in content] == []

@@ -100,6 +100,17 @@ def test_every_file_is_one_row_and_a_broken_file_is_no_crash(scored_once, archiv
     record = json.loads((scored_once / "run.json").read_text())
     assert (record["counts"]["ok"], record["counts"]["error"]) == (archive.images, len(archive.broken))
     assert set(rows["run_id"].to_pylist()) == {record["run_id"]}
+    assert (record["state"], record["pool"]["device"]) == ("finished", "cpu")
+
+
+def test_the_log_of_a_run_is_kept_beside_its_rows(scored_once):
+    record = json.loads((scored_once / "run.json").read_text())
+    text = (scored_once / "logs" / f"{record['run_id']}.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {line["run_id"] for line in lines} == {record["run_id"]}
+    said = [line["message"] for line in lines]
+    assert any("images scored in" in line for line in said), "what is printed is kept, too"
+    assert "images are errors" in said[-1]
 
 
 def test_no_output_identifies_a_patient(scored_once):
@@ -222,7 +233,9 @@ def test_a_job_that_cannot_start_deletes_nothing(scored, archive, bundle, tmp_pa
         classify(archive.uri, bundle, scored, overwrite=True, num_actors=99)
     with pytest.raises(StorageError, match="nothing exists at"):
         classify(tmp_path / "nowhere", bundle, scored, overwrite=True)
-    assert {path: path.read_bytes() for path in scored.rglob("*") if path.is_file()} == before
+    after = {path: path.read_bytes() for path in scored.rglob("*") if path.is_file()}
+    assert {path: after[path] for path in before} == before
+    assert {path.parent.name for path in after.keys() - before.keys()} == {"logs"}, "the failures are kept"
 
 
 def test_the_same_command_deletes_repeated_rows(scored, archive, bundle):

@@ -10,7 +10,6 @@ from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from cxr_ray.archive.tables import read_table, table_writer
 from cxr_ray.errors import WorkerError
-from cxr_ray.scoring.archive_job import TalliedStage
 from cxr_ray.scoring.blocks import PlannedBlocks
 from cxr_ray.scoring.lost_workers import (
     ACTOR_OPTIONS,
@@ -24,6 +23,7 @@ from cxr_ray.scoring.output.commit import write_committed
 from cxr_ray.scoring.output.state import OutputState
 from cxr_ray.scoring.pieces import PiecedLoad
 from cxr_ray.scoring.progress import Tally
+from cxr_ray.scoring.tallied_stage import TalliedStage
 
 
 def ended_by(image_id, table):
@@ -45,7 +45,7 @@ class EndedStage:
     def __call__(self, table):
         if self._wanted is None:
             raise ValueError("the stage fails by itself")
-        return ended_by(self._wanted, table)
+        return ended_by(self._wanted, table).append_column("status", pa.array(["ok"] * table.num_rows))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def run(blocks, state, load=None, wanted=""):
                 PiecedLoad(load, tally, batch_size=4, most=100), batch_size=None, batch_format="pyarrow", **TASK_OPTIONS
             )
         else:
-            arguments = {"stage": EndedStage, "tally": tally, "arguments": {"wanted": wanted}}
+            arguments = {"stage": EndedStage, "tally": tally, "batch_size": 4, "arguments": {"wanted": wanted}}
             images = images.map_batches(
                 TalliedStage,
                 fn_constructor_kwargs=arguments,
@@ -75,7 +75,7 @@ def run(blocks, state, load=None, wanted=""):
                 compute=ray.data.ActorPoolStrategy(size=1),
                 **ACTOR_OPTIONS,
             )
-        write_committed(state, images)
+        write_committed(state, images, tally)
 
 
 @pytest.mark.slow
@@ -153,8 +153,9 @@ def test_an_actor_that_fails_while_it_starts_is_replaced(ray_cluster, blocks, tm
             compute=ray.data.ActorPoolStrategy(size=1),
             **ACTOR_OPTIONS,
         )
-    with lost_workers_named(Tally.remote()):
-        write_committed(state, rows)
+    tally = Tally.remote()
+    with lost_workers_named(tally):
+        write_committed(state, rows, tally)
     assert read_table(state.rows_uri).num_rows == 12
 
 

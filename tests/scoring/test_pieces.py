@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_ray.archive.tables import read_table, table_writer
-from cxr_ray.scoring.archive_job import TalliedStage
 from cxr_ray.scoring.blocks import PlannedBlocks
 from cxr_ray.scoring.lost_workers import ACTOR_OPTIONS, TASK_OPTIONS, without_deprecations
 from cxr_ray.scoring.output.commit import write_committed
@@ -20,6 +19,7 @@ from cxr_ray.scoring.output.state import OutputState, committed_files
 from cxr_ray.scoring.pieces import PiecedLoad, in_pieces, keep_pieces, most_rows
 from cxr_ray.scoring.progress import Tally
 from cxr_ray.scoring.stages.load import Geometry
+from cxr_ray.scoring.tallied_stage import TalliedStage
 
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 50))
@@ -41,6 +41,7 @@ def test_a_piece_is_no_larger_than_a_block_of_ray_whatever_its_images_are():
 
 class Loaded:
     def __call__(self, table):
+        table = table.append_column("status", pa.array(["ok"] * table.num_rows))
         yield table.append_column("error_kind", pa.nulls(table.num_rows, pa.string()))
 
 
@@ -74,13 +75,18 @@ def test_a_slow_stage_commits_each_batch_and_a_lost_actor_loses_and_doubles_noth
         load = PiecedLoad(Loaded(), tally, batch_size=2, most=100)
         rows = images.map_batches(load, batch_size=None, batch_format="pyarrow", **TASK_OPTIONS).map_batches(
             TalliedStage,
-            fn_constructor_kwargs={"stage": SlowStage, "tally": tally, "arguments": {"note": tmp_path / "died"}},
+            fn_constructor_kwargs={
+                "stage": SlowStage,
+                "tally": tally,
+                "batch_size": 2,
+                "arguments": {"note": tmp_path / "died"},
+            },
             batch_size=2,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=1),
             **ACTOR_OPTIONS,
         )
-    write_committed(state, rows)
+    write_committed(state, rows, tally)
     assert (tmp_path / "died").exists()
     assert sorted(map(int, read_table(state.rows_uri)["image_id"].to_pylist())) == list(range(12))
     files = [tmp_path / "out" / "masks" / name for name in committed_files(state)]

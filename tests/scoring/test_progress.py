@@ -111,3 +111,15 @@ def test_a_piece_takes_a_minute_of_an_actor_and_stays_the_same_for_its_block():
     assert fast.piece_rows(first, 32) == 20 * 60 // 32 * 32
     fast.add(32, 0, seconds=160.0)
     assert fast.piece_rows(first, 32) == 20 * 60 // 32 * 32, "the block may be loaded again"
+
+
+def test_rows_are_counted_by_status_and_loaded_images_wait_until_they_are_scored(clock):
+    counter = Counter()
+    assert counter.counts() == ({}, 0)
+    counter.note_loaded(64, 1.0, 4096)
+    counter.add(32, 2, seconds=1.0)
+    counter.note_scored({("ok", ""): 30, ("error", "truncated"): 1, ("error", "empty"): 1}, 32, 1.0)
+    counter.note_scored({("ok", ""): 1}, 32, 1.0)
+    assert counter.counts() == ({"ok": 31, "error": 2, "error:truncated": 1, "error:empty": 1}, 32)
+    counter.add(64, 0, seconds=1.0)
+    assert counter.counts()[1] == 0, "a lost worker may have loaded images that were not counted"

@@ -1,40 +1,34 @@
 """End a job: check that every image has one row, write `run.json`, and check the fraction of errors."""
 
-import dataclasses
-from datetime import UTC, datetime
-from typing import Any
-
 from cxr_ray.archive.id_accounts import repeated_ids
 from cxr_ray.archive.reconcile import Account, reconcile
-from cxr_ray.archive.run_record import write_run_record
-from cxr_ray.config import ArchiveJobConfig
+from cxr_ray.archive.run_record import RunRecord
 from cxr_ray.config.redaction import redacted
+from cxr_ray.config.terminal import print_line
 from cxr_ray.errors import GateError, StorageError
 from cxr_ray.scoring.output.state import OutputState, drop_repeated_rows, finished_ids, settle
 
 
 def conclude(
     state: OutputState,
-    config: ArchiveJobConfig,
+    record: RunRecord,
     manifest_uri: str,
     *,
     scored: int,
     before: int,
     seconds: float,
-    pool: Any,
-    **facts: Any,
+    max_error_rate: float,
 ) -> dict[str, int]:
     """Reconcile the rows of the output with its manifest, write `run.json` and print a summary.
 
     Args:
         state: the output.
-        config: the config of the job, which `run.json` records.
+        record: the record `run.json`.
         manifest_uri: URI of the manifest of all images.
         scored: images that this run scored.
         before: images that earlier runs scored.
         seconds: duration of scoring in this run, in seconds.
-        pool: dataclass of the actors and CPUs that the job used, which `run.json` records.
-        facts: further entries of `run.json`.
+        max_error_rate: maximum fraction of images that are errors.
 
     Returns:
         The number of rows by status, and of error rows by `error:KIND`.
@@ -50,12 +44,7 @@ def conclude(
         account = reconcile(manifest_uri, state.rows_uri)
     counts = account.statuses | {f"error:{kind}": rows for kind, rows in account.errors.items()}
     rate = scored / seconds if scored and seconds > 0 else 0.0
-    write_run_record(
-        state.uri,
-        config,
-        **facts,
-        pool=dataclasses.asdict(pool),
-        finished=datetime.now(UTC),
+    record.finish(
         seconds=round(seconds, 2),
         images_per_second=round(rate, 2),
         images_scored=scored,
@@ -63,7 +52,7 @@ def conclude(
         counts=counts,
     )
     _print_summary(state, counts, rows=account.rows, scored=scored, seconds=seconds, rate=rate)
-    _check_outcome(state, account, config.max_error_rate)
+    _check_outcome(state, account, max_error_rate)
     return counts
 
 
@@ -89,6 +78,6 @@ def _print_summary(
 ) -> None:
     kinds = ", ".join(f"{n:,} {key.removeprefix('error:')}" for key, n in sorted(counts.items()) if ":" in key)
     statuses = ", ".join(f"{n:,} {key}" for key, n in sorted(counts.items(), reverse=True) if ":" not in key)
-    print(f"{rows:,} rows in {redacted(state.rows_uri)}: {statuses}" + (f" ({kinds})" if kinds else ""))
+    print_line(f"{rows:,} rows in {redacted(state.rows_uri)}: {statuses}" + (f" ({kinds})" if kinds else ""))
     if scored:
-        print(f"{scored:,} images scored in {seconds:,.1f} s: {rate:,.1f} images/s, start of the workers included")
+        print_line(f"{scored:,} images scored in {seconds:,.1f} s: {rate:,.1f} images/s, start of the workers included")

@@ -1,6 +1,7 @@
 """First stage of every pipeline: download, decode and resize images to uint8 pixels; each image gives one row."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -68,11 +69,13 @@ class LoadStage:
         geometries: the geometries in which each image is needed; each gives a column of pixels.
         limits: maximum sizes of an image; a larger one becomes an error row.
         patient_secret: secret that keys the hashes of patient ids.
+        on_table: called for each table with its number of images, the seconds that it took, and the bytes that were read.
     """
 
     geometries: tuple[Geometry, ...]
     limits: DecodeLimits
     patient_secret: PatientSecret
+    on_table: Callable[[int, float, int], None] | None = None
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
         """Load the images of a block in their order.
@@ -89,12 +92,17 @@ class LoadStage:
         wanted = [geometry.image_size for geometry in self.geometries]
         images = load_images(uris, block["size_bytes"].to_pylist(), limits=self.limits, wanted_sizes=wanted)
         rows = ((i, u, image, self._resized(image)) for i, u, image in zip(ids, uris, images, strict=True))
+        began = time.monotonic()
         while batch := list(islice(rows, ROWS_AT_ONCE)):
             table = self._table(batch)
             for name, column in zip(carried.column_names, carried.slice(start, len(batch)).columns, strict=True):
                 table = table.append_column(name, column)
             start += len(batch)
+            if self.on_table is not None:
+                read = sum(image.size_bytes for _, _, image, _ in batch)
+                self.on_table(len(batch), time.monotonic() - began, read)
             yield table
+            began = time.monotonic()
 
     def _resized(self, image: LoadedImage) -> list[bytes | None]:
         if image.decoded.pixels is None:

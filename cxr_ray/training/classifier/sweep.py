@@ -12,6 +12,7 @@ import ray
 from ray import tune
 from ray.actor import ActorHandle
 
+from cxr_ray.archive.kept_log import kept_log
 from cxr_ray.archive.output_lock import output_lock
 from cxr_ray.archive.run_record import new_run_id, write_run_record
 from cxr_ray.archive.tables import write_table
@@ -20,8 +21,10 @@ from cxr_ray.cluster.nodes import alive_nodes
 from cxr_ray.cluster.scratch_folder import ScratchFolder
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import TrainClassifierConfig, load_config
+from cxr_ray.config.terminal import print_line
 from cxr_ray.errors import ConfigError, CxrRayError, TrainingError
-from cxr_ray.training.epoch_lines import print_line, reported_epochs
+from cxr_ray.training.epoch_lines import reported_epochs
+from cxr_ray.training.mlflow_run import mlflow_variables
 from cxr_ray.training.workers import cpus_per_worker, worker_slots
 
 log = logging.getLogger("cxr_ray")
@@ -64,13 +67,14 @@ def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
     trials = {name: recipe_config(argv, path, name, output_uri) for name, path in named_recipes(config.sweep).items()}
     # otherwise Tune prints a folder that no longer exists after the sweep
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    with output_lock(SweepOutput(output_uri), new_run_id()) as lock:
+    run_id = new_run_id()
+    with output_lock(SweepOutput(output_uri), run_id) as lock, kept_log(output_uri, run_id):
         results = _trained(trials)
         lock.check()
         rows = _comparable(results)
         write_table(pa.Table.from_pylist(rows), join_uri(output_uri, "sweep.parquet"))
         write_run_record(output_uri, config, recipes=rows)
-    print(comparison(rows))
+    print_line(comparison(rows))
     if problems := [
         f"{name}: {metrics.get('problem', 'its trial was lost')}"
         for name, metrics in results
@@ -109,11 +113,14 @@ def _trained(trials: dict[str, TrainClassifierConfig]) -> list[tuple[str, dict[s
 
 def _trial(trials: dict[str, TrainClassifierConfig], lines: ActorHandle) -> Callable[[dict[str, str]], dict[str, Any]]:
     """Make the function that Tune runs for each recipe; it sends the lines of its training to the driver."""
+    variables = mlflow_variables()
 
     def trial(chosen: dict[str, str]) -> dict[str, Any]:
         from cxr_ray.training.classifier.train_classifier import train_classifier
 
         name = chosen["recipe"]
+        os.environ.update(variables)  # the trial may run on another machine
+        log.setLevel(logging.INFO)  # for its kept log
         try:
             card = train_classifier(trials[name], lambda text: ray.get(lines.add.remote(f"{name}: {text}")))
         except CxrRayError as error:

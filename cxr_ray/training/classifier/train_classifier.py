@@ -14,13 +14,13 @@ from ray.actor import ActorHandle
 from cxr_ray.archive.datasets import dataset_fingerprint, read_dataset, rows_of_split
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.config.terminal import print_line
 from cxr_ray.config.training import REFERENCE_BATCH
 from cxr_ray.errors import ConfigError, DatasetError
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.schema import probability_column
 from cxr_ray.training.cached_feed import cache_pixels
 from cxr_ray.training.classifier.task import ClassifierTask
-from cxr_ray.training.epoch_lines import print_line
 from cxr_ray.training.learning_rate import peak_learning_rate
 from cxr_ray.training.object_store import memory_excess
 from cxr_ray.training.ray_training import PreparedTask, Training, run_training
@@ -56,6 +56,7 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
     fingerprint = dataset_fingerprint(dataset)
     training = Training(
         config=config,
+        task="classifier",
         epochs=config.epochs,
         dataset_fingerprint=fingerprint,
         card_type=ModelCard,

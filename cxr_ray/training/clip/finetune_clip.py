@@ -58,6 +58,7 @@ def finetune_clip(config: FinetuneClipConfig) -> ClipCard:
     check_labels(pairs, config.class_prompts)
     training = Training(
         config=config,
+        task="clip",
         epochs=config.epochs,
         dataset_fingerprint=pairs_fingerprint(pairs, pairs["image"].to_pylist()),
         card_type=ClipCard,

@@ -49,6 +49,7 @@ def train_segmenter(config: TrainSegmenterConfig) -> SegmenterCard:
     fingerprint = masks_fingerprint(pa.concat_tables(rows.values()))
     training = Training(
         config=config,
+        task="segmenter",
         epochs=config.epochs,
         dataset_fingerprint=fingerprint,
         card_type=SegmenterCard,

@@ -4,16 +4,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cxr_ray.archive.run_record import RunRecord
 from cxr_ray.archive.tables import write_table
 from cxr_ray.config import ClassifyConfig
 from cxr_ray.errors import GateError, StorageError
 from cxr_ray.scoring.output.outcome import conclude
 from cxr_ray.scoring.output.state import OutputState, finished_ids
-from cxr_ray.scoring.pool import ScoringPool
 
-POOL = ScoringPool(
-    device="cpu", actors=1, cpus_per_actor=1.0, threads_per_actor=1, cpus_per_load_task=1.0, load_slots=1
-)
 SCHEMA = pa.schema([("image_id", pa.string()), ("status", pa.string()), ("error_kind", pa.string())])
 
 
@@ -34,7 +31,9 @@ def finish(state, images, *, scored, before=0, **options):
     config = ClassifyConfig(input_uri="in", model_uri=("m",), output_uri=state.uri, **options)
     manifest_uri = state.file_uri("manifest.parquet")
     write_table(pa.table({"image_id": list(images)}), manifest_uri)
-    return conclude(state, config, manifest_uri, scored=scored, before=before, seconds=2.0, pool=POOL, run_id="r")
+    record = RunRecord(state.uri, config, is_owner=lambda: True, run_id="r")
+    rate = config.max_error_rate
+    return conclude(state, record, manifest_uri, scored=scored, before=before, seconds=2.0, max_error_rate=rate)
 
 
 def test_every_row_is_counted_and_the_plan_is_deleted(state, capsys):

@@ -1,0 +1,43 @@
+"""The actor of a scoring job: a stage, with what the tally of the run and Prometheus are told of each batch."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.actor import ActorHandle
+
+from cxr_ray.scoring.lost_workers import span_of
+from cxr_ray.scoring.stage_metrics import statuses_of
+
+
+class TalliedStage:
+    """A stage that reports the number of its images and errors to a tally.
+
+    The stage runs in a thread of its own. Ray Data calls an actor from a new thread after every few batches; in each
+    new thread torch would start its OpenMP threads again and could not reuse freed memory.
+
+    Args:
+        stage: class of a stage that gives one row per image.
+        tally: actor to which images, errors and seconds of each batch are added.
+        batch_size: maximum number of images of a batch.
+        arguments: keyword arguments of `stage`.
+    """
+
+    def __init__(self, *, stage: type, tally: ActorHandle, batch_size: int, arguments: dict[str, Any]) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._tally, self._batch_size = tally, batch_size
+        self._tally.join.remote(ray.get_runtime_context().current_actor)
+        self._stage = self._thread.submit(stage, **arguments).result()
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Return the rows of the stage for a batch of loaded images."""
+        began, span = time.monotonic(), span_of("scoring", batch)
+        self._tally.begin.remote(span)
+        rows: pa.Table = self._thread.submit(self._stage, batch).result()
+        self._tally.end.remote(span)
+        errors, seconds = rows.num_rows - rows["error_kind"].null_count, time.monotonic() - began
+        self._tally.add.remote(rows.num_rows, errors, seconds)
+        self._tally.note_scored.remote(statuses_of(rows), self._batch_size, seconds)
+        return rows
