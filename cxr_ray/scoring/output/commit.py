@@ -7,6 +7,7 @@ from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
 
 from cxr_ray.archive.uris import open_filesystem
 from cxr_ray.archive.whole_files import whole_files
+from cxr_ray.scoring.growing_pool import GrowingPool
 from cxr_ray.scoring.lost_workers import MOST_RETRIES, TASK_OPTIONS
 from cxr_ray.scoring.output.state import OutputState
 
@@ -23,7 +24,7 @@ class PlannedResume(IdColumnCheckpointManager):
         return None, 0
 
 
-def write_committed(state: OutputState, rows: "ray.data.Dataset") -> None:
+def write_committed(state: OutputState, rows: "ray.data.Dataset", growing: GrowingPool | None = None) -> None:
     """Run the pipeline and write each block of `rows` as one Parquet file with a commit mark.
 
     Files are only added, which is Ray's default save mode: overwriting would lose the rows of earlier runs.
@@ -31,6 +32,10 @@ def write_committed(state: OutputState, rows: "ray.data.Dataset") -> None:
     Args:
         state: the output that the files go to.
         rows: the rows, not computed yet, with a column `image_id`.
+        growing: sizes the pool of actors while the pipeline runs; None leaves the size as it is.
+
+    Raises:
+        ClusterError: if the job has waited for too long for an actor.
     """
     fs, rows_path = open_filesystem(state.rows_uri)
     _, marks_path = open_filesystem(state.marks_uri)
@@ -47,6 +52,8 @@ def write_committed(state: OutputState, rows: "ray.data.Dataset") -> None:
         delete_checkpoint_on_success=False,  # a second run would otherwise add every row again
         checkpoint_manager_cls=PlannedResume,
     )
+    if growing is not None:
+        growing.watch(context)
     rows.write_parquet(
         rows_path, filesystem=filesystem, compression="zstd", ray_remote_args={"num_cpus": 0.1} | TASK_OPTIONS
     )
