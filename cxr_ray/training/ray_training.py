@@ -32,6 +32,7 @@ from cxr_ray.training.tensorboard_log import TensorBoardLog, import_drawing_libr
 from cxr_ray.training.training_output import RUN_NAME, TrainingOutput
 from cxr_ray.training.training_state import BEST_NAME, read_state
 from cxr_ray.training.training_task import TrainingTask
+from cxr_ray.training.workers import await_workers, scaling_of
 
 log = logging.getLogger("cxr_ray")
 
@@ -80,6 +81,7 @@ def run_training(training: Training[Card], show: Callable[[str], object] = print
         show: function that is called with a line for each epoch, and at the end with the summary.
 
     Raises:
+        ClusterError: if the cluster cannot hold the workers, or no nodes come with room for them.
         ResumeError: if the output holds another training, or another run trains there.
         TrainingError: if the training diverges or its workers are lost too often.
     """
@@ -107,6 +109,7 @@ def _trained(
     def show_epoch(metrics: dict[str, Any]) -> None:
         show(epoch_line(metrics, training.epochs, training.line_metrics))
 
+    await_workers(scaling_of(config, streams_images=False)[0], config)  # loading needs nodes, too
     with epochs_reported(config.output_uri, training.labels, show_epoch) as listener:
         result = fit(training.loop_per_worker, training.prepare(listener), config=config, output=output)
     lock.check()
@@ -148,6 +151,7 @@ def fit(
         output: the output folder, which holds the checkpoints.
 
     Raises:
+        ClusterError: if no nodes come with room for the workers.
         TrainingError: if the training diverges or its workers are lost too often.
     """
     fs, state_path = open_filesystem(output.state_uri)
@@ -166,6 +170,9 @@ def fit(
             worker_runtime_env={"env_vars": KEEPING_FREED_MEMORY},
         ),
     )
+    await_workers(
+        prepared.scaling, config
+    )  # an autoscaler may have ended nodes that were idle while images were loaded
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
