@@ -7,6 +7,7 @@ fixed size; and nodes are asked for by whole actors with the tasks that load ima
 """
 
 import dataclasses
+import logging
 import math
 import time
 
@@ -20,6 +21,8 @@ from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from cxr_ray.cluster.nodes import alive_nodes, free_nodes
 from cxr_ray.cluster.patience import Patience
 from cxr_ray.scoring.pool import ScoringPool
+
+log = logging.getLogger("cxr_ray")
 
 LOOK_SECONDS = 2.0
 """Seconds between two looks at the nodes of the cluster."""
@@ -72,8 +75,11 @@ class GrowingPool(ExecutionCallback):
             return
         (pool,) = pools
         nodes = alive_nodes()
-        self._size = max(self._size, min(self._plan.on(nodes), self._plan.limit or self._plan.most_actors))
-        _resize(pool, self._size, self._plan.most_actors)
+        size = min(self._plan.on(nodes), self._plan.limit or self._plan.most_actors)
+        if size > self._size:
+            log.info("the cluster has room for %s model replicas now, %s more", size, size - self._size)
+            self._size = size
+            _resize(pool, size, self._plan.most_actors)
         (images, _, rate), joined = ray.get([self._tally.read.remote(), self._tally.joined.remote()])
         is_placed = self._plan.fits_on(nodes) and (joined > 0 or self._plan.fits_on(free_nodes()))
         self._patience.note(is_waiting=not (pool.num_alive_actors() or is_placed))
@@ -102,6 +108,5 @@ def requests(plan: ScoringPool, actors: int) -> list[dict[str, float]]:
 
 def _resize(pool: AutoscalingActorPool, size: int, most: int) -> None:
     """Give a pool the size `size`, to which Ray Data then brings it; it may be asked for up to `most` actors."""
-    if pool.min_size() != size:
-        sizes = {"min_size": size, "initial_size": size, "max_size": max(size, most)}
-        pool._config = dataclasses.replace(pool._config, **sizes)
+    sizes = {"min_size": size, "initial_size": size, "max_size": max(size, most)}
+    pool._config = dataclasses.replace(pool._config, **sizes)

@@ -12,7 +12,7 @@ from cxr_ray.scoring.output.state import OutputState, finished_ids
 from cxr_ray.scoring.pool import ScoringPool
 
 POOL = ScoringPool(
-    device="cpu", actors=1, cpus_per_actor=1.0, threads_per_actor=1, cpus_per_load_task=1.0, load_slots=1
+    device="cpu", actors=1, most_actors=1, cpus_per_actor=1.0, threads_per_actor=1, cpus_per_load_task=1.0, load_slots=1
 )
 SCHEMA = pa.schema([("image_id", pa.string()), ("status", pa.string()), ("error_kind", pa.string())])
 
