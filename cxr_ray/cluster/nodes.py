@@ -51,9 +51,16 @@ def free_nodes() -> list[NodeRoom]:
     return [_room_of(free) for free in ray._private.state.available_resources_per_node().values()]
 
 
-def possible_nodes() -> list[NodeRoom]:
-    """List the nodes that are alive now, and those that the cluster's autoscaler may add to them."""
-    return grown(alive_nodes(), node_groups())
+def possible_nodes(*, for_gpus: bool) -> list[NodeRoom]:
+    """List the nodes that are alive now, and those that the cluster's autoscaler may add to them.
+
+    Args:
+        for_gpus: False leaves out nodes with GPUs that would have to be started, unless the cluster can start no others:
+            work on CPUs shall not pay for them.
+    """
+    groups = node_groups()
+    on_cpus = [group for group in groups if not group.resources.get("GPU")]
+    return grown(alive_nodes(), groups if for_gpus else on_cpus or groups)
 
 
 def grown(alive: Sequence[NodeRoom], groups: Sequence[NodeGroup]) -> list[NodeRoom]:

@@ -79,7 +79,7 @@ def plan_pool(
         ClusterError: if the cluster has no CPU or fewer GPUs or CPUs than the actors need, and cannot get them; Ray
             would wait for ever.
     """
-    nodes, alive = possible_nodes(), alive_nodes()
+    nodes, alive = possible_nodes(for_gpus=device != "cpu" or bool(num_gpus)), alive_nodes()
     pool = fit_pool(nodes, device, num_actors, actors_per_group, num_gpus)
     if len(nodes) <= len(alive):
         return pool

@@ -39,7 +39,7 @@ def scaling_of(config: TrainingJobConfig, *, streams_images: bool) -> tuple[Scal
             f"--num-workers {config.num_workers} on CPUs could leave no CPU to decode the stream; "
             f"give one number, such as --num-workers {minimum}"
         )
-    nodes = possible_nodes()
+    nodes = possible_nodes(for_gpus=config.use_gpu)
     present = min(maximum, max(minimum, int(sum(n.gpus if config.use_gpu else n.cpus for n in nodes))))
     workers = present if minimum < maximum else minimum
     cpus = cpus_per_worker(nodes, workers, use_gpu=config.use_gpu, minimum=minimum)

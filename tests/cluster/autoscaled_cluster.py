@@ -6,6 +6,7 @@ file that is not in Ray's wheel.
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -56,12 +57,15 @@ def autoscaling_config(address: str, groups: dict[str, dict[str, Any]]) -> dict[
 
 
 @contextmanager
-def autoscaled_cluster(folder: Path, groups: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Start a head without CPUs and without workers; yields its address, and ends all of its processes.
+def autoscaled_cluster(folder: Path, groups: dict[str, dict[str, Any]]) -> Iterator[dict[str, str]]:
+    """Start a head without CPUs and without workers, and end all of its processes.
 
     Args:
         folder: folder with a short path for the files of Ray.
         groups: by name, the `resources` of a node and the maximum number `most` of the group.
+
+    Yields:
+        The environment variables of a job that joins the cluster.
     """
     with socket.socket() as free:
         free.bind(("", 0))
@@ -74,13 +78,14 @@ def autoscaled_cluster(folder: Path, groups: dict[str, dict[str, Any]]) -> Itera
     line += ["--temp-dir", str(folder / "r"), "--disable-usage-stats", f"--autoscaling-config={file}"]
     fake = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "1"}
     ids = {"RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_TMPDIR": str(folder)}
     log = (folder / "head.log").open("wb")
     head = subprocess.Popen(
-        line, env=os.environ | fake | ids, stdout=log, stderr=log, start_new_session=True, cwd=folder
+        line, env=os.environ | fake | ids | token, stdout=log, stderr=log, start_new_session=True, cwd=folder
     )
     try:
         _wait_until_it_listens(head, address, folder / "head.log")
-        yield address
+        yield token | {"RAY_ADDRESS": address}
     finally:
         os.killpg(head.pid, signal.SIGKILL)
         head.wait()

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
+from cxr_ray.cluster import nodes as module
 from cxr_ray.cluster.node_groups import NodeGroup
-from cxr_ray.cluster.nodes import NodeRoom, grown
+from cxr_ray.cluster.nodes import NodeRoom, grown, possible_nodes
 
 NODES = """
 import ray
@@ -31,6 +32,16 @@ def test_nodes_of_a_group_that_are_alive_count_against_its_maximum():
     assert grown([head, small, gpu, gpu], groups) == [head, small, gpu, gpu, *[small] * 2]
     assert grown([head, *[small] * 5], groups[:1]) == [head, *[small] * 5]
     assert grown([head, small], []) == [head, small]
+
+
+def test_work_on_cpus_starts_nodes_with_gpus_only_where_there_are_no_others(monkeypatch):
+    cpu, gpu = NodeGroup(resources={"CPU": 2}, most=1), NodeGroup(resources={"CPU": 8, "GPU": 1}, most=1)
+    monkeypatch.setattr(module, "alive_nodes", list)
+    monkeypatch.setattr(module, "node_groups", lambda: [cpu, gpu])
+    assert [node.gpus for node in possible_nodes(for_gpus=True)] == [0, 1]
+    assert [node.gpus for node in possible_nodes(for_gpus=False)] == [0]
+    monkeypatch.setattr(module, "node_groups", lambda: [gpu])
+    assert [node.gpus for node in possible_nodes(for_gpus=False)] == [1]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Runs on a cluster of several nodes, in a process of their own; each prints what happened as one line of JSON.
+"""Runs on a cluster of several nodes in a process of their own: `python -m tests.scoring.growing_run FOLDER`.
 
-`python -m tests.scoring.growing_run joined FOLDER` adds a node by hand in the middle of a run. `lost` takes the node of
-an actor away whose answer a run waits for. `busy` waits for a GPU that another job keeps.
+A node joins by hand in the middle of a run, a node is lost with an actor whose answer a run waits for, and a run waits
+for a GPU that another job keeps. What happened is printed as one line of JSON.
 """
 
 import json
@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import ray
@@ -45,6 +46,7 @@ class NodeStage:
 
 
 def planned(folder):
+    Path(folder).mkdir()
     uri = f"{folder}/blocks.parquet"
     table = pa.table({"image_id": [str(i) for i in range(IMAGES)]})
     with table_writer(uri, table.schema) as writer:
@@ -126,7 +128,6 @@ def lost(cluster, folder):
         if len(rounds) == 1:
             answer = answering.answer.remote()
             cluster.remove_node(node, allow_graceful=False)
-            cluster.add_node(num_cpus=2, **SMALL)
             ray.get(answer)
         return rows_of(blocks, run.pool, run.tally)
 
@@ -143,14 +144,13 @@ def lost(cluster, folder):
 
 
 def main():
-    what, folder = sys.argv[1:]
+    folder = sys.argv[1]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **SMALL})
     cluster.add_node(num_cpus=2, **SMALL)
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    found = globals()[what](cluster, folder)
+    found = {run.__name__: run(cluster, f"{folder}/{run.__name__}") for run in (joined, lost, busy)}
     ray.shutdown()
     cluster.shutdown()
     print(json.dumps(found), flush=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -19,15 +20,18 @@ GROUPS = {name: {"resources": room | {"object_store_memory": 10**8}, "most": 2} 
           (("cpu", CPU_NODE), ("gpu", GPU_NODE))}  # fmt: skip
 
 
-def found_by(what, folder):
-    """What `growing_run` prints, in a process of its own and on a cluster of its own."""
-    environment = {name: value for name, value in os.environ.items() if name not in HIDDEN}
-    environment |= {"RAY_TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "CXR_RAY_PATIENT_SECRET": "of a test"}
-    (folder / "out").mkdir()
-    line = [sys.executable, "-m", "tests.scoring.growing_run", what, str(folder / "out")]
-    done = subprocess.run(
-        line, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=240
-    )
+@pytest.fixture(scope="module")
+def found():
+    """What the runs of `growing_run` found, in a process of their own and on a cluster of their own."""
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        environment = {
+            name: value for name, value in os.environ.items() if name not in set(HIDDEN) - {"CXR_RAY_FORKED_WORKERS"}
+        }
+        environment |= {"RAY_TMPDIR": folder, "OMP_NUM_THREADS": "1", "CXR_RAY_PATIENT_SECRET": "of a test"}
+        line = [sys.executable, "-m", "tests.scoring.growing_run", folder]
+        done = subprocess.run(
+            line, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300
+        )
     assert done.returncode == 0, done.stderr
     return json.loads(next(text for text in done.stdout.splitlines() if text.startswith("{")))
 
@@ -41,24 +45,23 @@ def test_nodes_are_asked_for_by_actors_with_the_tasks_that_load_for_them():
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_a_node_that_joins_by_hand_in_the_middle_gets_its_part_of_the_images(short_folder):
-    found = found_by("joined", short_folder)
-    assert (found["start"], found["rows"]) == (1, 240)
-    assert found["rows_there"] >= (found["rows"] - found["rows_then"]) / 4, found
+def test_a_node_that_joins_by_hand_in_the_middle_gets_its_part_of_the_images(found):
+    joined = found["joined"]
+    assert (joined["start"], joined["rows"]) == (1, 240)
+    assert joined["rows_there"] >= (joined["rows"] - joined["rows_then"]) / 4, joined
 
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_a_round_that_ends_because_its_node_is_gone_is_followed_by_another(short_folder):
-    assert found_by("lost", short_folder) == {"rounds": 2, "rows": 240}
+def test_a_round_that_ends_because_its_node_is_gone_is_followed_by_another(found):
+    assert found["lost"] == {"rounds": 2, "rows": 240}
 
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_waiting_for_a_gpu_that_another_job_keeps_is_said_and_ends_with_one_line(short_folder):
-    found = found_by("busy", short_folder)
-    assert "waiting for 1 GPU: 3 s" in found["said"]
-    assert found["error"] == (
+def test_waiting_for_a_gpu_that_another_job_keeps_is_said_and_ends_with_one_line(found):
+    assert "waiting for 1 GPU: 3 s" in found["busy"]["said"]
+    assert found["busy"]["error"] == (
         "the job waited 0.1 min for 1 GPU, and no node brought it; free one, or wait longer with --max-wait-minutes; "
         "the same command continues"
     )
@@ -68,15 +71,15 @@ def test_waiting_for_a_gpu_that_another_job_keeps_is_said_and_ends_with_one_line
 @pytest.mark.slow
 def test_jobs_start_grow_and_end_on_a_cluster_without_workers(save_random, short_folder, tmp_path):
     save_random(tmp_path / "bundle")
-    archive = write_phantom_archive(str(tmp_path / "in"), images_per_class=40, size=64)
+    archive = write_phantom_archive(str(tmp_path / "in"), images_per_class=25, size=64)
     images = archive.images + len(archive.broken)
-    with autoscaled_cluster(short_folder, GROUPS) as address:
-        for name, flags in (("gpu", ["--num-gpus-per-actor", "1"]), ("cpu", [])):
+    with autoscaled_cluster(short_folder, GROUPS) as variables:
+        for name, flags in (("cpu", []), ("gpu", ["--num-gpus-per-actor", "1"])):
             output = str(tmp_path / name)
             line = job_line(str(tmp_path / "bundle"), output, archive.uri)
             at = line.index("--num-actors")  # the cluster decides
             line = [*line[:at], *line[at + 2 :], "--device", "cpu", "--grow-minutes", "0", "--progress-seconds", "1"]
-            job = start([*line, *flags], RAY_ADDRESS=address, RAY_TMPDIR=str(short_folder))
+            job = start([*line, *flags], **variables)
             assert finish(job) == 0, job.said
             assert rows_at(output).num_rows == images
             assert set(rows_at(output)["device"].to_pylist()) == {"cpu"}

@@ -144,7 +144,7 @@ def test_parts_of_gpus_that_no_node_holds_are_refused(num_gpus, actors, message)
 
 def planned(monkeypatch, alive, possible, **options):
     monkeypatch.setattr(module, "alive_nodes", lambda: alive)
-    monkeypatch.setattr(module, "possible_nodes", lambda: possible)
+    monkeypatch.setattr(module, "possible_nodes", lambda for_gpus: possible)
     return plan_pool(**({"device": "auto", "num_actors": None} | options))
 
 

@@ -74,7 +74,9 @@ def test_workers_that_do_not_fit_are_refused(use_gpu, message):
 def test_the_workers_resources_are_those_that_the_cluster_has(
     monkeypatch, num_workers, use_gpu, streams_images, scaled, resources, threads
 ):
-    monkeypatch.setattr(module, "possible_nodes", lambda: [NodeRoom(cpus=8.0, gpus=2), NodeRoom(cpus=8.0, gpus=2)])
+    monkeypatch.setattr(
+        module, "possible_nodes", lambda for_gpus: [NodeRoom(cpus=8.0, gpus=2), NodeRoom(cpus=8.0, gpus=2)]
+    )
     config = TrainClassifierConfig(dataset_uri="d", output_uri="o", num_workers=num_workers, use_gpu=use_gpu)
     found, each = scaling_of(config, streams_images=streams_images)
     assert (found.num_workers, found.use_gpu) == (scaled, use_gpu)

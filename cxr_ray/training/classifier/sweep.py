@@ -147,9 +147,9 @@ def trials_at_once(configs: Sequence[TrainClassifierConfig]) -> int:
     Raises:
         ClusterError: if the cluster cannot hold even the largest trial alone.
     """
-    nodes = possible_nodes()
     workers = max(config.worker_range[0] for config in configs)
     use_gpu = any(config.use_gpu for config in configs)
+    nodes = possible_nodes(for_gpus=use_gpu)
     cpus = cpus_per_worker(nodes, workers, use_gpu=use_gpu, minimum=workers)
     return worker_slots(nodes, cpus, use_gpu=use_gpu) // workers
 
