@@ -5,10 +5,13 @@ empty, the groups are read where the autoscaler itself reads them: in the RayClu
 which `ray start --autoscaling-config` (the cluster launcher) started the autoscaler on the head node.
 """
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger("cxr_ray")
 
 MOST_OF_A_GROUP = 1000
 """Number of nodes that stands for a group without a maximum."""
@@ -84,9 +87,9 @@ def autoscaler_config(gcs_address: str) -> dict[str, Any] | None:
 
 
 def _kuberay_config(name: str, namespace: str) -> dict[str, Any] | None:
-    """Derive the configuration from the RayCluster `name`; None if its autoscaling is off, or this pod may not read it.
+    """Derive the configuration from the RayCluster `name`; None if its autoscaling is off, or it cannot be read.
 
-    KubeRay gives the head's pod the right to read its RayCluster where autoscaling is on.
+    KubeRay gives the head's pod the right to read its RayCluster only where autoscaling is on.
     """
     import requests
     from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
@@ -94,10 +97,11 @@ def _kuberay_config(name: str, namespace: str) -> dict[str, Any] | None:
 
     try:
         cluster = KubernetesHttpApiClient(namespace).get(f"rayclusters/{name}")
-    except requests.HTTPError as error:
-        if error.response is not None and error.response.status_code in (401, 403):
-            return None
-        raise
+    except requests.RequestException as error:
+        refused = error.response is not None and error.response.status_code in (401, 403)
+        if not refused:
+            log.warning("Kubernetes does not name the groups of nodes (%s); nodes that are alive are counted", error)
+        return None
     if not cluster["spec"].get("enableInTreeAutoscaling"):
         return None
     config: dict[str, Any] = _derive_autoscaling_config_from_ray_cr(cluster)

@@ -44,13 +44,6 @@ def alive_nodes() -> list[NodeRoom]:
     return [_room_of(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def free_nodes() -> list[NodeRoom]:
-    """List the CPUs and GPUs that nobody has reserved now, for each node that is alive."""
-    import ray
-
-    return [_room_of(free) for free in ray._private.state.available_resources_per_node().values()]
-
-
 def possible_nodes(*, for_gpus: bool) -> list[NodeRoom]:
     """List the nodes that are alive now, and those that the cluster's autoscaler may add to them.
 

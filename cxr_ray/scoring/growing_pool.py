@@ -18,7 +18,7 @@ from ray.data._internal.actor_autoscaler import AutoscalingActorPool
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
-from cxr_ray.cluster.nodes import alive_nodes, free_nodes
+from cxr_ray.cluster.nodes import alive_nodes
 from cxr_ray.cluster.patience import Patience
 from cxr_ray.scoring.pool import ScoringPool
 
@@ -80,11 +80,11 @@ class GrowingPool(ExecutionCallback):
             log.info("the cluster has room for %s model replicas now, %s more", size, size - self._size)
             self._size = size
             _resize(pool, size, self._plan.most_actors)
-        (images, _, rate), joined = ray.get([self._tally.read.remote(), self._tally.joined.remote()])
-        is_placed = self._plan.fits_on(nodes) and (joined > 0 or self._plan.fits_on(free_nodes()))
-        self._patience.note(is_waiting=not (pool.num_alive_actors() or is_placed))
+        has_place = self._plan.fits_on(nodes) and (pool.num_alive_actors() > 0 or _is_one_placed(pool))
+        self._patience.note(is_waiting=not has_place)
         if now - self._asked > ASK_SECONDS:
             self._asked = now
+            images, _, rate = ray.get(self._tally.read.remote())
             wanted = self._wanted(self._images - images, rate, pool.num_alive_actors())
             executor._cluster_autoscaler._send_resource_request(requests(self._plan, wanted))
 
@@ -104,6 +104,13 @@ def requests(plan: ScoringPool, actors: int) -> list[dict[str, float]]:
     loading = 1.0 if plan.gpus_per_actor else plan.cpus_per_actor
     tasks = max(1, math.floor(loading / plan.cpus_per_load_task + 1e-9))
     return [actor, *[{"CPU": plan.cpus_per_load_task}] * tasks] * actors
+
+
+def _is_one_placed(pool: AutoscalingActorPool) -> bool:
+    """Whether one of the actors that are not ready has a process on a node, and so only has to load its models."""
+    actors = [*pool._pending_actors.values(), *pool._running_actors]
+    known = (ray._private.state.actors(actor._actor_id.hex()) for actor in actors)
+    return any(actor and actor["Address"]["Port"] for actor in known)
 
 
 def _resize(pool: AutoscalingActorPool, size: int, most: int) -> None:

@@ -119,7 +119,7 @@ def _gpu_pool(nodes: Sequence[NodeRoom], device: str, num_actors: int | None, gp
         most_actors=actors,
         cpus_per_actor=cpus_per_actor,
         gpus_per_actor=gpus_per_actor,
-        threads_per_actor=max(1, math.floor(cpus_per_actor)),
+        threads_per_actor=1,
         cpus_per_load_task=cpus_per_load_task,
         load_slots=_load_slots(nodes, actors * cpus_per_actor, cpus_per_load_task),
         limit=num_actors,

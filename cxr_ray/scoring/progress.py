@@ -89,10 +89,6 @@ class Counter:
         """Remember an actor of the run."""
         self._actors.append(actor)
 
-    def joined(self) -> int:
-        """Return the number of actors that have started in this run."""
-        return len(self._actors)
-
     def begin(self, span: Span) -> None:
         """Note that a worker begins with a `Span` of images."""
         self._moved = time.monotonic()

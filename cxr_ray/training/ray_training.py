@@ -170,9 +170,8 @@ def fit(
             worker_runtime_env={"env_vars": KEEPING_FREED_MEMORY},
         ),
     )
-    await_workers(
-        prepared.scaling, config
-    )  # an autoscaler may have ended nodes that were idle while images were loaded
+    # An autoscaler may have ended nodes that were idle while images were loaded.
+    await_workers(prepared.scaling, config)
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:

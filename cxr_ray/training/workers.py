@@ -119,7 +119,7 @@ def await_workers(scaling: ScalingConfig, config: TrainingJobConfig) -> None:
     cpus, gpus = needed.get("CPU", 0), needed.get("GPU", 0)
     patience = Patience(
         config.max_wait_minutes,
-        wanted=f"{amount(minimum * cpus, minimum * gpus)} for {minimum} workers",
+        wanted=f"{amount(minimum * cpus, minimum * gpus)} for {minimum} worker{'s' if minimum > 1 else ''}",
         fix="look at `ray status` and at the quota of the group of nodes, ask for fewer workers",
     )
     group = placement_group([dict(needed)] * minimum)

@@ -150,6 +150,7 @@ def main():
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    logging.basicConfig(level=logging.INFO)
     found = {run.__name__: run(cluster, f"{folder}/{run.__name__}") for run in (joined, lost, busy)}
     ray.shutdown()
     cluster.shutdown()
