@@ -39,6 +39,14 @@ class ArchiveJobConfig:
     """Device that runs the models; auto uses the GPUs of the cluster, or its CPUs if it has no GPU."""
     num_actors: int | None = field(default=None, metadata=MAY_CHANGE)
     """Number of model replicas; if not given, one per GPU, or on CPUs one per 8 cores (two for segmenters)."""
+    num_gpus_per_actor: float | None = field(default=None, metadata=MAY_CHANGE)
+    """GPUs that each model replica reserves: a fraction such as 0.5 lets replicas share a GPU; if not given, 1 with GPUs.
+    With --device cpu, replicas reserve GPUs and compute on CPUs, which tries out a cluster's GPU nodes."""
+    max_wait_minutes: float = field(default=30.0, metadata=MAY_CHANGE)
+    """Minutes that the job waits for a node with room for its first model replica, before it ends."""
+    grow_minutes: float = field(default=10.0, metadata=MAY_CHANGE)
+    """Where the cluster starts nodes by itself, more of them are asked for while the remaining images would take longer
+    than this many minutes; 0 asks at once for all that the job can use."""
     max_megapixels: float = field(default=100.0, metadata=MAY_CHANGE)
     """Images with more megapixels become rows with error_kind too_large, before any pixel is decoded; a larger limit
     with --retry-errors scores them."""
@@ -63,6 +71,11 @@ class ArchiveJobConfig:
         require(self.max_megabytes > 0, "max_megabytes", self.max_megabytes, "> 0")
         require(self.max_decode_seconds > 0, "max_decode_seconds", self.max_decode_seconds, "> 0")
         require(self.progress_seconds > 0, "progress_seconds", self.progress_seconds, "> 0")
+        gpus, wanted = self.num_gpus_per_actor, "a fraction above 0 and below 1, or a whole number"
+        is_possible = gpus is None or 0 < gpus < 1 or (gpus >= 1 and gpus == int(gpus))
+        require(is_possible, "num_gpus_per_actor", gpus, wanted)
+        require(self.max_wait_minutes >= 0, "max_wait_minutes", self.max_wait_minutes, ">= 0")
+        require(self.grow_minutes >= 0, "grow_minutes", self.grow_minutes, ">= 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,8 @@ class TrainingJobConfig:
     """Number of data-parallel workers: N, or MIN..MAX for as many as the cluster can hold at any time."""
     use_gpu: bool = field(default=False, metadata=MAY_CHANGE)
     """Give each worker one GPU; without this option workers use CPUs."""
+    max_wait_minutes: float = field(default=30.0, metadata=MAY_CHANGE)
+    """Minutes that the training waits for nodes with room for its workers, before it ends."""
     max_failures: int = field(default=3, metadata=MAY_CHANGE)
     """How often lost workers are replaced before the training fails; each replacement repeats the running epoch.
     Preempted machines do not count."""
@@ -40,6 +42,7 @@ class TrainingJobConfig:
         """Check ranges."""
         minimum, maximum = self.worker_range
         require(1 <= minimum <= maximum, "num_workers", self.num_workers, "N or MIN..MAX with 1 <= MIN <= MAX")
+        require(self.max_wait_minutes >= 0, "max_wait_minutes", self.max_wait_minutes, ">= 0")
         require(self.max_failures >= 0, "max_failures", self.max_failures, ">= 0")
         require(self.seed >= 0, "seed", self.seed, ">= 0")
 

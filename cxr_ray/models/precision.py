@@ -27,6 +27,13 @@ def chosen_precision(device: "torch.device", precision: Precision) -> Literal["b
     return native_precision(device) if precision == "auto" else precision
 
 
+def device_name(device: "torch.device") -> str:
+    """Name of the hardware of `device`: that of the GPU, such as `NVIDIA H100 80GB HBM3`, or `cpu`."""
+    import torch
+
+    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
+
+
 def native_precision(device: "torch.device") -> Literal["bf16", "fp32"]:
     """bf16 where the device has instructions for it, else fp32.
 

@@ -17,11 +17,13 @@ from cxr_ray.archive.output_lock import output_lock
 from cxr_ray.archive.run_record import RunRecord, new_run_id
 from cxr_ray.archive.storage_check import check_storage
 from cxr_ray.archive.uris import absolute_uri
+from cxr_ray.cluster.patience import Patience, amount
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import ArchiveJobConfig
 from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.scoring.blocks import PlannedBlocks
+from cxr_ray.scoring.growing_pool import GrowingPool
 from cxr_ray.scoring.input_manifest import manifest_of
 from cxr_ray.scoring.lost_workers import (
     ACTOR_OPTIONS,
@@ -109,14 +111,16 @@ def run_archive_job(
             RunRecord(state.uri, config, is_owner=lambda: lock.lost is None, **facts) as record,
         ):
             with ray_session():
-                plan_actors = partial(plan_pool, config.device, config.num_actors, actors_per_group)
+                actors = partial(
+                    plan_pool, config.device, config.num_actors, config.num_gpus_per_actor, actors_per_group
+                )
                 manifest, left, before, seconds = _score_missing(
                     state,
                     config,
                     identity,
                     pipeline,
                     record,
-                    plan_actors=plan_actors,
+                    plan_actors=actors,
                     carried=carried,
                     check=lock.check,
                 )
@@ -176,17 +180,34 @@ def _score_in_rounds(
         record.renew(**progress_of(0, None, {}, left=missing, done=done))
         if not missing:
             return
+        patience = _patience(config, pool)
         with (
             outlived_nodes(),
-            shown_progress(missing, config.progress_seconds, done=done, metrics=StageMetrics(tags=tags)) as tally,
+            shown_progress(
+                missing,
+                config.progress_seconds,
+                done=done,
+                waiting=patience.said,
+                metrics=StageMetrics(tags=tags),
+            ) as tally,
             lost_workers_named(tally),
             watched_run(tally, record, tags, left=missing, done=done),
         ):
-            write_committed(state, pipeline(run_with(pool=pool, tally=tally)), tally)
+            growing = GrowingPool(pool, tally, images=missing, grow_minutes=config.grow_minutes, patience=patience)
+            write_committed(state, pipeline(run_with(pool=pool, tally=tally)), tally, growing)
         missing, done = plan()
         if missing:
             log.warning("%s images have no row yet, because workers were lost; they come again", f"{missing:,}")
             pool = plan_actors().for_job(missing, config.rows_per_block)
+
+
+def _patience(config: ArchiveJobConfig, pool: ScoringPool) -> Patience:
+    return Patience(
+        config.max_wait_minutes,
+        wanted=amount(pool.cpus_per_actor, pool.gpus_per_actor),
+        fix="look at `ray status` and at the quota of the group of nodes"
+        + (", use --device cpu" if pool.device == "cuda" else ""),
+    )
 
 
 def scored_images(
@@ -225,7 +246,9 @@ def scored_images(
             },
             batch_size=batch_size,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=run.pool.actors, max_tasks_in_flight_per_actor=4),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=run.pool.actors, max_size=run.pool.most_actors, max_tasks_in_flight_per_actor=4
+            ),
             num_cpus=run.pool.cpus_per_actor,
             num_gpus=run.pool.gpus_per_actor,
             **ACTOR_OPTIONS,

@@ -4,9 +4,10 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import ray
 from ray.actor import ActorHandle
@@ -42,6 +43,8 @@ class Progress:
     """Seconds since a worker last began or finished anything."""
     oldest: Span | None = None
     """Images that a worker has had in hand for longest; None if no worker has any."""
+    waiting: str = ""
+    """What the job waits for and for how long, where no node has room for its first actor; empty if it does not wait."""
 
     def rate(self) -> str:
         """Return the rate as text: `12.3 img/s`, `3 img/min` for a slow job, or `waiting for the first batch`."""
@@ -51,9 +54,9 @@ class Progress:
         return f"{rate:.1f} img/s" if rate >= 0.1 else f"{rate * 60:.2g} img/min"
 
     def stillness(self) -> str:
-        """Say for how long nothing has moved and what it waits for, as text; nothing before `STILL_SECONDS`."""
-        if self.still_seconds < STILL_SECONDS:
-            return ""
+        """Say what the job waits for, or after `STILL_SECONDS` for how long nothing has moved and why; else nothing."""
+        if self.waiting or self.still_seconds < STILL_SECONDS:
+            return self.waiting
         waiting = "no worker has work: waiting for free nodes, or for storage"
         if self.oldest is not None:
             doing, first, last, images = self.oldest
@@ -178,7 +181,12 @@ Tally = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Counter)
 
 @contextmanager
 def shown_progress(
-    left: int, seconds: float, *, done: int = 0, metrics: StageMetrics | None = None
+    left: int,
+    seconds: float,
+    *,
+    done: int = 0,
+    waiting: Callable[[], str] = str,
+    metrics: StageMetrics | None = None,
 ) -> Iterator[ActorHandle]:
     """Show the progress of a run on standard error until the block ends.
 
@@ -186,6 +194,7 @@ def shown_progress(
         left: number of images that this run scores.
         seconds: interval between two lines in seconds, if standard error is not a terminal.
         done: number of images that earlier runs have scored.
+        waiting: function that says what the run waits for; it returns an empty text if the run does not wait.
         metrics: records the steps of the workers for Prometheus.
 
     Yields:
@@ -195,7 +204,8 @@ def shown_progress(
     tally = Tally.options(scheduling_strategy=here).remote(metrics)  # not on a node that may be lost with its work
     stop = threading.Event()
     show = _bar if sys.stderr.isatty() else _lines
-    thread = threading.Thread(target=show, args=(tally, left, done, seconds, stop), name="progress", daemon=True)
+    read = partial(_read, tally, left, done, waiting)
+    thread = threading.Thread(target=show, args=(read, seconds, stop), name="progress", daemon=True)
     thread.start()
     try:
         yield tally
@@ -204,7 +214,7 @@ def shown_progress(
         thread.join(timeout=5)
 
 
-def _read(tally: ActorHandle, left: int, done: int) -> Progress:
+def _read(tally: ActorHandle, left: int, done: int, waiting: Callable[[], str]) -> Progress:
     (images, errors, rate), (seconds, oldest) = ray.get([tally.read.remote(), tally.still.remote()])
     return Progress(
         images=done + images,
@@ -213,10 +223,11 @@ def _read(tally: ActorHandle, left: int, done: int) -> Progress:
         images_per_second=rate,
         still_seconds=seconds,
         oldest=oldest,
+        waiting=waiting(),
     )
 
 
-def _bar(tally: ActorHandle, left: int, done: int, _seconds: float, stop: threading.Event) -> None:
+def _bar(read: Callable[[], Progress], _seconds: float, stop: threading.Event) -> None:
     from rich import progress as rich_progress
     from rich.console import Console
 
@@ -228,11 +239,12 @@ def _bar(tally: ActorHandle, left: int, done: int, _seconds: float, stop: thread
         rich_progress.TextColumn("{task.fields[time_left]}"),
     )
     with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=done + left, completed=done, rate="", errors=0, time_left="")
+        now = read()
+        task = bar.add_task("", total=now.total, completed=now.images, rate="", errors=0, time_left="")
         ended = False
         while not ended:
             ended = stop.wait(0.5)
-            now = _read(tally, left, done)
+            now = read()
             bar.update(
                 task,
                 completed=now.images,
@@ -242,9 +254,9 @@ def _bar(tally: ActorHandle, left: int, done: int, _seconds: float, stop: thread
             )
 
 
-def _lines(tally: ActorHandle, left: int, done: int, seconds: float, stop: threading.Event) -> None:
+def _lines(read: Callable[[], Progress], seconds: float, stop: threading.Event) -> None:
     while not stop.wait(seconds):
-        log.info("%s", progress_line(_read(tally, left, done)))
+        log.info("%s", progress_line(read()))
 
 
 def progress_line(now: Progress) -> str:

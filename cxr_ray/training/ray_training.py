@@ -37,6 +37,7 @@ from cxr_ray.training.tensorboard_log import TensorBoardLog, import_drawing_libr
 from cxr_ray.training.training_output import RUN_NAME, TrainingOutput
 from cxr_ray.training.training_state import BEST_NAME, read_state
 from cxr_ray.training.training_task import TrainingTask
+from cxr_ray.training.workers import await_workers, scaling_of
 
 log = logging.getLogger("cxr_ray")
 
@@ -87,6 +88,7 @@ def run_training(training: Training[Card], show: Callable[[str], object] = print
         show: function that is called with a line for each epoch, and at the end with the summary.
 
     Raises:
+        ClusterError: if the cluster cannot hold the workers, or no nodes come with room for them.
         ResumeError: if the output holds another training, or another run trains there.
         TrainingError: if the training diverges or its workers are lost too often.
     """
@@ -136,6 +138,7 @@ def _trained(
         if tracked is not None:
             tracked.add(metrics)
 
+    await_workers(scaling_of(config, streams_images=False)[0], config)  # loading needs nodes, too
     with epochs_reported(config.output_uri, training.labels, report) as listener:
         result = fit(training.loop_per_worker, training.prepare(listener), config=config, output=output)
     lock.check()
@@ -177,6 +180,7 @@ def fit(
         output: the output folder, which holds the checkpoints.
 
     Raises:
+        ClusterError: if no nodes come with room for the workers.
         TrainingError: if the training diverges or its workers are lost too often.
     """
     fs, state_path = open_filesystem(output.state_uri)
@@ -195,6 +199,8 @@ def fit(
             worker_runtime_env={"env_vars": KEEPING_FREED_MEMORY},
         ),
     )
+    # An autoscaler may have ended nodes that were idle while images were loaded.
+    await_workers(prepared.scaling, config)
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:

@@ -1,17 +1,29 @@
 """Number of training workers that fit on the nodes of the cluster, and the CPUs and GPUs of each worker."""
 
+import logging
 import math
 from collections.abc import Sequence
 
 from ray.train import ScalingConfig
+from ray.util.placement_group import placement_group, remove_placement_group
 
-from cxr_ray.cluster.nodes import NodeRoom, alive_nodes
+from cxr_ray.cluster.nodes import NodeRoom, possible_nodes
+from cxr_ray.cluster.patience import Patience, amount
 from cxr_ray.config.training import TrainingJobConfig
 from cxr_ray.errors import ClusterError
 
+log = logging.getLogger("cxr_ray")
+
+LOOK_SECONDS = 3
+"""Seconds between two looks whether the workers fit."""
+LOOKS_PER_LINE = 20
+"""Number of looks for each line about waiting."""
+
 
 def scaling_of(config: TrainingJobConfig, *, streams_images: bool) -> tuple[ScalingConfig, int]:
-    """Choose the number and resources of the workers for the current cluster, and the torch threads of each worker.
+    """Choose the number and resources of the workers for the cluster, and the torch threads of each worker.
+
+    The cluster counts with the nodes that its autoscaler may add.
 
     Args:
         config: config with the number of workers, and whether they use GPUs.
@@ -27,7 +39,7 @@ def scaling_of(config: TrainingJobConfig, *, streams_images: bool) -> tuple[Scal
             f"--num-workers {config.num_workers} on CPUs could leave no CPU to decode the stream; "
             f"give one number, such as --num-workers {minimum}"
         )
-    nodes = alive_nodes()
+    nodes = possible_nodes(for_gpus=config.use_gpu)
     present = min(maximum, max(minimum, int(sum(n.gpus if config.use_gpu else n.cpus for n in nodes))))
     workers = present if minimum < maximum else minimum
     cpus = cpus_per_worker(nodes, workers, use_gpu=config.use_gpu, minimum=minimum)
@@ -88,3 +100,35 @@ def worker_slots(nodes: Sequence[NodeRoom], cpus: int, *, use_gpu: bool) -> int:
     """Number of workers that fit on the nodes with `cpus` CPUs each and, if `use_gpu`, with one GPU each."""
     by_cpu = [math.floor(node.cpus / cpus) for node in nodes]
     return sum(min(held, node.gpus) if use_gpu else held for held, node in zip(by_cpu, nodes, strict=True))
+
+
+def await_workers(scaling: ScalingConfig, config: TrainingJobConfig) -> None:
+    """Wait until the minimum number of workers fits beside the cluster's other work, and log it every minute.
+
+    Ray Train waits as well, without a word and without an end. The request lets an autoscaler start nodes.
+
+    Args:
+        scaling: resources of the workers.
+        config: config with the minimum number of workers, and the minutes that it may wait.
+
+    Raises:
+        ClusterError: if no nodes come with room for the workers in time.
+    """
+    minimum, _ = config.worker_range
+    needed = scaling.resources_per_worker or {}
+    cpus, gpus = needed.get("CPU", 0), needed.get("GPU", 0)
+    patience = Patience(
+        config.max_wait_minutes,
+        wanted=f"{amount(minimum * cpus, minimum * gpus)} for {minimum} worker{'s' if minimum > 1 else ''}",
+        fix="look at `ray status` and at the quota of the group of nodes, ask for fewer workers",
+    )
+    group = placement_group([dict(needed)] * minimum)
+    try:
+        looks = 0
+        while not group.wait(LOOK_SECONDS):
+            patience.note(is_waiting=True)
+            if looks % LOOKS_PER_LINE == 0:
+                log.info(patience.said())
+            looks += 1
+    finally:
+        remove_placement_group(group)

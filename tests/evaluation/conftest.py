@@ -17,6 +17,8 @@ PROVENANCE = {
     "preprocessing_id": "fedcba987654",
     "run_id": "run-1",
     "scored_at": datetime(2025, 3, 1, 2, 30, tzinfo=UTC),
+    "device": "cpu",
+    "precision": "fp32",
 }
 
 

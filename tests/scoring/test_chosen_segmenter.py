@@ -16,7 +16,7 @@ from cxr_ray.scoring.stages.load import Geometry, LoadStage
 from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE
 
 POOL = ScoringPool(
-    device="cpu", actors=1, cpus_per_actor=1.0, threads_per_actor=1, cpus_per_load_task=1.0, load_slots=1
+    device="cpu", actors=1, most_actors=1, cpus_per_actor=1.0, threads_per_actor=1, cpus_per_load_task=1.0, load_slots=1
 )
 RUN = Run(run_id="run-7", blocks_uri="b", pool=POOL, tally=None)
 

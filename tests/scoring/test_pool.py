@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from cxr_ray.cluster.nodes import NodeRoom
 from cxr_ray.errors import ClusterError
-from cxr_ray.scoring.pool import fit_pool
+from cxr_ray.scoring import pool as module
+from cxr_ray.scoring.pool import fit_pool, plan_pool
 
 NODES = st.lists(
     st.builds(NodeRoom, cpus=st.integers(0, 96).map(float), gpus=st.integers(0, 8)), min_size=1, max_size=6
@@ -20,7 +21,7 @@ def actors_that_fit(nodes, pool):
     held = 0
     for node in nodes:
         by_cpu = math.inf if not pool.cpus_per_actor else math.floor(node.cpus / pool.cpus_per_actor + 1e-9)
-        held += min(by_cpu, node.gpus) if pool.gpus_per_actor else by_cpu
+        held += min(by_cpu, node.holds(0, pool.gpus_per_actor)) if pool.gpus_per_actor else by_cpu
     return held
 
 
@@ -88,6 +89,7 @@ def test_two_cores_hold_one_actor_and_two_load_tasks():
         ([NodeRoom(cpus=0.0)], "auto", None, "the cluster offers no CPU"),
         ([NodeRoom(cpus=4.0)], "cuda", None, "1 GPU actors were asked for and the cluster has 0 GPUs"),
         ([NodeRoom(cpus=4.0, gpus=1)], "cuda", 3, "3 GPU actors were asked for and the cluster has 1 GPUs"),
+        ([NodeRoom(cpus=4.0, gpus=2)] * 3, "cuda", 7, "7 GPU actors were asked for and the cluster has 6 GPUs; use"),
         ([NodeRoom(cpus=2.0)], "cpu", 9, "9 actors were asked for and the cluster has 2 CPUs; ask for at most 4"),
     ],
 )
@@ -104,3 +106,74 @@ def test_no_actor_is_started_that_would_find_nothing_to_do(images, block_rows, a
     pool = fit_pool([NodeRoom(cpus=8.0, gpus=4)], "auto", None)
     assert pool.actors == 4
     assert pool.for_job(images, block_rows).actors == actors
+
+
+@given(NODES, st.sampled_from([0.25, 0.3, 0.5, 1.0, 2.0]))
+def test_actors_that_share_gpus_or_take_several_find_a_node(nodes, num_gpus):
+    slots = sum(node.holds(0, num_gpus) for node in nodes)
+    if not slots:
+        with pytest.raises(ClusterError, match="GPU"):
+            fit_pool(nodes, "auto", None, num_gpus=num_gpus)
+        return
+    pool = fit_pool(nodes, "auto", None, num_gpus=num_gpus)
+    assert (pool.device, pool.actors, pool.gpus_per_actor) == ("cuda", slots, num_gpus)
+    assert actors_that_fit(nodes, pool) >= pool.actors
+    assert pool.on(nodes) == pool.actors
+
+
+def test_gpus_that_replicas_only_reserve_compute_on_cpus():
+    pool = fit_pool([NodeRoom(cpus=8.0, gpus=1)], "cpu", None, num_gpus=1)
+    assert (pool.device, pool.actors, pool.gpus_per_actor) == ("cpu", 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "actors", "message"),
+    [
+        (2, None, "--num-gpus-per-actor 2 needs a node with 2 GPUs and the largest node of the cluster has 1; ask for"),
+        (
+            0.5,
+            9,
+            "9 GPU actors of 0.5 GPU each were asked for and the cluster has 2 GPUs, which hold 4; use --device cpu",
+        ),
+    ],
+)
+def test_parts_of_gpus_that_no_node_holds_are_refused(num_gpus, actors, message):
+    with pytest.raises(ClusterError, match=message):
+        fit_pool([NodeRoom(cpus=4.0, gpus=1)] * 2, "auto", actors, num_gpus=num_gpus)
+
+
+def planned(monkeypatch, alive, possible, **options):
+    monkeypatch.setattr(module, "alive_nodes", lambda: alive)
+    monkeypatch.setattr(module, "possible_nodes", lambda for_gpus: possible)
+    return plan_pool(**({"device": "auto", "num_actors": None} | options))
+
+
+def test_a_gpu_that_the_cluster_may_get_is_taken_though_no_node_is_alive(monkeypatch):
+    head, gpu = NodeRoom(cpus=0.0), NodeRoom(cpus=8.0, gpus=1)
+    pool = planned(monkeypatch, [head], [head, *[gpu] * 3])
+    assert (pool.device, pool.actors, pool.most_actors, pool.limit) == ("cuda", 1, 3, None)
+    assert not pool.fits_on([head])
+    assert pool.fits_on([head, gpu])
+    assert planned(monkeypatch, [head, gpu], [head, *[gpu] * 3], device="cuda", num_actors=2).actors == 1
+    with pytest.raises(ClusterError, match="4 GPU actors were asked for and the cluster has 3 GPUs"):
+        planned(monkeypatch, [head], [head, *[gpu] * 3], num_actors=4)
+
+
+def test_actors_on_cpus_have_the_size_of_the_nodes_that_may_come(monkeypatch):
+    head, large = NodeRoom(cpus=0.0), NodeRoom(cpus=16.0)
+    pool = planned(monkeypatch, [head], [head, *[large] * 4])
+    assert (pool.actors, pool.most_actors, pool.threads_per_actor, pool.cpus_per_actor) == (1, 8, 8, 4.0)
+    assert [pool.on([large] * n) for n in (1, 2, 5)] == [2, 4, 10]
+    small = pool.for_job(100, None)
+    assert (small.actors, small.most_actors, small.limit) == (1, 2, 2)
+
+
+@given(NODES, st.integers(1, 12) | st.none(), st.integers(1, 3))
+def test_a_cluster_that_starts_no_nodes_gets_the_actors_that_it_always_got(nodes, actors, actors_per_group):
+    with pytest.MonkeyPatch.context() as patch:
+        options = {"device": "cpu", "num_actors": actors, "actors_per_group": actors_per_group}
+        try:
+            wanted = fit_pool(nodes, "cpu", actors, actors_per_group)
+        except ClusterError:
+            return
+        assert planned(patch, nodes, nodes, **options) == wanted

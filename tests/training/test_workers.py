@@ -1,12 +1,14 @@
 import pytest
+import ray
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.train import ScalingConfig
 
 from cxr_ray.cluster.nodes import NodeRoom
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.errors import ClusterError
 from cxr_ray.training import workers as module
-from cxr_ray.training.workers import cpus_per_worker, leaves_other_gpus, scaling_of, worker_slots
+from cxr_ray.training.workers import await_workers, cpus_per_worker, leaves_other_gpus, scaling_of, worker_slots
 
 NODES = st.lists(
     st.builds(NodeRoom, cpus=st.integers(0, 64).map(float), gpus=st.integers(0, 8)), min_size=1, max_size=5
@@ -74,7 +76,9 @@ def test_workers_that_do_not_fit_are_refused(use_gpu, message):
 def test_the_workers_resources_are_those_that_the_cluster_has(
     monkeypatch, num_workers, use_gpu, streams_images, scaled, resources, threads
 ):
-    monkeypatch.setattr(module, "alive_nodes", lambda: [NodeRoom(cpus=8.0, gpus=2), NodeRoom(cpus=8.0, gpus=2)])
+    monkeypatch.setattr(
+        module, "possible_nodes", lambda for_gpus: [NodeRoom(cpus=8.0, gpus=2), NodeRoom(cpus=8.0, gpus=2)]
+    )
     config = TrainClassifierConfig(dataset_uri="d", output_uri="o", num_workers=num_workers, use_gpu=use_gpu)
     found, each = scaling_of(config, streams_images=streams_images)
     assert (found.num_workers, found.use_gpu) == (scaled, use_gpu)
@@ -87,3 +91,26 @@ def test_workers_on_cpus_that_may_grow_leave_none_to_decode_a_stream():
         ClusterError, match=r"--num-workers 1\.\.4 on CPUs could leave no CPU to decode the stream; give one"
     ):
         scaling_of(config, streams_images=True)
+
+
+class Keeper:
+    """An actor of another job."""
+
+    def is_there(self):
+        return True
+
+
+@pytest.mark.cluster
+def test_waiting_for_room_for_the_workers_is_logged_and_ends_with_one_line(ray_cluster, caplog):
+    keeper = ray.remote(num_cpus=2)(Keeper).remote()
+    ray.get(keeper.is_there.remote())
+    config = TrainClassifierConfig(dataset_uri="d", output_uri="o", num_workers=2, max_wait_minutes=0.05)
+    scaling = ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1})
+    said = (
+        r"^the job waited 0\.05 min for 2 CPUs for 2 workers, and no node brought it; .* ask for fewer workers, or wait"
+    )
+    with caplog.at_level("INFO", "cxr_ray"), pytest.raises(ClusterError, match=said):
+        await_workers(scaling, config)
+    assert "waiting for 2 CPUs for 2 workers: 0 s" in caplog.text
+    ray.kill(keeper)
+    await_workers(scaling, config)

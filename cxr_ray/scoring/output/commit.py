@@ -14,6 +14,7 @@ from ray.data.checkpoint.checkpoint_filter import IdColumnCheckpointManager
 
 from cxr_ray.archive.uris import open_filesystem
 from cxr_ray.archive.whole_files import whole_files
+from cxr_ray.scoring.growing_pool import GrowingPool
 from cxr_ray.scoring.lost_workers import MOST_RETRIES, TASK_OPTIONS
 from cxr_ray.scoring.output.state import OutputState
 
@@ -52,7 +53,9 @@ class MeasuredParquet(ParquetDatasink):
         self._tally.note_written.remote(written, time.monotonic() - began)
 
 
-def write_committed(state: OutputState, rows: "ray.data.Dataset", tally: ActorHandle) -> None:
+def write_committed(
+    state: OutputState, rows: "ray.data.Dataset", tally: ActorHandle, growing: GrowingPool | None = None
+) -> None:
     """Run the pipeline and write each block of `rows` as one Parquet file with a commit mark.
 
     Files are only added, which is Ray's default save mode: overwriting would lose the rows of earlier runs.
@@ -61,6 +64,10 @@ def write_committed(state: OutputState, rows: "ray.data.Dataset", tally: ActorHa
         state: the output that the files go to.
         rows: the rows, not computed yet, with a column `image_id`.
         tally: actor that counts the rows of the run.
+        growing: sizes the pool of actors while the pipeline runs; None leaves the size as it is.
+
+    Raises:
+        ClusterError: if the job has waited for too long for an actor.
     """
     fs, rows_path = open_filesystem(state.rows_uri)
     _, marks_path = open_filesystem(state.marks_uri)
@@ -77,5 +84,7 @@ def write_committed(state: OutputState, rows: "ray.data.Dataset", tally: ActorHa
         delete_checkpoint_on_success=False,  # a second run would otherwise add every row again
         checkpoint_manager_cls=PlannedResume,
     )
+    if growing is not None:
+        growing.watch(context)
     sink = MeasuredParquet(rows_path, tally=tally, filesystem=filesystem, arrow_parquet_args={"compression": "zstd"})
     rows.write_datasink(sink, ray_remote_args={"num_cpus": 0.1} | TASK_OPTIONS)

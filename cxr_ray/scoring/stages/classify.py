@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxr_ray.models.classifier import Classifier, entropy, outcomes
-from cxr_ray.models.precision import Precision
+from cxr_ray.models.precision import Precision, device_name
 from cxr_ray.schema import NOT_FINITE, predictions_schema, probability_column
 from cxr_ray.scoring.stages.load import Geometry, pixels_of
 
@@ -64,12 +64,14 @@ class ClassifyStage:
         return scores, present
 
     def _provenance(self, rows: int) -> dict[str, pa.Array]:
-        now = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC"))
+        now, model = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), self.models[0]
         return {
             "model_id": pa.array([joint_model_id([c.model_id for c in self.cards])] * rows),
             "preprocessing_id": pa.array(["+".join(dict.fromkeys(c.preprocessing_id for c in self.cards))] * rows),
             "run_id": pa.array([self.run_id] * rows),
             "scored_at": pa.repeat(now, rows),
+            "device": pa.array([device_name(model.device)] * rows),
+            "precision": pa.array([model.precision] * rows),
         }
 
 

@@ -10,7 +10,7 @@ import torch
 from cxr_ray.config.segmentation import SegmenterSettings
 from cxr_ray.models.allocator import keep_freed_memory
 from cxr_ray.models.lung_segmentation import LungSegmentation, segmentations_of
-from cxr_ray.models.precision import Precision
+from cxr_ray.models.precision import Precision, device_name
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import MASKS, NOT_FINITE
 from cxr_ray.scoring.stages.load import Geometry, images_of, pixels_of
@@ -53,7 +53,9 @@ class SegmenterStage:
         self.segmenter = Segmenter(model_uri, device=device, precision=precision)
         card = self.segmenter.card
         self._geometry = Geometry(image_size=card.image_size, interpolation=card.interpolation)
-        self._settings, self._outputs, self._provenance = settings, outputs, provenance
+        self._settings, self._outputs = settings, outputs
+        done_on = {"device": device_name(self.segmenter.device), "precision": self.segmenter.precision}
+        self._provenance = provenance | done_on
         self._forward_batch = batch_size or FORWARD_BATCH[self.segmenter.device.type]
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -17,7 +17,7 @@ from cxr_ray.archive.output_lock import output_lock
 from cxr_ray.archive.run_record import new_run_id, write_run_record
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import absolute_uri, join_uri
-from cxr_ray.cluster.nodes import alive_nodes
+from cxr_ray.cluster.nodes import possible_nodes
 from cxr_ray.cluster.scratch_folder import ScratchFolder
 from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import TrainClassifierConfig, load_config
@@ -154,9 +154,9 @@ def trials_at_once(configs: Sequence[TrainClassifierConfig]) -> int:
     Raises:
         ClusterError: if the cluster cannot hold even the largest trial alone.
     """
-    nodes = alive_nodes()
     workers = max(config.worker_range[0] for config in configs)
     use_gpu = any(config.use_gpu for config in configs)
+    nodes = possible_nodes(for_gpus=use_gpu)
     cpus = cpus_per_worker(nodes, workers, use_gpu=use_gpu, minimum=workers)
     return worker_slots(nodes, cpus, use_gpu=use_gpu) // workers
 

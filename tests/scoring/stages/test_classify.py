@@ -107,6 +107,7 @@ def test_rows_name_their_models_their_run_and_their_time(both, batch):
     assert [row["efficientnet_b0_model_id"], row["efficientnet_b0_2_model_id"]] == ids
     assert row["preprocessing_id"] == "+".join(card.preprocessing_id for card in both.cards)
     assert row["run_id"] == "run-1"
+    assert (row["device"], row["precision"]) == ("cpu", both.models[0].precision)
     assert timedelta(0) <= datetime.now(UTC) - row["scored_at"] < timedelta(minutes=5)
 
 

@@ -35,7 +35,7 @@ def test_recipes_are_named_by_their_files_and_each_name_once():
     ],
 )
 def test_as_many_trials_run_at_once_as_fit_if_each_were_the_largest(monkeypatch, num_workers, use_gpu, at_once):
-    monkeypatch.setattr(sweep, "alive_nodes", lambda: [NodeRoom(cpus=8.0, gpus=2)] * 2)
+    monkeypatch.setattr(sweep, "possible_nodes", lambda for_gpus: [NodeRoom(cpus=8.0, gpus=2)] * 2)
     options = {"dataset_uri": "d", "output_uri": "o"}
     first = TrainClassifierConfig(**options, num_workers=num_workers[0])
     second = TrainClassifierConfig(**options, num_workers=num_workers[1], use_gpu=use_gpu)

@@ -38,6 +38,7 @@ def dataset(tmp_path):
 
 def teacher(folder, **columns):
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r", "scored_at": 0, "status": "ok"}
+    provenance |= {"device": "cpu", "precision": "fp32"}
     rows = [
         provenance
         | {

@@ -1,0 +1,161 @@
+"""Runs on a cluster of several nodes in a process of their own: `python -m tests.scoring.growing_run FOLDER`.
+
+A node joins by hand in the middle of a run, a node is lost with an actor whose answer a run waits for, and a run waits
+for a GPU that another job keeps. What happened is printed as one line of JSON.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import ray
+from ray.cluster_utils import Cluster
+
+from cxr_ray.archive.tables import read_table, table_writer
+from cxr_ray.cluster.nodes import NodeRoom
+from cxr_ray.cluster.patience import Patience
+from cxr_ray.config import ClassifyConfig
+from cxr_ray.scoring.archive_job import Run, TalliedStage, _score_in_rounds
+from cxr_ray.scoring.blocks import PlannedBlocks
+from cxr_ray.scoring.growing_pool import GrowingPool
+from cxr_ray.scoring.lost_workers import ACTOR_OPTIONS, TASK_OPTIONS, without_deprecations
+from cxr_ray.scoring.output.commit import write_committed
+from cxr_ray.scoring.output.state import OutputState, committed_files
+from cxr_ray.scoring.pool import fit_pool, plan_pool
+from cxr_ray.scoring.progress import Tally
+
+IMAGES, BLOCK = 240, 4
+SECONDS_OF_A_BLOCK = 0.2
+SMALL = {"object_store_memory": 100 * 2**20}
+
+
+class NodeStage:
+    """A stage that takes its time and names its node."""
+
+    def __call__(self, table):
+        time.sleep(SECONDS_OF_A_BLOCK)
+        node = ray.get_runtime_context().get_node_id()
+        table = table.append_column("error_kind", pa.nulls(table.num_rows, pa.string()))
+        return table.append_column("node", pa.array([node] * table.num_rows))
+
+
+def planned(folder):
+    Path(folder).mkdir()
+    uri = f"{folder}/blocks.parquet"
+    table = pa.table({"image_id": [str(i) for i in range(IMAGES)]})
+    with table_writer(uri, table.schema) as writer:
+        writer.write_table(table, row_group_size=BLOCK)
+    return PlannedBlocks(uri)
+
+
+def rows_of(blocks, pool, tally):
+    with without_deprecations():
+        images = ray.data.read_datasource(
+            blocks, override_num_blocks=blocks.count, num_cpus=pool.cpus_per_load_task, ray_remote_args=TASK_OPTIONS
+        )
+        return images.map_batches(
+            TalliedStage,
+            fn_constructor_kwargs={"stage": NodeStage, "tally": tally, "arguments": {}},
+            batch_size=BLOCK,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(
+                min_size=pool.actors, max_size=pool.most_actors, max_tasks_in_flight_per_actor=4
+            ),
+            num_cpus=pool.cpus_per_actor,
+            num_gpus=pool.gpus_per_actor,
+            **ACTOR_OPTIONS,
+        )
+
+
+def started(blocks, state, pool, patience):
+    """Run in a thread; the main thread adds nodes, which Ray does nowhere else."""
+    tally = Tally.remote()
+    growing = GrowingPool(pool, tally, images=IMAGES, grow_minutes=10, patience=patience)
+    return ThreadPoolExecutor(1).submit(lambda: write_committed(state, rows_of(blocks, pool, tally), growing))
+
+
+def joined(cluster, folder):
+    """Rows by node, and how many rows were committed when the second node came."""
+    state = OutputState(f"{folder}/out", "predictions")
+    pool = plan_pool("auto", None).for_job(IMAGES, BLOCK)
+    job = started(planned(folder), state, pool, Patience(1, wanted="", fix=""))
+    while not committed_files(state):
+        time.sleep(0.1)
+    rows_then, node = BLOCK * len(committed_files(state)), cluster.add_node(num_cpus=2, **SMALL)
+    job.result()
+    nodes = Counter(read_table(state.rows_uri)["node"].to_pylist())
+    return {"start": pool.actors, "rows_then": rows_then, "rows_there": nodes[node.node_id], "rows": nodes.total()}
+
+
+def busy(cluster, folder):
+    """What a run says that waits for a GPU which another job keeps, and how it ends."""
+    cluster.add_node(num_cpus=2, num_gpus=1, **SMALL)
+    keeper = ray.remote(num_gpus=1)(Answering).remote()
+    ray.get(keeper.node.remote())
+    pool, patience = plan_pool("cpu", None, 1.0).for_job(IMAGES, BLOCK), Patience(0.1, wanted="1 GPU", fix="free one")
+    job, said = started(planned(folder), OutputState(f"{folder}/out", "predictions"), pool, patience), set()
+    while not job.done():
+        said.add(patience.said())
+        time.sleep(0.5)
+    return {"said": sorted(said), "error": str(job.exception())}
+
+
+class Answering:
+    """An actor whose answer does not come."""
+
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
+
+    def answer(self):
+        time.sleep(600)
+
+
+def lost(cluster, folder):
+    """Rows of a job whose first round ends because a node is gone, and the numbers of its rounds."""
+    state, blocks, rounds = OutputState(f"{folder}/out", "predictions"), planned(folder), []
+    answering = ray.remote(num_cpus=2)(Answering).remote()
+    node_id = ray.get(answering.node.remote())
+    node = next(node for node in cluster.worker_nodes if node.node_id == node_id)
+
+    def pipeline(run):
+        rounds.append(run.pool.actors)
+        if len(rounds) == 1:
+            answer = answering.answer.remote()
+            cluster.remove_node(node, allow_graceful=False)
+            ray.get(answer)
+        return rows_of(blocks, run.pool, run.tally)
+
+    def plan():
+        done = BLOCK * len(committed_files(state))
+        return IMAGES - done, done
+
+    config = ClassifyConfig(input_uri="in", output_uri=folder, model_uri=("m",), rows_per_block=BLOCK)
+    pool = fit_pool([NodeRoom(cpus=2.0)], "cpu", 1)
+    again = plan, partial(plan_pool, "cpu", None)
+    run_with = partial(Run, run_id="run", blocks_uri=f"{folder}/blocks.parquet")
+    _score_in_rounds(state, config, pipeline, run_with, pool=pool, again=again, missing=IMAGES, done=0)
+    return {"rounds": len(rounds), "rows": len(set(read_table(state.rows_uri)["image_id"].to_pylist()))}
+
+
+def main():
+    folder = sys.argv[1]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **SMALL})
+    cluster.add_node(num_cpus=2, **SMALL)
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    logging.basicConfig(level=logging.INFO)
+    found = {run.__name__: run(cluster, f"{folder}/{run.__name__}") for run in (joined, lost, busy)}
+    ray.shutdown()
+    cluster.shutdown()
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
