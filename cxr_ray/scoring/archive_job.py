@@ -23,7 +23,7 @@ from cxr_ray.config import ArchiveJobConfig
 from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.scoring.blocks import PlannedBlocks
-from cxr_ray.scoring.input_manifest import manifest_of
+from cxr_ray.scoring.input_manifest import images_of_job
 from cxr_ray.scoring.lost_workers import (
     ACTOR_OPTIONS,
     TASK_OPTIONS,
@@ -97,7 +97,7 @@ def run_archive_job(
     """
     require_other_place(config.output_uri, input_uri=config.input_uri)
     run_id, started = new_run_id(), datetime.now(UTC)
-    state = OutputState(absolute_uri(config.output_uri), table)
+    state = OutputState(absolute_uri(config.output_uri), table, config.shard)
     check_storage(read=[config.input_uri], write=state.uri)
     with output_lock(state, run_id) as lock:
         if not config.overwrite:
@@ -105,7 +105,7 @@ def run_archive_job(
         with ray_session():
             actors = partial(plan_pool, config.device, config.num_actors, actors_per_group)
             pool = actors()
-            manifest, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
+            manifest, images = images_of_job(config, state)
             lock.check()
             claim_output(state, identity, overwrite=config.overwrite, keep=manifest)
             block_rows = config.rows_per_block or default_block_rows(images, pool.load_slots)

@@ -66,7 +66,16 @@ class MiniSlurm:
         return found
 
     def _inside(self, node: str, line: tuple[str, ...]) -> list[str]:
-        return ["nsenter", "--target", str(self.node_pids[node]), "--net", "--uts", "--mount", f"--wdns={REPOSITORY}", *line]
+        return [
+            "nsenter",
+            "--target",
+            str(self.node_pids[node]),
+            "--net",
+            "--uts",
+            "--mount",
+            f"--wdns={REPOSITORY}",
+            *line,
+        ]
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

@@ -50,9 +50,11 @@ def conclude(
         account = reconcile(manifest_uri, state.rows_uri)
     counts = account.statuses | {f"error:{kind}": rows for kind, rows in account.errors.items()}
     rate = scored / seconds if scored and seconds > 0 else 0.0
+    folder, _, name = state.record_uri.rpartition("/")
     write_run_record(
-        state.uri,
+        folder,
         config,
+        name=name,
         **facts,
         pool=dataclasses.asdict(pool),
         finished=datetime.now(UTC),
