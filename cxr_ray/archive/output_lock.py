@@ -90,12 +90,6 @@ class OutputLock:
         write_bytes(self.output.owner_uri, self.owner.beat().to_json())
         self._last_beat = began
 
-    def begin(self) -> bytes:
-        """Count heartbeats from now on; returns the content of the owner file."""
-        self._last_beat = _seconds_since_boot()
-        self.owner = self.owner.beat()
-        return self.owner.to_json()
-
     def check_beat(self) -> None:
         """Raise `ResumeError` if the last heartbeat is so old that another run may take the output over."""
         if _seconds_since_boot() - self._last_beat > LAST_BEATS * self.beat_seconds:
@@ -182,7 +176,7 @@ def _interrupted_when_lost(lock: OutputLock) -> Iterator[None]:
 
 
 def _acquire(lock: OutputLock) -> None:
-    beat_seconds, uri, ours = lock.beat_seconds, lock.output.owner_uri, lock.begin()
+    beat_seconds, uri, ours = lock.beat_seconds, lock.output.owner_uri, lock.owner.to_json()
     if _create(uri, ours) or (content := _read(uri)) == ours:
         return  # a storage client that repeats a successful write finds its own file
     if content is not None:
@@ -191,11 +185,10 @@ def _acquire(lock: OutputLock) -> None:
         log.warning("taking over %s from a run that ended without releasing it", lock.output.uri)
         if _read(uri) == content:  # another run may have taken it over in the meantime
             _delete(uri)
-        ours = lock.begin()  # watching that run may have taken longer than heartbeats may
     if not _create(uri, ours) and (content := _read(uri)) != ours:
         raise _refusal(lock.output, content)
     time.sleep(POLL_BEATS * beat_seconds)
-    lock.check()
+    lock.beat()  # the wait for the lost run does not count as the age of this one's heartbeat
 
 
 def _living_content(uri: str, content: bytes, beat_seconds: float) -> bytes | None:

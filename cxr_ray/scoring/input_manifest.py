@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from zlib import crc32
+from hashlib import blake2b
 
 import pyarrow as pa
 
@@ -79,7 +79,7 @@ def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -
 def shard_of(manifest_uri: str, shard: str, target_uri: str) -> tuple[str, int]:
     """Write the images of one shard of a manifest, with all columns, to a Parquet file.
 
-    The shard of an image depends on its `image_id` alone (CRC-32 modulo the number of shards), so that it stays the same when
+    The shard of an image depends on its `image_id` alone (a hash modulo the number of shards), so that it stays the same when
     the archive grows, and shards have nearly equal numbers of images.
 
     Args:
@@ -98,13 +98,18 @@ def shard_of(manifest_uri: str, shard: str, target_uri: str) -> tuple[str, int]:
     with table_writer(target_uri, read_schema(manifest_uri)) as writer:
         for batch in iter_batches(manifest_uri):
             ids = batch["image_id"].to_pylist()
-            of_shard = batch.filter(pa.array([crc32(image_id.encode()) % count == number - 1 for image_id in ids]))
+            of_shard = batch.filter(pa.array([_hash(image_id) % count == number - 1 for image_id in ids]))
             writer.write_batch(of_shard)
             images += of_shard.num_rows
     if not images:
         raise StorageError(f"shard {shard} of {manifest_uri} has no image; use fewer shards")
     log.info("shard %s has %s images", shard, f"{images:,}")
     return target_uri, images
+
+
+def _hash(image_id: str) -> int:
+    """A number of 64 bits; that of CRC-32 would put numbered names unevenly into two or four shards."""
+    return int.from_bytes(blake2b(image_id.encode(), digest_size=8).digest(), "big")
 
 
 def _two_of(manifest_uri: str) -> list[str]:
