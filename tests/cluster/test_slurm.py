@@ -25,7 +25,7 @@ SCRIPTS = sorted((REPOSITORY / "cluster/slurm").glob("*.s*"))
 SECONDS = 400.0
 """Longest time that a job may take, its wait in the queue included."""
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT", "OUT_OF_MEMORY")
-IMAGES, BROKEN = 200, 6
+IMAGES, BROKEN = 120, 6
 
 
 def test_shellcheck_finds_nothing_in_the_scripts():
