@@ -30,6 +30,8 @@ printf '%s\n' "$token" >"$folder/token"
 export TMPDIR=$folder RAY_TMPDIR=$folder RAY_ADDRESS=$address RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$folder/token
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=${CXR_RAY_WAIT_SECONDS:-300}
 export RAY_worker_niceness=${RAY_worker_niceness:-0}
+# Python's first imports from a shared file system may take minutes.
+export RAY_gcs_server_port_wait_time_s=600 RAY_agent_register_timeout_ms=600000 RAY_worker_register_timeout_seconds=600
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 
 # Ray would take the whole machine: it gets what Slurm gave to this job.
@@ -74,15 +76,18 @@ finish() {
 
 # The shell around `ray symmetric-run` is the first process of the namespace: it waits for processes that lose their parent, and
 # at its end all others end. The job's exit code is kept in a file, because symmetric-run ends with 0 where Ray did not start.
+# Ray gives a node 30 s to start, so a slow one tries again, when its files have been read once.
 # shellcheck disable=SC2016
-run_job='"$@"; echo "$?" >"$RAY_TMPDIR/exit_code"; kill -USR2 "$CXR_RAY_SHELL"'
+run_job=': >"$RAY_TMPDIR/began"; "$@"; echo "$?" >"$RAY_TMPDIR/exit_code"; kill -USR2 "$CXR_RAY_SHELL"'
 # shellcheck disable=SC2016
-run_ray='export CXR_RAY_SHELL=$$; trap exit USR2; ray symmetric-run "$@" & wait'
+run_ray='export CXR_RAY_SHELL=$$; trap exit USR2
+for attempt in 1 2 3; do ray symmetric-run "$@" & wait; [[ ! -e $RAY_TMPDIR/began ]] || break; done'
 "${alone[@]}" bash -c "$run_ray" ray --address "$address" --min-nodes "$SLURM_NNODES" "${options[@]}" -- \
     bash -c "$run_job" job python "$@" </dev/null 3<&- &
 ray=$!
 trap finish EXIT
-trap : TERM # every process of the job gets this signal; the job ends and gives its output free
+stopped=false
+trap 'stopped=true' TERM # Slurm sends this signal to every process of the job
 
 awaited=$ray
 if [[ $role == worker ]]; then
@@ -91,5 +96,6 @@ if [[ $role == worker ]]; then
 fi
 while wait "$awaited" || true; kill -0 "$awaited" 2>/dev/null; do :; done
 [[ $role == worker ]] && exit 0
+[[ -f $folder/exit_code ]] || ! $stopped || exit 143 # 128 + the number of SIGTERM, as shells say it
 [[ -f $folder/exit_code ]] || fail "Ray did not run the job; see above"
 exit "$(<"$folder/exit_code")"
