@@ -185,7 +185,7 @@ def _acquire(lock: OutputLock) -> None:
     if not _create(uri, ours):
         raise _refusal(lock.output, _read(uri))
     time.sleep(POLL_BEATS * beat_seconds)
-    lock.check()
+    lock.beat()  # the wait for the lost run does not count as the age of this one's heartbeat
 
 
 def _living_content(uri: str, content: bytes, beat_seconds: float) -> bytes | None:

@@ -25,12 +25,14 @@ T = TypeVar("T")
 
 FILES_AT_ONCE = 32
 """Number of small files that are read at the same time."""
+SHARD_PREFIX = "shard-"
+"""How the names of the folders begin that hold the rows of one shard, within the folder of a table."""
 
 
 def parquet_paths(uri: str) -> list[str]:
     """List the Parquet files of the table at `uri`, as sorted paths on the filesystem of `uri`.
 
-    Files whose names start with `.` or `_` are ignored, as by other readers of Parquet folders.
+    The files in folders of shards (`shard-3-of-16`) belong to the table. Files whose names start with `.` or `_` are ignored, as by other readers of Parquet folders.
 
     Raises:
         StorageError: if there is no Parquet file at `uri`, or it cannot be listed.
@@ -38,6 +40,8 @@ def parquet_paths(uri: str) -> list[str]:
     fs, path = open_filesystem(uri)
     try:
         infos = [fs.info(path)] if is_object(fs, path) else fs.ls(path, detail=True)
+        shards = [info["name"] for info in infos if info["type"] == "directory" and _is_of_shard(info["name"])]
+        infos += [info for folder in shards for info in fs.ls(folder, detail=True)]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"no table at {uri}; name a Parquet file or a folder of them") from error
     except storage_failures() as error:
@@ -47,6 +51,10 @@ def parquet_paths(uri: str) -> list[str]:
     if not found:
         raise StorageError(f"no *.parquet file at {uri}; name a Parquet file or a folder of them")
     return found
+
+
+def _is_of_shard(path: str) -> bool:
+    return path.rstrip("/").rpartition("/")[2].startswith(SHARD_PREFIX)
 
 
 def iter_batches(uri: str, columns: Sequence[str] | None = None, batch_rows: int = 65_536) -> Iterator[pa.RecordBatch]:

@@ -1,5 +1,6 @@
 """Configs of the jobs that stream an archive through models."""
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -20,6 +21,9 @@ class ArchiveJobConfig:
     exclude: tuple[str, ...] = ()
     """Shell patterns of names to leave out, relative to --input-uri; '*/masks/*' leaves out COVID/masks/1.png
     and masks/1.png. A manifest takes none."""
+    shard: str | None = field(default=None, metadata=MAY_CHANGE)  # rows of another number of shards are refused
+    """Score one shard of the images alone, such as 3/16 for the third of 16; jobs with all shards of one number and the
+    same output score every image once. An image stays in its shard when the archive grows."""
     overwrite: bool = field(default=False, metadata=MAY_CHANGE)
     """Delete what an earlier run left in the output, and start over."""
     retry_errors: bool = field(default=False, metadata=MAY_CHANGE)
@@ -67,6 +71,8 @@ class ArchiveJobConfig:
         for name in ("rows_per_block", "batch_size", "num_actors"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, value, ">= 1")
+        is_shard = self.shard is None or _is_shard(self.shard)
+        require(is_shard, "shard", self.shard, "I/N with 1 <= I <= N, such as 3/16")
         require(self.max_megapixels > 0, "max_megapixels", self.max_megapixels, "> 0")
         require(self.max_megabytes > 0, "max_megabytes", self.max_megabytes, "> 0")
         require(self.max_decode_seconds > 0, "max_decode_seconds", self.max_decode_seconds, "> 0")
@@ -76,6 +82,11 @@ class ArchiveJobConfig:
         require(is_possible, "num_gpus_per_actor", gpus, wanted)
         require(self.max_wait_minutes >= 0, "max_wait_minutes", self.max_wait_minutes, ">= 0")
         require(self.grow_minutes >= 0, "grow_minutes", self.grow_minutes, ">= 0")
+
+
+def _is_shard(text: str) -> bool:
+    parts = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    return parts is not None and int(parts[1]) <= int(parts[2])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.scoring.blocks import PlannedBlocks
 from cxr_ray.scoring.growing_pool import GrowingPool
-from cxr_ray.scoring.input_manifest import manifest_of
+from cxr_ray.scoring.input_manifest import images_of_job
 from cxr_ray.scoring.lost_workers import (
     ACTOR_OPTIONS,
     TASK_OPTIONS,
@@ -100,7 +100,7 @@ def run_archive_job(
     """
     require_other_place(config.output_uri, input_uri=config.input_uri)
     run_id, started = new_run_id(), datetime.now(UTC)
-    state = OutputState(absolute_uri(config.output_uri), table)
+    state = OutputState(absolute_uri(config.output_uri), table, config.shard)
     check_storage(read=[config.input_uri], write=state.uri)
     with output_lock(state, run_id) as lock:
         if not config.overwrite:
@@ -108,7 +108,7 @@ def run_archive_job(
         facts = {"run_id": run_id, "model_ids": list(model_ids), "started": started}
         with (
             kept_log(state.uri, run_id),
-            RunRecord(state.uri, config, is_owner=lambda: lock.lost is None, **facts) as record,
+            RunRecord(state.record_folder_uri, config, is_owner=lambda: lock.lost is None, **facts) as record,
         ):
             with ray_session():
                 actors = partial(
@@ -146,7 +146,7 @@ def _score_missing(
         The URI of the manifest, the number of images that were scored and of rows that there were before, and the seconds.
     """
     run_id, pool = record.facts["run_id"], plan_actors()
-    manifest, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
+    manifest, images = images_of_job(config, state)
     check()
     claim_output(state, identity, overwrite=config.overwrite, keep=manifest)
     block_rows = config.rows_per_block or default_block_rows(images, pool.load_slots)

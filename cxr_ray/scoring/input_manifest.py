@@ -2,16 +2,34 @@
 
 import logging
 from collections.abc import Sequence
+from hashlib import blake2b
+
+import pyarrow as pa
 
 from cxr_ray.archive.job_outputs import list_archive
 from cxr_ray.archive.manifest import write_manifest
 from cxr_ray.archive.storage_check import check_objects
-from cxr_ray.archive.tables import count_rows_of, iter_batches, read_schema
+from cxr_ray.archive.tables import count_rows_of, iter_batches, read_schema, table_writer
 from cxr_ray.archive.uris import exists
+from cxr_ray.config import ArchiveJobConfig
 from cxr_ray.errors import ConfigError, StorageError
 from cxr_ray.scoring.output.planning import check_unique
+from cxr_ray.scoring.output.state import OutputState
 
 log = logging.getLogger("cxr_ray")
+
+
+def images_of_job(config: ArchiveJobConfig, state: OutputState) -> tuple[str, int]:
+    """Find the manifest of the images that a job scores: all of its input, or one shard of them.
+
+    Returns:
+        The URI of the manifest, and the number of its images.
+
+    Raises:
+        ConfigError, StorageError: as `manifest_of` and `shard_of`.
+    """
+    manifest, images = manifest_of(config.input_uri, state.file_uri("manifest.parquet"), config.exclude)
+    return shard_of(manifest, config.shard, state.file_uri("shard.parquet")) if config.shard else (manifest, images)
 
 
 def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -> tuple[str, int]:
@@ -56,6 +74,42 @@ def manifest_of(input_uri: str, listing_uri: str, exclude: Sequence[str] = ()) -
     check_objects(_two_of(input_uri))
     log.info("%s is read as a manifest: %s images", input_uri, f"{images:,}")
     return input_uri, images
+
+
+def shard_of(manifest_uri: str, shard: str, target_uri: str) -> tuple[str, int]:
+    """Write the images of one shard of a manifest, with all columns, to a Parquet file.
+
+    The shard of an image depends on its `image_id` alone (a hash modulo the number of shards), so that it stays the same when
+    the archive grows, and shards have nearly equal numbers of images.
+
+    Args:
+        manifest_uri: URI of the manifest of all images.
+        shard: which shard of how many, such as `3/16`.
+        target_uri: URI of the Parquet file to write.
+
+    Returns:
+        `target_uri`, and the number of images of the shard.
+
+    Raises:
+        StorageError: if the shard has no image, or storage fails.
+    """
+    number, count = map(int, shard.split("/"))
+    images = 0
+    with table_writer(target_uri, read_schema(manifest_uri)) as writer:
+        for batch in iter_batches(manifest_uri):
+            ids = batch["image_id"].to_pylist()
+            of_shard = batch.filter(pa.array([_hash(image_id) % count == number - 1 for image_id in ids]))
+            writer.write_batch(of_shard)
+            images += of_shard.num_rows
+    if not images:
+        raise StorageError(f"shard {shard} of {manifest_uri} has no image; use fewer shards")
+    log.info("shard %s has %s images", shard, f"{images:,}")
+    return target_uri, images
+
+
+def _hash(image_id: str) -> int:
+    """A number of 64 bits; that of CRC-32 would put numbered names unevenly into two or four shards."""
+    return int.from_bytes(blake2b(image_id.encode(), digest_size=8).digest(), "big")
 
 
 def _two_of(manifest_uri: str) -> list[str]:

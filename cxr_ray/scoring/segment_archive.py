@@ -74,7 +74,7 @@ def with_absolute_uris(config: SegmentConfig) -> SegmentConfig:
 def warn_of_files_too_late(config: SegmentConfig) -> None:
     """Log a warning if overlays or other files are asked for and some images already have a row: these get no files."""
     wanted = [option.name.removeprefix("save_") for option in fields(MaskFiles) if getattr(config, option.name)]
-    rows_uri = OutputState(config.output_uri, "masks").rows_uri
+    rows_uri = OutputState(config.output_uri, "masks", config.shard).rows_uri
     if wanted and not config.overwrite and file_names(rows_uri):
         log.warning(
             "images that already have a row in %s get no %s; --overwrite segments all images again",

@@ -53,6 +53,8 @@ SEGMENTER = {"model_uri": "m"}
             {"model_uri": ("m", "m")},
             r"model_uri must be different bundles; remove the repeated one; got \('m', 'm'\)",
         ),
+        (ClassifyConfig, {"shard": "0/4"}, "shard must be I/N with 1 <= I <= N, such as 3/16; got '0/4'"),
+        (ClassifyConfig, {"shard": "5/4"}, "shard must be I/N with 1 <= I <= N, such as 3/16; got '5/4'"),
         (ClassifyConfig, {"max_error_rate": 1.1}, "max_error_rate must be between 0 and 1; got 1.1"),
         (ClassifyConfig, {"max_error_rate": float("nan")}, "max_error_rate must be between 0 and 1; got nan"),
         (ClassifyConfig, {"rows_per_block": 0}, "rows_per_block must be >= 1; got 0"),

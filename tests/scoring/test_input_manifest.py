@@ -6,7 +6,7 @@ import pytest
 
 from cxr_ray.archive.uris import open_filesystem, write_bytes
 from cxr_ray.errors import ConfigError, StorageError
-from cxr_ray.scoring.input_manifest import is_table, manifest_of
+from cxr_ray.scoring.input_manifest import is_table, manifest_of, shard_of
 
 RECORDS = ["_manifest.run.json", "manifest.run.json", "run.json"]
 
@@ -166,3 +166,23 @@ def test_a_folder_without_images_is_refused(tmp_path, listing_uri):
     write(tmp_path / "in" / "notes.txt", b"x")
     with pytest.raises(StorageError, match=r"no image under .*; 1 other files were passed over"):
         manifest_of(str(tmp_path / "in"), listing_uri)
+
+
+def test_shards_divide_a_manifest_and_images_stay_in_theirs_when_it_grows(tmp_path):
+    ids = [f"COVID/images/{i}.png" for i in range(400)]
+    write_manifest_file(tmp_path / "all.parquet", ids, label=["COVID"] * 400)
+    write_manifest_file(tmp_path / "grown.parquet", ["0.png", *ids])
+
+    def images_of(name, shard):
+        uri, images = shard_of(str(tmp_path / name), shard, str(tmp_path / "shard.parquet"))
+        found = pq.read_table(uri)
+        assert found.num_rows == images
+        return found
+
+    shards = [images_of("all.parquet", f"{i}/4") for i in (1, 2, 3, 4)]
+    assert sorted(i for shard in shards for i in shard["image_id"].to_pylist()) == sorted(ids)
+    assert all(70 < shard.num_rows < 130 and shard.column_names == ["image_id", "uri", "label"] for shard in shards)
+    grown = images_of("grown.parquet", "3/4")["image_id"].to_pylist()
+    assert [i for i in grown if i != "0.png"] == shards[2]["image_id"].to_pylist()
+    with pytest.raises(StorageError, match=r"shard 1/5000 of .* has no image; use fewer shards"):
+        images_of("all.parquet", "1/5000")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-from cxr_ray.archive.tables import column_types, read_schema
+from cxr_ray.archive.tables import SHARD_PREFIX, column_types, read_schema
 from cxr_ray.archive.uris import absolute_uri, exists, join_uri, open_filesystem, read_bytes, write_bytes
 from cxr_ray.config import ArchiveJobConfig
 from cxr_ray.config.identity import START_OVER, WorkIdentity, held_values
@@ -60,6 +60,7 @@ def check_claim(state: OutputState, identity: WorkIdentity) -> None:
             values, or the first column that differs.
         StorageError: if the output cannot be read.
     """
+    _check_shards(state)
     if not exists(state.signature_uri):
         if file_names(state.rows_uri):
             raise ResumeError(f"{state.rows_uri} holds rows of an unknown job; {START_OVER}")
@@ -71,6 +72,16 @@ def check_claim(state: OutputState, identity: WorkIdentity) -> None:
     if difference := identity.difference(held):
         raise ResumeError(f"{state.uri} holds rows {difference}; {START_OVER}")
     _check_columns(state, names, identity)
+
+
+def _check_shards(state: OutputState) -> None:
+    """Refuse a table of all images beside shards, and shards of different numbers: images would have several rows."""
+    table_uri = OutputState(state.uri, state.table).rows_uri
+    shards = [name for name in file_names(table_uri, ending="") if name.startswith(SHARD_PREFIX)]
+    numbers = {name.rpartition("-of-")[2] for name in shards} | ({""} if file_names(table_uri) else set())
+    if others := numbers - {state.shard.partition("/")[2] if state.shard else ""}:
+        held = " and ".join(f"shards of {number}" if number else "rows without --shard" for number in sorted(others))
+        raise ResumeError(f"{table_uri} holds {held}; use the same number of shards, or choose another --output-uri")
 
 
 def _check_columns(state: OutputState, names: Sequence[str], identity: WorkIdentity) -> None:
@@ -96,6 +107,8 @@ def claim_output(state: OutputState, identity: WorkIdentity, *, overwrite: bool,
         StorageError: if the output cannot be read or written.
     """
     if overwrite:
+        if state.shard:  # without a shard, the rows of all shards are deleted
+            _check_shards(state)
         remove_output(state, keep=keep)
     else:
         check_claim(state, identity)
@@ -107,7 +120,7 @@ def remove_output(state: OutputState, *, keep: str = "") -> None:
     fs, folder = open_filesystem(state.file_uri("").rstrip("/"))
     kept = open_filesystem(keep)[1] if keep else ""
     work = [path.rstrip("/") for path in fs.ls(folder, detail=False)] if fs.exists(folder) else []
-    others = (open_filesystem(uri)[1] for uri in (state.rows_uri, join_uri(state.uri, "run.json")))
+    others = (open_filesystem(uri)[1] for uri in (state.rows_uri, state.record_uri))
     for path in (*(path for path in work if path != kept), *others):
         if fs.exists(path):
             fs.rm(path, recursive=True)

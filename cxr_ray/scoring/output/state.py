@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cxr_ray.archive.listing import list_objects
-from cxr_ray.archive.tables import iter_files, table_writer
+from cxr_ray.archive.run_record import RECORD_NAME
+from cxr_ray.archive.tables import SHARD_PREFIX, iter_files, table_writer
 from cxr_ray.archive.uris import arrow_filesystem, join_uri, named_failures, open_filesystem
 from cxr_ray.archive.whole_files import PART_SUFFIX
 
@@ -30,15 +31,33 @@ class OutputState:
     Args:
         uri: URI of the output folder.
         table: name of the folder of rows in it: `predictions`, `masks` or `scores`.
+        shard: which shard of the images the rows are of, such as `3/16`; None for all images. Each shard of a table has its
+            own rows, working files, owner and record in the same output folder.
     """
 
     uri: str
     table: str
+    shard: str | None = None
+
+    @property
+    def shard_folder(self) -> str:
+        """Name of the folder of the shard within the folders of its table, such as `shard-3-of-16`; empty without a shard."""
+        return f"{SHARD_PREFIX}{self.shard.replace('/', '-of-')}" if self.shard else ""
 
     @property
     def rows_uri(self) -> str:
         """URI of the folder of the rows."""
-        return join_uri(self.uri, self.table)
+        return join_uri(self.uri, self.table, *filter(None, [self.shard_folder]))
+
+    @property
+    def record_folder_uri(self) -> str:
+        """URI of the folder of the record of the last run: the output, or the working files of a shard."""
+        return self.file_uri("").rstrip("/") if self.shard else self.uri
+
+    @property
+    def record_uri(self) -> str:
+        """URI of the record of the last run."""
+        return join_uri(self.record_folder_uri, RECORD_NAME)
 
     @property
     def marks_uri(self) -> str:
@@ -53,15 +72,16 @@ class OutputState:
     @property
     def owner_uri(self) -> str:
         """URI of the file that names the run that writes to the output; `--overwrite` does not delete it."""
-        return join_uri(self.uri, "_state", f"{self.table}.owner.json")
+        name = ".".join(filter(None, [self.table, self.shard_folder, "owner.json"]))
+        return join_uri(self.uri, "_state", name)
 
     def plan_uri(self, run_id: str) -> str:
         """URI of the plan of one run: the images that it scores. Its tasks read the plan while they run."""
         return self.file_uri(f"{PLAN_PREFIX}{run_id}.parquet")
 
     def file_uri(self, name: str) -> str:
-        """URI of a working file of the job; each table of an output has its own folder of working files."""
-        return join_uri(self.uri, "_state", self.table, name)
+        """URI of a working file of the job; each table of an output, and each shard, has its own folder of working files."""
+        return join_uri(self.uri, "_state", self.table, *filter(None, [self.shard_folder]), name)
 
 
 def settle(state: OutputState) -> None:

@@ -6,7 +6,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from cxr_ray.archive.tables import write_table
+from cxr_ray.archive.tables import read_table, write_table
 from cxr_ray.config import ClassifyConfig, SegmentConfig
 from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.errors import ResumeError
@@ -254,3 +254,24 @@ def test_removing_an_output_that_is_not_there(state):
 
 def files_under(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_shards_of_one_number_share_an_output_and_nothing_else_may_join_them(state):
+    first, second = (OutputState(state.uri, "predictions", shard) for shard in ("1/2", "2/2"))
+    for shard, image_id in ((first, "a"), (second, "b")):
+        claim_output(shard, JOB, overwrite=False)
+        write_block(shard, image_id)
+    assert read_table(state.rows_uri)["image_id"].to_pylist() == ["a", "b"]
+    assert (ids_of(first), ids_of(second)) == (["a"], ["b"])
+    with pytest.raises(ResumeError, match="holds shards of 2; use the same number of shards, or choose another"):
+        check_claim(state, JOB)
+    for overwrite in (False, True):
+        with pytest.raises(ResumeError, match="holds shards of 2"):
+            claim_output(OutputState(state.uri, "predictions", "1/3"), JOB, overwrite=overwrite)
+    claim_output(first, job(model="other-bbbbbbbbbbbb"), overwrite=True)
+    assert (ids_of(first), ids_of(second)) == ([], ["b"])
+    claim_output(state, JOB, overwrite=True)
+    write_block(state, "c")
+    assert read_table(state.rows_uri)["image_id"].to_pylist() == ["c"]
+    with pytest.raises(ResumeError, match="holds rows without --shard; use the same"):
+        check_claim(first, JOB)
