@@ -156,7 +156,7 @@ def shown_progress(left: int, seconds: float, *, done: int = 0) -> Iterator[Acto
     Yields:
         A `Tally` to which the workers add their batches.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     tally = Tally.options(scheduling_strategy=here).remote()  # not on a node that may be lost with its work
     stop = threading.Event()
     show = _bar if sys.stderr.isatty() else _lines

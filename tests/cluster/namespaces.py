@@ -34,7 +34,7 @@ def why_no_machines() -> str:
         return "namespaces need root"
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         return f"namespaces need {', '.join(missing)}"
-    if Path(sys.prefix).is_relative_to("/tmp"):  # noqa: S108  each machine has a /tmp of its own
+    if Path(sys.prefix).is_relative_to("/tmp"):
         return f"the packages in {sys.prefix} are hidden by the temporary files of a machine"
     line = ["unshare", *NAMESPACES, "--fork", "--mount-proc", "ip", "link", "add", "hub", "type", "bridge"]
     tried = subprocess.run(line, capture_output=True, text=True, check=False)
@@ -59,9 +59,9 @@ class Machine:
         self.name, self.address, self.folder = name, address, folder
         (folder / "home").mkdir(parents=True)
         folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        self.variables = {"PATH": folders, "HOME": "/tmp/home", "LC_ALL": "C.UTF-8"} | variables  # noqa: S108
+        self.variables = {"PATH": folders, "HOME": "/tmp/home", "LC_ALL": "C.UTF-8"} | variables
         if with_code:
-            self.variables["PYTHONPATH"] = "/tmp/repository"  # noqa: S108
+            self.variables["PYTHONPATH"] = "/tmp/repository"
         self._logs: list[IO[bytes]] = []
         script = "\n".join(["set -e", *_first_lines(name, folder, hosts, with_code=with_code), "echo ready", "read"])
         self._outer = subprocess.Popen(
@@ -115,7 +115,7 @@ class Machine:
             log.close()
 
     def _entered(self, line: Sequence[str]) -> list[str]:
-        folder = "/tmp/repository" if "PYTHONPATH" in self.variables else "/tmp"  # noqa: S108
+        folder = "/tmp/repository" if "PYTHONPATH" in self.variables else "/tmp"
         return ["nsenter", "--target", str(self.pid), *NAMESPACES, f"--wdns={folder}", "--", *line]
 
 

@@ -23,8 +23,9 @@ def main() -> None:
     last = max(record.job_id for record in records)
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        if record.job_id == last and record.state == "FINISHED":
-            seconds = (record.end_time_ms - record.start_time_ms) / 1000
+        if record.job_id == last and record.state == "FINISHED" and record.node_id in names:
+            started = record.start_time_ms or record.end_time_ms  # a busy worker may fail to report a start
+            seconds = (record.end_time_ms - started) / 1000
             found[record.name][names[record.node_id]].append(seconds)
     print(json.dumps(found))
 

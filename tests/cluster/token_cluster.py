@@ -5,6 +5,7 @@ machine of its own that is called `desk`.
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ RAY = {
 }
 SECRET = {"CXR_RAY_PATIENT_SECRET": "of the cluster of machines"}
 MEMORY = "--object-store-memory=200000000"
-TOKEN = "home/.ray/auth_token"  # noqa: S105  a path
+TOKEN = "home/.ray/auth_token"
 WAYS = {
     "submit.py": ("python", "jobs/submit.py"),
     "ray job submit": ("ray", "job", "submit", "--working-dir", ".", "--", "python"),
@@ -53,12 +54,17 @@ class Submission:
         """Wait for the end of the submission, and return its exit code."""
         return self.process.wait(seconds)
 
-    def wait_for(self, text: str, seconds: float = 300.0) -> None:
-        """Wait until the submission has said `text`; raises `TimeoutError` with what it said if it does not."""
+    def images(self) -> int:
+        """Number of images that are scored, as the last line of progress says."""
+        found = re.findall(r"([\d,]+)/[\d,]+ images", self.said)
+        return int(found[-1].replace(",", "")) if found else 0
+
+    def wait_for_images(self, wanted: int, seconds: float = 300.0) -> None:
+        """Wait until so many images are scored; raises `TimeoutError` with what the submission said otherwise."""
         deadline = time.monotonic() + seconds
-        while text not in self.said:
+        while self.images() < wanted:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise TimeoutError(f"no {text!r} in: {self.said}")
+                raise TimeoutError(f"{wanted} images are not scored: {self.said}")
             time.sleep(0.2)
 
 
@@ -103,8 +109,12 @@ class TokenCluster:
         log = f"{self._submissions}-{job}.log"
         return Submission(self.desk.start([*WAYS[way], f"jobs/{job}.py", *flags], log), self.desk, log)
 
+    def name_of(self, address: str) -> str:
+        """Name of the machine that has an address."""
+        return next(name for name, machine in self._network.machines.items() if machine.address == address)
+
     def tasks(self) -> dict[str, dict[str, list[float]]]:
-        """Durations in seconds of the tasks that ended well in the last job: by name of the task, and of the node."""
+        """Durations in seconds of the tasks that ended well in the last job: by name of the task, and address of the node."""
         return json.loads(self.desk.check([sys.executable, "-m", "tests.cluster.task_records"]).splitlines()[-1])
 
 
