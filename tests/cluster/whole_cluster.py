@@ -22,14 +22,15 @@ write_phantom_archive("s3://hospital/in", images_per_class={images}, size=64, di
 random_bundle("s3://results")
 """
 """Program that fills the store: a drawn archive with five broken files, and a bundle of random weights."""
+INDEX = "--input-uri s3://hospital/in --output-uri s3://results/{way}/manifest.parquet --exclude */masks/*"
 MANIFEST = "--input-uri s3://results/{way}/manifest.parquet"
 SCORING = "--rows-per-block 8 --batch-size 8 --max-error-rate 1 --progress-seconds 1"
 TRAINING = "--dataset-uri s3://results/{way}/dataset.parquet --num-workers 2 --epochs 2 --batch-size 8"
 STEPS = {
-    "index_archive": "--input-uri s3://hospital/in --output-uri s3://results/{way}/manifest.parquet --exclude */masks/*",
+    "index_archive": INDEX,
     "prepare_dataset": "--input-uri s3://hospital/in --output-uri s3://results/{way}/dataset.parquet",
     "train_classifier": f"{TRAINING} --backbone efficientnet_b0 --image-size 32 --output-uri s3://results/{{way}}/model",
-    "train_segmenter": f"{TRAINING} --filters 4 8 8 --image-size 32 --cycles 1 --output-uri s3://results/{{way}}/segmenter",
+    "train_segmenter": f"{TRAINING} --filters 4 8 8 --deep-supervision 1 --image-size 32 --cycles 1 --output-uri s3://results/{{way}}/segmenter",
     "classify_archive": f"{MANIFEST} --model-uri s3://results/{{way}}/model --output-uri s3://results/{{way}}/classified {SCORING}",
     "segment_archive": f"{MANIFEST} --model-uri s3://results/{{way}}/segmenter --output-uri s3://results/{{way}}/segmented {SCORING}",
 }
