@@ -200,7 +200,7 @@ def shown_progress(
     Yields:
         A `Tally` to which the workers add their batches.
     """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     tally = Tally.options(scheduling_strategy=here).remote(metrics)  # not on a node that may be lost with its work
     stop = threading.Event()
     show = _bar if sys.stderr.isatty() else _lines
