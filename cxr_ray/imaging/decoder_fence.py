@@ -17,6 +17,7 @@ from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.imaging.decode import DecodedImage
 from cxr_ray.imaging.decoder_process import Request, read_answer, write_request
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind
+from cxr_ray.imaging.memory_file import MemoryFile
 
 FILES_TOGETHER = 4
 """Files that are handed over together, so that each side wakes the other once for so many."""
@@ -24,8 +25,6 @@ FILES_AHEAD = 2 * FILES_TOGETHER
 """Maximum number of files that a fence holds: half are decoded while the other half are handed over or taken back."""
 BYTES_AHEAD = 32 * 2**20
 """Bytes of files from which a fence holds no second file, whose pixels are larger still."""
-KEPT_BYTES = 2**22
-"""A file in memory that has become larger is emptied after use; a smaller one is used again, which is faster."""
 
 _CODE = (
     "import sys; count = 1 + int(sys.argv[1]); sys.path[:] = sys.argv[1 + count:]; "
@@ -117,16 +116,18 @@ class _Child:
     """The child process of a fence, with the files in memory through which it gets bytes and gives pixels."""
 
     def __init__(self) -> None:
-        self._files = [os.memfd_create("decoder") for _ in range(1 + 2 * FILES_AHEAD)]
+        self._printed = os.memfd_create("decoder")
+        self._files = [MemoryFile.create() for _ in range(2 * FILES_AHEAD)]
         self._asked, self._answered = 0, 0
         self._unsent: list[bytes] = []
+        numbers = [self._printed, *(file.number for file in self._files)]
         paths = [path for path in sys.path if path]
         self._process = subprocess.Popen(  # noqa: S603  this interpreter, with numbers and the paths of its modules
-            [sys.executable, "-c", _CODE, str(len(self._files)), *map(str, self._files), *paths],
+            [sys.executable, "-c", _CODE, str(len(numbers)), *map(str, numbers), *paths],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | _ONE_THREAD,
-            pass_fds=self._files,
+            pass_fds=numbers,
             start_new_session=True,
         )
         self._owner = os.getpid()
@@ -143,7 +144,7 @@ class _Child:
         """Hand over a file, now or with the files after it; at most `FILES_AHEAD` may wait for their answers."""
         slot = self._asked % FILES_AHEAD
         self._asked += 1
-        os.pwrite(self._files[1 + 2 * slot], file.data, 0)
+        self._files[2 * slot].write(file.data)
         request = Request(
             slot,
             self._asked,
@@ -161,15 +162,14 @@ class _Child:
         """Wait for the images of the first file that has none; None if the process died over it."""
         slot = self._answered % FILES_AHEAD
         self._answered += 1
-        inbox, outbox = self._files[1 + 2 * slot :][:2]
+        inbox, outbox = self._files[2 * slot :][:2]
         answered: IO[bytes] = self._process.stdout  # type: ignore[assignment]  # a pipe, see __init__
         running = True
         while (images := read_answer(self._answered, outbox)) is None and running:
             self._send()
             running = bool(os.read(answered.fileno(), 2**16))
         for file in (inbox, outbox):
-            if os.fstat(file).st_size > KEPT_BYTES:
-                os.ftruncate(file, 0)
+            file.shrink()
         return images
 
     def _send(self) -> None:
@@ -182,7 +182,7 @@ class _Child:
     def cause_of_death(self) -> tuple[ErrorKind, str]:
         """Say why the process died, from how it ended and from what its libraries printed last."""
         code = self._process.wait()
-        printed = os.pread(self._files[0], 2**16, max(0, os.fstat(self._files[0]).st_size - 2**16))
+        printed = os.pread(self._printed, 2**16, max(0, os.fstat(self._printed).st_size - 2**16))
         self.end()
         if -code in (signal.SIGPROF, signal.SIGALRM):
             return ErrorKind.DECODER_TIMEOUT, "its decoder did not end in time; the limit is max_decode_seconds"
@@ -199,8 +199,9 @@ class _Child:
         self._process.kill()
         with suppress(BrokenPipeError):  # a request that was not read
             self._process.communicate()
+        os.close(self._printed)
         for file in self._files:
-            os.close(file)
+            file.close()
         self._files = []
 
 

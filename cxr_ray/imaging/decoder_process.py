@@ -21,13 +21,12 @@ import numpy as np
 from cxr_ray.imaging.decode import DecodedImage, decode_for_sizes, decode_image
 from cxr_ray.imaging.dicom import DicomTags
 from cxr_ray.imaging.limits import DecodeLimits
+from cxr_ray.imaging.memory_file import MemoryFile
 
 WALL_PER_CPU = 10
 """Seconds on the clock for each allowed second of CPU time: a busy machine may give a process a tenth of a core."""
 _HEAD = struct.Struct("<QQ")
 """Start of an answer: the number of the request, and the bytes of the JSON that follows; the pixels follow the JSON."""
-_FIRST_READ = 4096
-"""Bytes of an answer that are read at once: its head and its JSON, unless texts in it are long."""
 
 
 class Request(msgspec.Struct, array_like=True, frozen=True):
@@ -81,6 +80,7 @@ def serve(printed: int, *slots: int) -> None:
             the other takes its answer.
     """
     answered = os.dup(1)
+    files = [MemoryFile(slot) for slot in slots]
     fcntl.fcntl(printed, fcntl.F_SETFL, os.O_APPEND)
     for stream in (1, 2):
         os.dup2(printed, stream)
@@ -88,10 +88,10 @@ def serve(printed: int, *slots: int) -> None:
     while requests := os.read(0, 2**16):
         for line in requests.splitlines():
             request = _REQUESTS.decode(line)
-            inbox, outbox = slots[2 * request.slot :][:2]
+            inbox, outbox = files[2 * request.slot :][:2]
             os.ftruncate(printed, 0)
             _limit_time(request.seconds)
-            _write_answer(request.number, _decode(request, os.pread(inbox, request.file_bytes, 0)), outbox)
+            _write_answer(request.number, _decode(request, inbox.read(request.file_bytes)), outbox)
         _limit_time(0)
         os.write(answered, b"\n")
 
@@ -101,24 +101,23 @@ def write_request(request: Request) -> bytes:
     return _ENCODER.encode(request) + b"\n"
 
 
-def read_answer(number: int, outbox: int) -> tuple[DecodedImage, ...] | None:
+def read_answer(number: int, outbox: MemoryFile) -> tuple[DecodedImage, ...] | None:
     """Read the images of an answer from its slot; an image that serves several sizes is one object.
 
     Returns:
         None if the slot does not hold the answer to the request of this number yet.
     """
-    start = os.pread(outbox, _FIRST_READ, 0)
-    if len(start) < _HEAD.size or _HEAD.unpack_from(start)[0] != number:
+    found, described_bytes = _HEAD.unpack(os.pread(outbox.number, _HEAD.size, 0))
+    if found != number:
         return None
-    end = _HEAD.size + _HEAD.unpack_from(start)[1]
-    described = start[_HEAD.size : end] if end <= _FIRST_READ else os.pread(outbox, end - _HEAD.size, _HEAD.size)
-    answer = _ANSWERS.decode(described)
+    answer = _ANSWERS.decode(outbox.read(described_bytes, _HEAD.size))
+    end = _HEAD.size + described_bytes
     images = []
     for one in answer.images:
         pixels = None
         if one.shape is not None:
-            pixels = np.empty(one.shape, np.uint8)
-            end += os.preadv(outbox, [pixels.data], end)
+            pixels = outbox.read_pixels(one.shape, end)
+            end += pixels.size
         images.append(
             DecodedImage(
                 pixels=pixels,
@@ -140,16 +139,17 @@ def _decode(request: Request, data: bytes) -> tuple[DecodedImage, ...]:
     return (decode_image(data, limits=request.limits),)
 
 
-def _write_answer(number: int, images: Sequence[DecodedImage], outbox: int) -> None:
+def _write_answer(number: int, images: Sequence[DecodedImage], outbox: MemoryFile) -> None:
     """Write images to `outbox`: what is known of them, their pixels, and last of all the number of the request."""
     distinct = list({id(image): image for image in images}.values())
     order = [next(place for place, one in enumerate(distinct) if one is image) for image in images]
     described = _ENCODER.encode(_Answer([_described(image) for image in distinct], order))
-    end = _HEAD.size + os.pwrite(outbox, described, _HEAD.size)
+    end = outbox.write(described, _HEAD.size)
     for image in distinct:
         if image.pixels is not None:
-            end += os.pwrite(outbox, np.ascontiguousarray(image.pixels).data, end)
-    os.pwrite(outbox, _HEAD.pack(number, len(described)), 0)
+            end = outbox.write(np.ascontiguousarray(image.pixels).data.cast("B"), end)
+    # a call of the kernel, so that no processor shows the number before what was written above
+    os.pwrite(outbox.number, _HEAD.pack(number, len(described)), 0)
 
 
 def _described(image: DecodedImage) -> _Described:
