@@ -102,6 +102,7 @@ def run_archive_job(
     run_id, started = new_run_id(), datetime.now(UTC)
     state = OutputState(absolute_uri(config.output_uri), table, config.shard)
     check_storage(read=[config.input_uri], write=state.uri)
+    actors = partial(plan_pool, config.device, config.num_actors, config.num_gpus_per_actor, actors_per_group)
     with output_lock(state, run_id) as lock:
         if not config.overwrite:
             check_claim(state, identity)  # fails before Ray is started and the archive is listed, which take long
@@ -111,9 +112,6 @@ def run_archive_job(
             RunRecord(state.record_folder_uri, config, is_owner=lambda: lock.lost is None, **facts) as record,
         ):
             with ray_session():
-                actors = partial(
-                    plan_pool, config.device, config.num_actors, config.num_gpus_per_actor, actors_per_group
-                )
                 manifest, left, before, seconds = _score_missing(
                     state,
                     config,
