@@ -22,7 +22,8 @@ JOB = "\n".join(
         "from ray.train import ScalingConfig",
         "from cxr_ray.training import workers",
         "workers.ScalingConfig = partial(ScalingConfig, elastic_resize_monitor_interval_s=2)",  # Ray looks once a minute
-        "runpy.run_path(sys.argv[1], run_name='__main__')",
+        "del sys.argv[0]",
+        "runpy.run_path(sys.argv[0], run_name='__main__')",
     ]
 )
 SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
