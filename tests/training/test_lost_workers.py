@@ -3,15 +3,20 @@
 import re
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ray.cluster_utils import Cluster
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from ray.train.v2._internal.execution.controller.state import ReschedulingState, RestartingState, RunningState
 
 from cxr_ray.archive.tables import read_table
-from cxr_ray.training.lost_workers import loss_of
+from cxr_ray.cluster.patience import Patience
+from cxr_ray.errors import ClusterError
+from cxr_ray.training import lost_workers as module
+from cxr_ray.training.lost_workers import LostWorkers, loss_of
 from tests.faults.commands import REPOSITORY, Job, finish, start
 from tests.training.small_trainings import saved_progress, write_squares
 
@@ -42,6 +47,26 @@ def test_a_lost_worker_is_named_and_not_the_neighbours_that_fail_with_it():
         "ValueError: no such layer"
     )
     assert loss_of(ControllerError(OSError("disk full"))) == "disk full"
+
+
+@pytest.mark.parametrize("waiting", [RestartingState, ReschedulingState])  # of MIN..MAX workers, of N
+def test_waiting_for_nodes_after_a_loss_is_said_and_bounded(monkeypatch, waiting):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.0)
+    said = []
+    listener = SimpleNamespace(add=SimpleNamespace(remote=said.append))
+    callback = LostWorkers(listener, Patience(0.001, wanted="2 CPUs for 2 workers", fix="add a node"))
+    lost = ControllerError(OSError("disk full"))
+    callback.after_controller_state_update(RunningState(), RestartingState(lost))
+    assert said == ["disk full; the running epoch is repeated"]
+    for _ in range(2):
+        callback.after_controller_state_update(RestartingState(lost), waiting(lost))
+    assert said[1:] == ["waiting for 2 CPUs for 2 workers: 0 s"]
+    callback.after_controller_state_update(waiting(lost), RunningState())
+    time.sleep(0.1)
+    callback.after_controller_state_update(RestartingState(lost), waiting(lost))
+    time.sleep(0.1)
+    with pytest.raises(ClusterError, match=r"waited 0\.001 min for 2 CPUs for 2 workers"):
+        callback.after_controller_state_update(RestartingState(lost), waiting(lost))
 
 
 @pytest.fixture(scope="module")
