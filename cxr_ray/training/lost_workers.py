@@ -7,6 +7,7 @@ from ray.train import TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.controller.state import (
+    InitializingState,
     ReschedulingState,
     RestartingState,
     RunningState,
@@ -18,7 +19,9 @@ from cxr_ray.cluster.patience import Patience
 LOOK_SECONDS = 1.0
 """Seconds between two looks whether the minimum number of workers fits; Ray would look without a pause."""
 LINE_SECONDS = 59.0
-"""Seconds between two lines about waiting."""
+"""Seconds between a line and one about waiting."""
+WAITING = (InitializingState, RestartingState, ReschedulingState)
+"""States in which Ray Train looks whether the minimum number of workers fits."""
 
 
 class LostWorkers(ControllerCallback):
@@ -45,22 +48,23 @@ class LostWorkers(ControllerCallback):
         """
         if isinstance(current_state, RunningState):
             self._patience.note(is_waiting=False)
-        elif isinstance(current_state, RestartingState) and not isinstance(previous_state, RestartingState):
-            self._say(f"{loss_of(current_state.training_failed_error)}; the running epoch is repeated")
-        elif isinstance(current_state, RestartingState):  # fewer than the minimum of MIN..MAX fit
+        elif isinstance(current_state, WAITING) and type(current_state) is type(previous_state):  # fewer than MIN fit
             self._wait()
             time.sleep(LOOK_SECONDS)
-        elif isinstance(current_state, ReschedulingState):  # the workers did not start in Ray's minute
+        elif isinstance(current_state, RestartingState):
+            self._say(f"{loss_of(current_state.training_failed_error)}; the running epoch is repeated")
+            self._patience.note(is_waiting=True)
+        elif isinstance(current_state, ReschedulingState):  # the workers that Ray wanted to start did not fit
             self._wait()
 
     def _wait(self) -> None:
         self._patience.note(is_waiting=True)
         if time.monotonic() - self._last_line >= LINE_SECONDS:
-            self._last_line = time.monotonic()
             self._say(self._patience.said())
 
     def _say(self, line: str) -> None:
         self._listener.add.remote(line)
+        self._last_line = time.monotonic()
 
 
 def loss_of(error: TrainingFailedError) -> str:
