@@ -208,10 +208,10 @@ def fit(
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        keep_worker_lines()
         failure = error.controller_failure if isinstance(error, ray.train.ControllerError) else None
         if isinstance(failure, ClusterError):
             raise failure from error
+        keep_worker_lines()
         raise TrainingError(
             f"training failed: {loss_of(error)}; the same command resumes after the last finished epoch"
         ) from error
