@@ -100,13 +100,13 @@ def workers_of_epochs(output, epochs):
 @pytest.mark.slow
 def test_an_elastic_training_takes_a_node_that_joins_and_goes_on_without_one_that_is_lost(cluster, dataset, tmp_path):
     first = cluster.add_node(num_cpus=1, **SMALL)
-    job = train(cluster, dataset, tmp_path, {"num-workers": "1..2", "epochs": 16}, program=[QUICK_GROWTH])
+    job = train(cluster, dataset, tmp_path, {"num-workers": "1..2", "epochs": 12}, program=[QUICK_GROWTH])
     wait_for_epoch(job, tmp_path, 1, workers=1)
     cluster.add_node(num_cpus=1, **SMALL)
     wait_for_epoch(job, tmp_path, 2, workers=2)
     cluster.remove_node(first, allow_graceful=False)
     assert finish(job) == 0, job.said
-    assert re.fullmatch("1+2+1+", workers_of_epochs(tmp_path, 16))
+    assert re.fullmatch("1+2+1+", workers_of_epochs(tmp_path, 12))
     assert re.search(r"worker \d of the training was lost; the running epoch is repeated", job.said)
 
 
