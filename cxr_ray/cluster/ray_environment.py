@@ -16,8 +16,8 @@ QUIET_RAY = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 """Environment variables that keep Ray's own lines off the terminal."""
-PATIENT_RAY = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900"}
-"""Environment variables that let Ray wait on a slow machine, where the import of torch alone may take minutes."""
+SHORT_PLACEMENT = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20"}
+"""How long Ray Train waits for room for its workers until it counts the nodes again; a lost node counts for 20 seconds."""
 PATIENT_START = {
     "RAY_gcs_server_port_wait_time_s": "600",  # also how long Ray tries to join a cluster that does not answer
     "RAY_agent_register_timeout_ms": "600000",
@@ -36,8 +36,8 @@ log = logging.getLogger("cxr_ray")
 
 
 def set_ray_variables() -> None:
-    """Set the variables of `QUIET_RAY` and `PATIENT_RAY`; a variable that the user has set keeps its value."""
-    for name, value in (QUIET_RAY | PATIENT_RAY).items():
+    """Set the variables of `QUIET_RAY` and `SHORT_PLACEMENT`; a variable that the user has set keeps its value."""
+    for name, value in (QUIET_RAY | SHORT_PLACEMENT).items():
         os.environ.setdefault(name, value)
 
 

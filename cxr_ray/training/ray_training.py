@@ -26,18 +26,20 @@ from cxr_ray.cluster.worker_lines import keep_worker_lines
 from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.config.terminal import print_line
 from cxr_ray.config.training import TrainingJobConfig
-from cxr_ray.errors import DatasetError, StorageError, TrainingError
+from cxr_ray.errors import ClusterError, DatasetError, StorageError, TrainingError
 from cxr_ray.models.allocator import KEEPING_FREED_MEMORY
 from cxr_ray.models.bundle import CARD_NAME, Card, read_card
 from cxr_ray.training.epoch_lines import LineMetrics, epoch_line, reported_epochs
 from cxr_ray.training.epoch_report import EpochReport
+from cxr_ray.training.lost_workers import LostWorkers, loss_of
 from cxr_ray.training.mlflow_run import MlflowRun, mlflow_run
+from cxr_ray.training.seen_gpus import SeenGpus
 from cxr_ray.training.streamed_feed import ShardedStreams
 from cxr_ray.training.tensorboard_log import TensorBoardLog, import_drawing_libraries
 from cxr_ray.training.training_output import RUN_NAME, TrainingOutput
 from cxr_ray.training.training_state import BEST_NAME, read_state
 from cxr_ray.training.training_task import TrainingTask
-from cxr_ray.training.workers import await_workers, scaling_of
+from cxr_ray.training.workers import await_workers, patience_for, scaling_of
 
 log = logging.getLogger("cxr_ray")
 
@@ -180,10 +182,11 @@ def fit(
         output: the output folder, which holds the checkpoints.
 
     Raises:
-        ClusterError: if no nodes come with room for the workers.
+        ClusterError: if no nodes come with room for the workers, at the start or after a loss, or a GPU is none for torch.
         TrainingError: if the training diverges or its workers are lost too often.
     """
     fs, state_path = open_filesystem(output.state_uri)
+    lost_workers = LostWorkers(prepared.task.listener, patience_for(prepared.scaling, config))
     trainer = TorchTrainer(
         loop,
         train_loop_config={"task": prepared.task},
@@ -197,6 +200,7 @@ def fit(
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=config.max_failures),
             worker_runtime_env={"env_vars": KEEPING_FREED_MEMORY},
+            callbacks=[lost_workers, *([SeenGpus()] if config.use_gpu else [])],
         ),
     )
     # An autoscaler may have ended nodes that were idle while images were loaded.
@@ -204,22 +208,18 @@ def fit(
     try:
         result = trainer.fit()
     except ray.train.TrainingFailedError as error:
+        failure = error.controller_failure if isinstance(error, ray.train.ControllerError) else None
+        if isinstance(failure, ClusterError):
+            raise failure from error
         keep_worker_lines()
         raise TrainingError(
-            f"training failed: {_cause(error)}; the same command resumes after the last finished epoch"
+            f"training failed: {loss_of(error)}; the same command resumes after the last finished epoch"
         ) from error
     if epoch := ray.get(prepared.task.listener.diverged_in.remote()):
         raise TrainingError(
             f"the loss is not a finite number in epoch {epoch}; start over with --overwrite and a lower --learning-rate"
         )
     return result
-
-
-def _cause(error: BaseException) -> str:
-    """Last line of the innermost cause of `error`, or the name of its type if it has no message."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split("\n")[-1].split()) or type(error).__name__
 
 
 @contextmanager
@@ -235,7 +235,10 @@ def epochs_reported(
     """
     board: list[TensorBoardLog] = []
 
-    def on_epoch(report: EpochReport) -> None:
+    def on_epoch(report: EpochReport | str) -> None:
+        if isinstance(report, str):  # a line of `LostWorkers`
+            log.warning(report)
+            return
         show(report.metrics)
         try:
             if not board:

@@ -102,6 +102,18 @@ def worker_slots(nodes: Sequence[NodeRoom], cpus: int, *, use_gpu: bool) -> int:
     return sum(min(held, node.gpus) if use_gpu else held for held, node in zip(by_cpu, nodes, strict=True))
 
 
+def patience_for(scaling: ScalingConfig, config: TrainingJobConfig) -> Patience:
+    """How long a training waits for room for its minimum number of workers, which have the resources of `scaling`."""
+    minimum, _ = config.worker_range
+    needed = scaling.resources_per_worker or {}
+    wanted = amount(minimum * needed.get("CPU", 0), minimum * needed.get("GPU", 0))
+    return Patience(
+        config.max_wait_minutes,
+        wanted=f"{wanted} for {minimum} worker{'s' if minimum > 1 else ''}",
+        fix="look at `ray status` and at the quota of the group of nodes, ask for fewer workers",
+    )
+
+
 def await_workers(scaling: ScalingConfig, config: TrainingJobConfig) -> None:
     """Wait until the minimum number of workers fits beside the cluster's other work, and log it every minute.
 
@@ -115,14 +127,8 @@ def await_workers(scaling: ScalingConfig, config: TrainingJobConfig) -> None:
         ClusterError: if no nodes come with room for the workers in time.
     """
     minimum, _ = config.worker_range
-    needed = scaling.resources_per_worker or {}
-    cpus, gpus = needed.get("CPU", 0), needed.get("GPU", 0)
-    patience = Patience(
-        config.max_wait_minutes,
-        wanted=f"{amount(minimum * cpus, minimum * gpus)} for {minimum} worker{'s' if minimum > 1 else ''}",
-        fix="look at `ray status` and at the quota of the group of nodes, ask for fewer workers",
-    )
-    group = placement_group([dict(needed)] * minimum)
+    patience = patience_for(scaling, config)
+    group = placement_group([dict(scaling.resources_per_worker or {})] * minimum)
     try:
         looks = 0
         while not group.wait(LOOK_SECONDS):

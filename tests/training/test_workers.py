@@ -68,6 +68,7 @@ def test_workers_that_do_not_fit_are_refused(use_gpu, message):
         ("2", False, False, 2, {"CPU": 8}, 8),
         ("2", False, True, 2, {"CPU": 4}, 8),  # the other half of the CPUs decodes images
         ("1", True, False, 1, {"CPU": 4, "GPU": 1}, 4),
+        ("4", True, False, 4, {"CPU": 4, "GPU": 1}, 4),  # two GPUs a node
         ("1..9", False, False, (1, 9), {"CPU": 1}, 1),  # nine workers fit only if each has one CPU
         ("1..3", True, True, (1, 3), {"CPU": 2, "GPU": 1}, 4),
         ("1..2", False, False, (1, 2), {"CPU": 8}, 8),

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 from ray._private import state
 
@@ -24,12 +24,11 @@ from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.errors import ClusterError, ConfigError, DatasetError, ResumeError, StorageError, TrainingError
 from cxr_ray.models.bundle import read_card
 from cxr_ray.models.classifier import Classifier
-from cxr_ray.schema import DATASET
 from cxr_ray.training import ray_training
 from cxr_ray.training.classifier.sweep import sweep_classifiers
 from cxr_ray.training.classifier.train_classifier import train_classifier
 from cxr_ray.training.training_output import TrainingOutput
-from cxr_ray.training.training_state import read_state
+from tests.training.small_trainings import saved_progress, write_squares
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -40,18 +39,7 @@ OPTIONS = {"backbone": "densenet121", "image_size": 32, "epochs": 6, "batch_size
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Table of 96 noisy squares: dark ones have the label `Normal`, bright ones `COVID`."""
-    folder = tmp_path_factory.mktemp("squares")
-    rng = np.random.default_rng(0)
-    rows = []
-    for i in range(96):
-        label, level = (("Normal", 60), ("COVID", 180))[i % 2]
-        path = folder / f"{i}.png"
-        Image.fromarray(rng.normal(level, 20, (32, 32)).clip(0, 255).astype(np.uint8)).save(path)
-        split = "train" if i < 64 else "val" if i < 80 else "test"
-        row = dict.fromkeys(DATASET.names) | {"image_id": path.name, "uri": str(path), "label": label, "split": split}
-        rows.append(row | {"content_sha256": f"{i:064}", "duplicate_group": str(i)})
-    write_table(pa.Table.from_pylist(rows, schema=DATASET), str(folder / "dataset.parquet"))
-    return str(folder / "dataset.parquet")
+    return write_squares(tmp_path_factory.mktemp("squares"))
 
 
 def train(dataset, output, **options):
@@ -122,6 +110,16 @@ def test_two_workers_train_one_model_with_the_metrics_of_one(one_worker, two_wor
     assert two["val_loss"].to_pylist()[-1] == pytest.approx(one["val_loss"].to_pylist()[-1], abs=0.1)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_of_a_node_train_one_model_with_the_metrics_of_a_cpu(one_worker, dataset, tmp_path):
+    card = train(dataset, tmp_path, num_workers=2, batch_size=8, use_gpu=True)
+    assert card.metrics["val_accuracy"] >= 0.9
+    cpu, gpus = history_of(one_worker), history_of(tmp_path)
+    assert set(gpus["workers"].to_pylist()) == {2}
+    assert gpus["val_loss"].to_pylist()[-1] == pytest.approx(cpu["val_loss"].to_pylist()[-1], abs=0.1)
+
+
 def test_two_workers_learn_from_a_stream(ray_cluster, dataset, tmp_path):
     card = train(dataset, tmp_path, num_workers=2, batch_size=8, feed="stream", epochs=2)
     assert card.metrics["val_auroc"] >= 0.8
@@ -152,7 +150,7 @@ def test_a_worker_killed_in_mid_epoch_costs_that_epoch_only(two_workers, dataset
 def kill_worker_after_epoch(output, epochs):
     """Kill one training worker with SIGKILL as soon as `epochs` epochs are saved."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and last_epoch(output) < epochs:
+    while time.monotonic() < deadline and saved_progress(output).epoch < epochs:
         time.sleep(0.05)
     os.kill(own_training_workers()[0], signal.SIGKILL)
 
@@ -163,15 +161,6 @@ def own_training_workers():
     return [
         actor["Pid"] for actor in actors if "RayTrainWorker" in actor["ActorClassName"] and actor["State"] == "ALIVE"
     ]
-
-
-def last_epoch(output):
-    """Return the number of the last epoch that Ray Train has recorded as saved; 0 if there is none."""
-    state = output / "_state" / "train"
-    with suppress(OSError, ValueError, TypeError):  # the record does not exist yet, or is only half written
-        noted = json.loads((state / "checkpoint_manager_snapshot.json").read_text())["latest_checkpoint_result"]
-        return read_state(state / noted["checkpoint_dir_name"])[0].epoch
-    return 0
 
 
 def test_more_workers_than_the_cluster_holds_are_refused_at_once(ray_cluster, dataset, tmp_path):
@@ -200,7 +189,7 @@ def test_a_training_that_ended_before_its_bundle_was_written_writes_it_and_train
         patched.setattr(ray_training, "publish", fail)
         with pytest.raises(StorageError, match="the disk is full"):
             train(dataset, tmp_path, epochs=2)
-    assert last_epoch(tmp_path) == 2
+    assert saved_progress(tmp_path).epoch == 2
     capsys.readouterr()
     card = train(dataset, tmp_path, epochs=2)
     assert "epoch   " not in capsys.readouterr().out
@@ -226,13 +215,13 @@ def test_a_killed_driver_and_its_cluster_lose_no_finished_epoch(one_worker, data
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
-    while last_epoch(tmp_path) < 2:
+    while saved_progress(tmp_path).epoch < 2:
         assert driver.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    done = last_epoch(tmp_path)
+    done = saved_progress(tmp_path).epoch
     assert 2 <= done < OPTIONS["epochs"]
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
