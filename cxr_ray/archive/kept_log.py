@@ -95,6 +95,8 @@ def kept_log(output_uri: str, run_id: str) -> Iterator[None]:
     """
     handler, stop = KeptLog(join_uri(output_uri, LOGS_FOLDER), run_id), threading.Event()
     thread = threading.Thread(target=_upload_at_intervals, args=(handler, stop), name="logs", daemon=True)
+    level = log.level
+    log.setLevel(logging.INFO)  # also for a program that calls a job's function and has set no level
     log.addHandler(handler)
     thread.start()
     try:
@@ -107,6 +109,7 @@ def kept_log(output_uri: str, run_id: str) -> Iterator[None]:
         thread.join(timeout=60)
         _upload(handler)
         log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def error_text(error: BaseException) -> str:

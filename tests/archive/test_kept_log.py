@@ -14,11 +14,12 @@ log = logging.getLogger("cxr_ray")
 
 
 @pytest.fixture(autouse=True)
-def level_of_a_job():
-    """The level of the lines of a job; afterwards that of before."""
+def level_of_a_program():
+    """The level that Python gives to a program that sets none, which a kept log leaves as it was."""
     level = log.level
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.NOTSET)
     yield
+    assert log.level == logging.NOTSET
     log.setLevel(level)
 
 

@@ -42,7 +42,10 @@ def planted_dicom(seed):
 
 
 def planted_archive(bucket_uri, endpoint):
-    """A manifest of whole and broken DICOM files, two of which have URLs with a signature."""
+    """A manifest of whole and broken DICOM files, two of which have URLs with a signature, and one is named 60 times more.
+
+    The job goes on for so long that Ray's agents have all of its metrics before it ends.
+    """
     whole = planted_dicom(1)
     wrong_rows = whole.replace(b"Plantedname^Pat", b"Plantedname^\\xff\\xfe\\n")
     files = {"whole": whole, "second": planted_dicom(2), "cut": whole[:-1000], "tags": whole[:700], "bytes": wrong_rows}
@@ -51,6 +54,7 @@ def planted_archive(bucket_uri, endpoint):
     uris = {name: join_uri(bucket_uri, f"{name}.dcm") for name in files}
     plain = f"{endpoint}/{bucket_uri.removeprefix('s3://')}"
     uris |= {name: f"{plain}/{name}.dcm?X-Amz-Signature=PLANTEDSIGNATURE&X-Amz-Date=1" for name in ("second", "gone")}
+    uris |= {f"whole {i}": uris["whole"] for i in range(60)}
     return pa.table({"image_id": list(uris), "uri": list(uris.values())})
 
 
@@ -100,6 +104,7 @@ def test_no_byte_of_a_secret_or_a_name_leaves_a_job(bucket_uri, s3, save_random,
         "RAY_metrics_report_interval_ms": "1000",
     }
     line = [sys.executable, str(JOB), "--input-uri", f"{tmp_path}/manifest.parquet", "--output-uri", f"{tmp_path}/out"]
+    line += ["--batch-size", "1", "--max-error-rate", "0.001"]
     code, said, metrics = watched([*line, "--model-uri", str(tmp_path / "model")], environment, short_folder)
     assert code == 3, said.decode()
     rows = {row["image_id"]: row for row in read_table(f"{tmp_path}/out/predictions").to_pylist()}

@@ -120,7 +120,6 @@ def _trial(trials: dict[str, TrainClassifierConfig], lines: ActorHandle) -> Call
 
         name = chosen["recipe"]
         os.environ.update(variables)  # the trial may run on another machine
-        log.setLevel(logging.INFO)  # for its kept log
         try:
             card = train_classifier(trials[name], lambda text: ray.get(lines.add.remote(f"{name}: {text}")))
         except CxrRayError as error:
