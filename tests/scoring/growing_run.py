@@ -42,6 +42,7 @@ class NodeStage:
         time.sleep(SECONDS_OF_A_BLOCK)
         node = ray.get_runtime_context().get_node_id()
         table = table.append_column("error_kind", pa.nulls(table.num_rows, pa.string()))
+        table = table.append_column("status", pa.array(["ok"] * table.num_rows))
         return table.append_column("node", pa.array([node] * table.num_rows))
 
 
@@ -61,7 +62,7 @@ def rows_of(blocks, pool, tally):
         )
         return images.map_batches(
             TalliedStage,
-            fn_constructor_kwargs={"stage": NodeStage, "tally": tally, "arguments": {}},
+            fn_constructor_kwargs={"stage": NodeStage, "tally": tally, "batch_size": BLOCK, "arguments": {}},
             batch_size=BLOCK,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
