@@ -110,7 +110,7 @@ def _is_one_placed(pool: AutoscalingActorPool) -> bool:
     """Whether one of the actors that are not ready has a process on a node, and so only has to load its models."""
     actors = [*pool._pending_actors.values(), *pool._running_actors]
     known = (ray._private.state.actors(actor._actor_id.hex()) for actor in actors)
-    return any(actor and actor["Address"]["Port"] for actor in known)
+    return any(actor and actor["Pid"] for actor in known)
 
 
 def _resize(pool: AutoscalingActorPool, size: int, most: int) -> None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import ray
 from ray.cluster_utils import Cluster
 
+from cxr_ray.archive.run_record import RunRecord
 from cxr_ray.archive.tables import read_table, table_writer
 from cxr_ray.cluster.nodes import NodeRoom
 from cxr_ray.cluster.patience import Patience
@@ -31,15 +32,17 @@ from cxr_ray.scoring.pool import fit_pool, plan_pool
 from cxr_ray.scoring.progress import Tally
 
 IMAGES, BLOCK = 240, 4
-SECONDS_OF_A_BLOCK = 0.2
 SMALL = {"object_store_memory": 100 * 2**20}
 
 
 class NodeStage:
-    """A stage that takes its time and names its node."""
+    """A stage that takes `seconds` for a block and names its node."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
 
     def __call__(self, table):
-        time.sleep(SECONDS_OF_A_BLOCK)
+        time.sleep(self.seconds)
         node = ray.get_runtime_context().get_node_id()
         table = table.append_column("error_kind", pa.nulls(table.num_rows, pa.string()))
         table = table.append_column("status", pa.array(["ok"] * table.num_rows))
@@ -55,14 +58,19 @@ def planned(folder):
     return PlannedBlocks(uri)
 
 
-def rows_of(blocks, pool, tally):
+def rows_of(blocks, pool, tally, seconds=0.1):
     with without_deprecations():
         images = ray.data.read_datasource(
             blocks, override_num_blocks=blocks.count, num_cpus=pool.cpus_per_load_task, ray_remote_args=TASK_OPTIONS
         )
         return images.map_batches(
             TalliedStage,
-            fn_constructor_kwargs={"stage": NodeStage, "tally": tally, "batch_size": BLOCK, "arguments": {}},
+            fn_constructor_kwargs={
+                "stage": NodeStage,
+                "tally": tally,
+                "batch_size": BLOCK,
+                "arguments": {"seconds": seconds},
+            },
             batch_size=BLOCK,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
@@ -74,19 +82,23 @@ def rows_of(blocks, pool, tally):
         )
 
 
-def started(blocks, state, pool, patience):
+def started(blocks, state, pool, patience, seconds=0.1):
     """Run in a thread; the main thread adds nodes, which Ray does nowhere else."""
     tally = Tally.remote()
     growing = GrowingPool(pool, tally, images=IMAGES, grow_minutes=10, patience=patience)
-    return ThreadPoolExecutor(1).submit(lambda: write_committed(state, rows_of(blocks, pool, tally), growing))
+    return ThreadPoolExecutor(1).submit(
+        lambda: write_committed(state, rows_of(blocks, pool, tally, seconds), tally, growing)
+    )
 
 
 def joined(cluster, folder):
     """Rows by node, and how many rows were committed when the second node came."""
     state = OutputState(f"{folder}/out", "predictions")
     pool = plan_pool("auto", None).for_job(IMAGES, BLOCK)
-    job = started(planned(folder), state, pool, Patience(1, wanted="", fix=""))
+    job = started(planned(folder), state, pool, Patience(1, wanted="", fix=""), seconds=0.7)
     while not committed_files(state):
+        if job.done():
+            raise RuntimeError("the run is over and has no rows") from job.exception()
         time.sleep(0.1)
     rows_then, node = BLOCK * len(committed_files(state)), cluster.add_node(num_cpus=2, **SMALL)
     job.result()
@@ -140,7 +152,8 @@ def lost(cluster, folder):
     pool = fit_pool([NodeRoom(cpus=2.0)], "cpu", 1)
     again = plan, partial(plan_pool, "cpu", None)
     run_with = partial(Run, run_id="run", blocks_uri=f"{folder}/blocks.parquet")
-    _score_in_rounds(state, config, pipeline, run_with, pool=pool, again=again, missing=IMAGES, done=0)
+    record = RunRecord(state.uri, config, is_owner=lambda: True, run_id="run")
+    _score_in_rounds(state, config, pipeline, run_with, record, pool=pool, again=again, missing=IMAGES, done=0)
     return {"rounds": len(rounds), "rows": len(set(read_table(state.rows_uri)["image_id"].to_pylist()))}
 
 
