@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import cxr_ray
 from cxr_ray.config import load_config
 from tests.cluster.kubernetes_schemas import CRDS, documents, faults_of_custom, read_folder, unsafe
 
@@ -114,7 +115,7 @@ def test_image_bucket_and_region_are_set_in_one_file(overlay, tmp_path):
     pods = [*pods_of(cluster_of(manifests)).values()]
     pods += [job["submitterPodTemplate"]["spec"] for job in specs_of_jobs(manifests)]
     for container in (pod["containers"][0] for pod in pods):
-        assert container["image"].startswith("mine/cxr-ray:")
+        assert container["image"] == f"mine/cxr-ray:{cxr_ray.__version__}"
         assert container["envFrom"] == [{"configMapRef": {"name": "cxr-ray-settings"}}]
     assert not re.search("example-bucket|us-east-1", str(manifests))
 
