@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 import cxr_ray
 from cxr_ray.config import load_config
@@ -161,6 +162,38 @@ def test_entry_points_of_overlays_are_commands_of_this_version(overlay):
 def test_the_patient_secret_is_on_the_head_alone():
     names = {n: {v["name"] for v in pod["containers"][0]["env"]} for n, pod in pods_of(cluster_of(BASE)).items()}
     assert {name for name, variables in names.items() if "CXR_RAY_PATIENT_SECRET" in variables} == {"head"}
+
+
+VCPUS = {"xlarge": 4, "2xlarge": 8, "4xlarge": 16}
+"""Processors of the machines in eks.yaml, by their size; each has 4 GiB for one of them."""
+
+
+def test_the_pools_on_aws_take_the_pods_of_the_production_overlay():
+    cluster = cluster_of(rendered("production", "jobs"))
+    most = {"head": 1, **{group["groupName"]: group["maxReplicas"] for group in cluster["workerGroupSpecs"]}}
+    pools = {p["name"]: p for p in yaml.safe_load((FOLDER / "eks.yaml").read_text())["managedNodeGroups"]}
+    for name, pod in pods_of(cluster).items():
+        pool, requests = pools[name], pod["containers"][0]["resources"]["requests"]
+        assert pod["nodeSelector"] == pool["labels"]
+        assert pool["maxSize"] >= most[name]
+        assert {taint["key"] for taint in pool.get("taints", ())} == {t["key"] for t in pod.get("tolerations", ())}
+        assert pool["propagateASGTags"]
+        for machine in pool.get("instanceTypes") or [pool["instanceType"]]:
+            vcpus = VCPUS[machine.split(".")[1]]
+            assert quantity(requests["cpu"]) <= vcpus - 1  # Kubernetes keeps a part of each machine
+            assert quantity(requests["memory"]) <= vcpus * 4 * 2**30 * 5 / 6
+    assert {name for name, pool in pools.items() if pool["minSize"] > 0} == {"head"}
+
+
+def test_the_guide_names_folders_and_components_that_exist_in_lines_that_a_shell_reads():
+    guide = (FOLDER / "README.md").read_text()
+    labels = {m["metadata"]["labels"]["app.kubernetes.io/component"] for m in rendered("production", "jobs")}
+    assert {*re.findall(r"component=([\w-]+)", guide)} - {"submitter"} <= labels
+    assert all((REPOSITORY / path).exists() for path in re.findall(r"cluster/kuberay/[\w/.-]+\w", guide))
+    assert {*re.findall(r"cxr-ray:(\d[\d.]*\d)", guide)} == {cxr_ray.__version__}
+    lines = "".join(re.findall(r"```sh\n(.*?)```", guide, re.DOTALL))
+    read = subprocess.run(["bash", "-n"], input=lines, capture_output=True, text=True, check=False)
+    assert read.stderr == ""
 
 
 RULES = ("deletionStrategy", "deletionRules")
