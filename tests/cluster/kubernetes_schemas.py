@@ -10,17 +10,10 @@ import yaml
 
 CRDS = Path(os.environ.get("CXR_SHARED") or Path(__file__).parents[2].parent / "shared") / "crds"
 OPEN_PORTS = {"Ingress", "Gateway", "HTTPRoute"}
-OPEN = {
-    "serviceType: LoadBalancer",
-    "serviceType: NodePort",
-    "type: LoadBalancer",
-    "type: NodePort",
-    "hostNetwork: True",
-}
-ROOT = {
-    *("privileged: True", "allowPrivilegeEscalation: True", "hostPID: True", "hostIPC: True"),
-    *("runAsUser: 0", "runAsNonRoot: False"),
-}
+OPEN = re.compile(r"(serviceType|type): (LoadBalancer|NodePort)|hostNetwork: True|hostPort: .*")
+ROOT = re.compile(
+    r"(privileged|allowPrivilegeEscalation|hostPID|hostIPC): True|runAsUser: 0|runAsNonRoot: False|hostPath: .*"
+)
 
 
 def documents(text: str) -> list[dict]:
@@ -121,9 +114,9 @@ def unsafe(manifest: dict) -> list[str]:
     job = spec.get("jobTemplate", {}) if kind == "RayCronJob" else spec
     faults = [f"{kind} opens a port"] if kind in OPEN_PORTS else []
     for key, value in pairs(manifest):
-        if f"{key}: {value}" in OPEN or key == "hostPort":
+        if OPEN.fullmatch(f"{key}: {value}"):
             faults.append(f"{key}: {value} opens a port")
-        if f"{key}: {value}" in ROOT or key == "hostPath":
+        if ROOT.fullmatch(f"{key}: {value}"):
             faults.append(f"{key}: {value} gives the machine away")
         if key == "env":
             names = [part["name"] for part in value if "value" in part]
