@@ -103,6 +103,15 @@ def test_every_file_is_one_row_and_a_broken_file_is_no_crash(scored_once, archiv
     assert (record["state"], record["pool"]["device"]) == ("finished", "cpu")
 
 
+def test_a_scheduler_that_starts_a_job_again_after_its_gate_failed_wastes_no_work(scored, archive, bundle):
+    rows = rows_of(scored)
+    with pytest.raises(GateError, match=r"5 of .* images are errors"):
+        classify(archive.uri, bundle, scored, max_error_rate=0.01)
+    assert rows_of(scored).equals(rows)
+    record = json.loads((scored / "run.json").read_text())
+    assert (record["images_scored"], record["images_done_before"]) == (0, files_of(archive))
+
+
 def test_the_log_of_a_run_is_kept_beside_its_rows(scored_once):
     record = json.loads((scored_once / "run.json").read_text())
     text = (scored_once / "logs" / f"{record['run_id']}.jsonl").read_text()
