@@ -7,16 +7,19 @@ BIN := .venv/bin
 # Workers of Ray are new processes: where bytecode is not kept, each compiles every module that it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-fast lint format setup lock
+.PHONY: demo test test-fast test-long lint format setup lock
 
 demo: setup  ## run the whole product on a drawn archive, or on ARCHIVE=/path/to/COVID-19_Radiography_Dataset
 	@$(BIN)/python jobs/demo.py $(if $(ARCHIVE),--archive "$(ARCHIVE)")
 
-test: setup  ## every test; those of one file that start Ray run in one process, and share its cluster
-	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+test: setup  ## every test but the long ones; those of one file that start Ray run in one process, and share its cluster
+	@$(BIN)/python -m pytest -m "not long" -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup  ## run the tests that take seconds and need no Ray cluster
 	@$(BIN)/python -m pytest -m "not slow and not cluster" -n logical --maxprocesses 8 --dist loadfile
+
+test-long: setup  ## the tests of clusters that take minutes each, one after the other
+	@$(BIN)/python -m pytest -m long
 
 lint: setup  ## check with ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

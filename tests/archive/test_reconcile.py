@@ -2,7 +2,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cxr_ray.archive.reconcile import NAMED, described, reconcile, reconcile_archive, rows_uri_of
@@ -20,11 +20,11 @@ def write_manifest(folder, ids):
 def write_rows(folder, name, ids, *, error_kind=None, run="r1", model="m", **others):
     columns = {
         "image_id": pa.array(ids, pa.string()),
-        "status": ["error" if error_kind else "ok"] * len(ids),
+        "status": pa.array(["error" if error_kind else "ok"] * len(ids), pa.string()),
         "error_kind": pa.array([error_kind] * len(ids), pa.string()),
-        "model_id": [model] * len(ids),
-        "preprocessing_id": ["p"] * len(ids),
-        "run_id": [run] * len(ids),
+        "model_id": pa.array([model] * len(ids), pa.string()),
+        "preprocessing_id": pa.array(["p"] * len(ids), pa.string()),
+        "run_id": pa.array([run] * len(ids), pa.string()),
     }
     write_table(pa.table(columns | others), f"{folder}/out/predictions/{name}.parquet")
 
@@ -116,6 +116,7 @@ def test_the_rows_of_an_output_folder_are_found(tmp_path):
 
 
 @settings(max_examples=40, deadline=None)
+@example(images=[], blocks=[[], [0]])
 @given(
     images=st.lists(st.integers(0, 30), max_size=30, unique=True),
     blocks=st.lists(st.lists(st.integers(0, 33), max_size=12), min_size=1, max_size=4),

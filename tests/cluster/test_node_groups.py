@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -55,6 +57,10 @@ def test_the_file_is_that_of_the_autoscaler_of_this_cluster(tmp_path, address):
     words = ["--gcs-address=10.0.0.1:6379", f"--autoscaling-config={file}"]
     autoscaler = subprocess.Popen([*line, *words])
     try:
+        while not Path(
+            f"/proc/{autoscaler.pid}/cmdline"
+        ).read_bytes():  # the kernel fills it in while the program begins
+            time.sleep(0.01)
         assert autoscaler_config(address) == (config if address == "10.0.0.1:6379" else None)
     finally:
         autoscaler.kill()

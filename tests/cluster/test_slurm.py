@@ -125,6 +125,7 @@ def secret_of(slurm: MiniSlurm, job: str) -> str:
 
 
 @pytest.mark.cluster
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_job_trains_and_scores_on_two_nodes_resumes_after_a_requeue_and_shares_a_node_with_an_array(slurm, folder):
     log = folder / "train.log"

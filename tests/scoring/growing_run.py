@@ -36,13 +36,24 @@ SMALL = {"object_store_memory": 100 * 2**20}
 
 
 class NodeStage:
-    """A stage that takes `seconds` for a block and names its node."""
+    """A stage that names its node; from its second block on it waits until stages have begun on `nodes` nodes.
 
-    def __init__(self, seconds):
-        self.seconds = seconds
+    Args:
+        folder: folder in which each stage leaves a file with the name of its node.
+        nodes: number of nodes.
+    """
+
+    def __init__(self, folder, nodes):
+        self.folder, self.nodes, self.calls = Path(folder), nodes, 0
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / ray.get_runtime_context().get_node_id()).touch()
 
     def __call__(self, table):
-        time.sleep(self.seconds)
+        self.calls += 1
+        deadline = time.monotonic() + 120
+        while self.calls > 1 and len(list(self.folder.iterdir())) < self.nodes and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.1)
         node = ray.get_runtime_context().get_node_id()
         table = table.append_column("error_kind", pa.nulls(table.num_rows, pa.string()))
         table = table.append_column("status", pa.array(["ok"] * table.num_rows))
@@ -58,7 +69,7 @@ def planned(folder):
     return PlannedBlocks(uri)
 
 
-def rows_of(blocks, pool, tally, seconds=0.1):
+def rows_of(blocks, state, pool, tally, nodes=1):
     with without_deprecations():
         images = ray.data.read_datasource(
             blocks, override_num_blocks=blocks.count, num_cpus=pool.cpus_per_load_task, ray_remote_args=TASK_OPTIONS
@@ -69,7 +80,7 @@ def rows_of(blocks, pool, tally, seconds=0.1):
                 "stage": NodeStage,
                 "tally": tally,
                 "batch_size": BLOCK,
-                "arguments": {"seconds": seconds},
+                "arguments": {"folder": f"{state.uri}.nodes", "nodes": nodes},
             },
             batch_size=BLOCK,
             batch_format="pyarrow",
@@ -82,12 +93,12 @@ def rows_of(blocks, pool, tally, seconds=0.1):
         )
 
 
-def started(blocks, state, pool, patience, seconds=0.1):
+def started(blocks, state, pool, patience, nodes=1):
     """Run in a thread; the main thread adds nodes, which Ray does nowhere else."""
     tally = Tally.remote()
     growing = GrowingPool(pool, tally, images=IMAGES, grow_minutes=10, patience=patience)
     return ThreadPoolExecutor(1).submit(
-        lambda: write_committed(state, rows_of(blocks, pool, tally, seconds), tally, growing)
+        lambda: write_committed(state, rows_of(blocks, state, pool, tally, nodes), tally, growing)
     )
 
 
@@ -95,7 +106,7 @@ def joined(cluster, folder):
     """Rows by node, and how many rows were committed when the second node came."""
     state = OutputState(f"{folder}/out", "predictions")
     pool = plan_pool("auto", None).for_job(IMAGES, BLOCK)
-    job = started(planned(folder), state, pool, Patience(1, wanted="", fix=""), seconds=0.7)
+    job = started(planned(folder), state, pool, Patience(1, wanted="", fix=""), nodes=2)
     while not committed_files(state):
         if job.done():
             raise RuntimeError("the run is over and has no rows") from job.exception()
@@ -142,7 +153,7 @@ def lost(cluster, folder):
             answer = answering.answer.remote()
             cluster.remove_node(node, allow_graceful=False)
             ray.get(answer)
-        return rows_of(blocks, run.pool, run.tally)
+        return rows_of(blocks, state, run.pool, run.tally)
 
     def plan():
         done = BLOCK * len(committed_files(state))

@@ -68,6 +68,7 @@ def test_waiting_for_a_gpu_that_another_job_keeps_is_said_and_ends_with_one_line
 
 
 @pytest.mark.cluster
+@pytest.mark.long
 @pytest.mark.slow
 def test_jobs_start_grow_and_end_on_a_cluster_without_workers(save_random, short_folder, tmp_path):
     save_random(tmp_path / "bundle")

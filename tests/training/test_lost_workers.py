@@ -99,6 +99,7 @@ def wait_for_epoch(job, output, epoch, workers):
 
 
 @pytest.mark.cluster
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_elastic_training_takes_a_node_that_joins_and_goes_on_without_one_that_is_lost(cluster, dataset, tmp_path):
     first = cluster.add_node(num_cpus=1, **SMALL)
@@ -116,6 +117,7 @@ def test_an_elastic_training_takes_a_node_that_joins_and_goes_on_without_one_tha
 
 
 @pytest.mark.cluster
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_lost_node_is_replaced_and_waiting_for_another_ends_with_one_line(cluster, dataset, tmp_path):
     first, second = (cluster.add_node(num_cpus=1, **SMALL) for _ in range(2))
