@@ -35,29 +35,29 @@ IMAGES, BLOCK = 240, 4
 SMALL = {"object_store_memory": 100 * 2**20}
 
 
-class NodeStage:
-    """A stage that names its node; from its second block on it waits until stages have begun on `nodes` nodes.
+class NamedStage:
+    """A stage that names its actor; from its second block on it waits until `actors` actors have begun.
 
     Args:
-        folder: folder in which each stage leaves a file with the name of its node.
-        nodes: number of nodes.
+        folder: folder in which each stage leaves a file with the name of its actor.
+        actors: number of actors.
     """
 
-    def __init__(self, folder, nodes):
-        self.folder, self.nodes, self.calls = Path(folder), nodes, 0
+    def __init__(self, folder, actors):
+        self.folder, self.actors, self.calls = Path(folder), actors, 0
+        self.name = ray.get_runtime_context().get_actor_id()
         self.folder.mkdir(exist_ok=True)
-        (self.folder / ray.get_runtime_context().get_node_id()).touch()
+        (self.folder / self.name).touch()
 
     def __call__(self, table):
         self.calls += 1
         deadline = time.monotonic() + 120
-        while self.calls > 1 and len(list(self.folder.iterdir())) < self.nodes and time.monotonic() < deadline:
+        while self.calls > 1 and len(list(self.folder.iterdir())) < self.actors and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(0.1)
-        node = ray.get_runtime_context().get_node_id()
         table = table.append_column("error_kind", pa.nulls(table.num_rows, pa.string()))
         table = table.append_column("status", pa.array(["ok"] * table.num_rows))
-        return table.append_column("node", pa.array([node] * table.num_rows))
+        return table.append_column("actor", pa.array([self.name] * table.num_rows))
 
 
 def planned(folder):
@@ -69,7 +69,7 @@ def planned(folder):
     return PlannedBlocks(uri)
 
 
-def rows_of(blocks, state, pool, tally, nodes=1):
+def rows_of(blocks, state, pool, tally, actors=1):
     with without_deprecations():
         images = ray.data.read_datasource(
             blocks, override_num_blocks=blocks.count, num_cpus=pool.cpus_per_load_task, ray_remote_args=TASK_OPTIONS
@@ -77,10 +77,10 @@ def rows_of(blocks, state, pool, tally, nodes=1):
         return images.map_batches(
             TalliedStage,
             fn_constructor_kwargs={
-                "stage": NodeStage,
+                "stage": NamedStage,
                 "tally": tally,
                 "batch_size": BLOCK,
-                "arguments": {"folder": f"{state.uri}.nodes", "nodes": nodes},
+                "arguments": {"folder": f"{state.uri}.actors", "actors": actors},
             },
             batch_size=BLOCK,
             batch_format="pyarrow",
@@ -93,28 +93,28 @@ def rows_of(blocks, state, pool, tally, nodes=1):
         )
 
 
-def started(blocks, state, pool, patience, nodes=1):
+def started(blocks, state, pool, patience, actors=1):
     """Run in a thread; the main thread adds nodes, which Ray does nowhere else."""
     tally = Tally.remote()
     growing = GrowingPool(pool, tally, images=IMAGES, grow_minutes=10, patience=patience)
     return ThreadPoolExecutor(1).submit(
-        lambda: write_committed(state, rows_of(blocks, state, pool, tally, nodes), tally, growing)
+        lambda: write_committed(state, rows_of(blocks, state, pool, tally, actors), tally, growing)
     )
 
 
 def joined(cluster, folder):
-    """Rows by node, and how many rows were committed when the second node came."""
+    """Number of actors at the start, and the rows of each actor of a run during which a second node comes."""
     state = OutputState(f"{folder}/out", "predictions")
     pool = plan_pool("auto", None).for_job(IMAGES, BLOCK)
-    job = started(planned(folder), state, pool, Patience(1, wanted="", fix=""), nodes=2)
+    job = started(planned(folder), state, pool, Patience(1, wanted="", fix=""), actors=2)
     while not committed_files(state):
         if job.done():
             raise RuntimeError("the run is over and has no rows") from job.exception()
         time.sleep(0.1)
-    rows_then, node = BLOCK * len(committed_files(state)), cluster.add_node(num_cpus=2, **SMALL)
+    cluster.add_node(num_cpus=2, **SMALL)
     job.result()
-    nodes = Counter(read_table(state.rows_uri)["node"].to_pylist())
-    return {"start": pool.actors, "rows_then": rows_then, "rows_there": nodes[node.node_id], "rows": nodes.total()}
+    rows = Counter(read_table(state.rows_uri)["actor"].to_pylist())
+    return {"start": pool.actors, "rows": sorted(rows.values())}
 
 
 def busy(cluster, folder):
