@@ -25,10 +25,10 @@ def test_a_node_that_joins_takes_over_from_one_that_is_lost():
         output = "s3://results/short/classified"
         job = cluster.submit("submit.py", "classify_archive", f"{flags} --output-uri {output} {SCORING}".split())
         job.wait_for_images(8)
-        cluster.add_node("node2")
         cluster.lose_node("node1")
+        cluster.add_node("node2")
         assert job.finish() == 0, job.said
-        code, said = reconcile(cluster, output)
+        code, said = reconcile(cluster, "short", "classified")
         assert (code, "85 rows" in said) == (0, True), said
         blocks = blocks_of_nodes(cluster)
         assert blocks["loaded"]["node2"] > 0, blocks

@@ -44,10 +44,10 @@ def fill_store(cluster: TokenCluster, images_per_class: int) -> None:
     cluster.desk.check([sys.executable, "-c", FILL.format(images=images_per_class)])
 
 
-def reconcile(cluster: TokenCluster, output: str) -> tuple[int, str]:
-    """Set the rows of an output against its manifest; returns the exit code of the job and what it said."""
-    kind = "masks" if output.endswith("segmented") else "predictions"
-    flags = ["--predictions-uri", output, "--manifest-uri", f"{output}/_state/{kind}/manifest.parquet"]
+def reconcile(cluster: TokenCluster, way: str, folder: str) -> tuple[int, str]:
+    """Set rows of one way to submit against its manifest; returns the exit code of the job and what it said."""
+    results = f"s3://results/{way}"
+    flags = ["--predictions-uri", f"{results}/{folder}", "--manifest-uri", f"{results}/manifest.parquet"]
     done = cluster.desk.run([sys.executable, "jobs/reconcile_archive.py", *flags])
     return done.returncode, " ".join(done.stdout.split())
 
@@ -94,7 +94,7 @@ class Walk:
             self.say(f"{way}: {job} ended with {code}", time.monotonic() - began)
             self._expect(code == 0, f"{job} said {submission.said}")
             if job in ROWS:
-                self._account(way, job, f"s3://results/{folder}/{ROWS[job]}")
+                self._account(way, job, folder)
             if job.startswith("train"):
                 seconds = workers_of_nodes(self._cluster)
                 print(f"    seconds of workers: {_counts(seconds)}", flush=True)
@@ -110,12 +110,12 @@ class Walk:
             self._cluster.lose_node("node1")
             self.say(f"node1 was lost after {submission.images()} images", time.monotonic() - began)
 
-    def _account(self, way: str, job: str, output: str) -> None:
+    def _account(self, way: str, job: str, folder: str) -> None:
         for kind, nodes in blocks_of_nodes(self._cluster).items():
             print(f"    blocks {kind}: {_counts(nodes)}", flush=True)
             if kind == "loaded" and way == "submit.py":
                 self._expect(nodes["node3"] > 0, f"node3 got no work of {job}")
-        code, said = reconcile(self._cluster, output)
+        code, said = reconcile(self._cluster, folder, ROWS[job])
         print(f"    reconcile_archive ended with {code}: {said}", flush=True)
         self._expect(code == 0, f"the rows of {job} are not whole")
 
