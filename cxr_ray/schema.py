@@ -75,8 +75,8 @@ PROVENANCE_FIELDS = [
     pa.field("preprocessing_id", pa.string(), nullable=False),
     pa.field("run_id", pa.string(), nullable=False),
     pa.field("scored_at", TIMESTAMP, nullable=False),
-    pa.field("device", pa.string(), nullable=False),
-    pa.field("precision", pa.string(), nullable=False),
+    pa.field("device", pa.string()),
+    pa.field("precision", pa.string()),
 ]
 
 DICOM_FIELDS = [
