@@ -48,6 +48,19 @@ TESTED_ELSEWHERE = {
     "phantoms/phantom_sam.py": "phantoms/test_phantom_models.py",
     "imaging/decoder_process.py": "imaging/test_decoder_fence.py",
     "preparation/fingerprint_images.py": "preparation/test_prepare_dataset.py",
+    # the table of foreign checkpoints runs all of the loader
+    **{
+        f"models/{name}.py": "models/test_import_model.py"
+        for name in (
+            *(f"foreign/{name}" for name in ("fitting", "load", "numpy_archive", "positions", "reference", "source")),
+            *(
+                f"foreign/{name}"
+                for name in ("timm_filters", "timm_names", "transformers_names", "transformers_network")
+            ),
+            *("encoder",),
+        )
+    },
+    "models/inert_pickle.py": "models/test_state_file.py",
     # a pipeline or a training loop needs Ray, and a run of the job to be tested by
     "scoring/archive_job.py": "scoring/test_classify_archive.py",
     "scoring/blocks.py": "scoring/test_classify_archive.py",

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from cxr_ray.archive.uris import read_bytes
-from cxr_ray.models.backbones import build_backbone
+from cxr_ray.models.backbones import build_network
 from cxr_ray.models.bundle import load_weights, read_card
 
 
@@ -39,7 +39,7 @@ def plain_scoring_rate(uris: list[str], model_uri: str, *, device: str | None, b
     """
     card = read_card(model_uri)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = build_backbone(card.backbone, num_classes=len(card.labels), image_size=card.image_size)
+    model = build_network(card.backbone, num_classes=len(card.labels), image_size=card.image_size, options=card.network)
     model.load_state_dict(load_weights(model_uri, card))
     model.eval().to(target)
     images = _Radiographs(uris, card.image_size, card.mean, card.std)

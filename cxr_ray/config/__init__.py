@@ -11,6 +11,7 @@ from cxr_ray.config.command_line import load_config, read_recipe, run_job
 from cxr_ray.config.demo import PhantomModelsConfig
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.config.finetuning import FinetuneClipConfig
+from cxr_ray.config.importing import ImportConfig
 from cxr_ray.config.planning import PlanConfig
 from cxr_ray.config.prediction import PredictConfig
 from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig, ScoreConfig, SegmentConfig
@@ -28,6 +29,7 @@ __all__ = [
     "EvaluateClassifierConfig",
     "EvaluateSegmenterConfig",
     "FinetuneClipConfig",
+    "ImportConfig",
     "IndexConfig",
     "PhantomModelsConfig",
     "PlanConfig",

@@ -1,6 +1,7 @@
 """Classification networks of the table `BACKBONES`, built by timm."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.errors import ConfigError
@@ -22,7 +23,7 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
 
     Args:
         name: a key of `BACKBONES`.
-        num_classes: number of logits, 1 or more.
+        num_classes: number of logits; 0 builds an encoder, whose outputs are the features before the head.
         image_size: height and width in pixels; a ViT pads images up to whole patches.
         pretrained: True starts from timm's ImageNet weights, which timm downloads from its hub.
 
@@ -42,12 +43,49 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
         padded = -(-image_size // patch) * patch
         grid = {"img_size": padded, "dynamic_img_size": True, "dynamic_img_pad": True}
     model = timm.create_model(backbone.timm_name, pretrained=pretrained, num_classes=num_classes, **grid)
-    head = classifier_head(model)
-    nn.init.normal_(head.weight, std=HEAD_STD)
-    nn.init.zeros_(head.bias)
+    if num_classes:
+        head = classifier_head(model)
+        nn.init.normal_(head.weight, std=HEAD_STD)
+        nn.init.zeros_(head.bias)
     if not pretrained:
         _pass_residuals_by(model)
     return model
+
+
+def build_network(
+    name: str, *, num_classes: int, image_size: int, options: Mapping[str, Any] | None = None
+) -> "nn.Module":
+    """Build the network of a bundle, whose weights are loaded next: a backbone of the table, or any network of timm.
+
+    Args:
+        name: a key of `BACKBONES` if `options` is None, else timm's name of an architecture.
+        num_classes: number of logits; 0 builds an encoder, whose outputs are the features before the head.
+        image_size: height and width in pixels.
+        options: arguments of `timm.create_model`; `norm_eps` is the epsilon of all normalisation layers.
+
+    Raises:
+        ConfigError: if `name` is not a key of `BACKBONES`, or timm cannot build `name` with `options`.
+    """
+    if options is None:
+        return build_backbone(name, num_classes=num_classes, image_size=image_size)
+    timm = import_without_compiler("timm")
+    arguments = dict(options)
+    norm_eps = arguments.pop("norm_eps", None)
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, **arguments)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise ConfigError(f"timm builds no network {name!r} with {dict(options)}: {error}") from error
+    if norm_eps is not None:
+        for module in model.modules():
+            if hasattr(module, "eps"):
+                module.eps = norm_eps
+    return model
+
+
+def is_channels_last(name: str, model: "nn.Module") -> bool:
+    """Whether the channels-last memory format makes the network faster: it does for convolutions, not for a ViT."""
+    known = BACKBONES.get(name)
+    return known.channels_last if known else not hasattr(model, "patch_embed")
 
 
 def _pass_residuals_by(model: "nn.Module") -> None:

@@ -66,6 +66,10 @@ class ModelCard:
     temperature: Spread = 1.0
     """Divisor of the logits that calibrates the probabilities; it is fitted on the val split."""
     metrics: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] | None = None
+    """Arguments with which timm builds an imported network; None for a backbone of the table."""
+    source: dict[str, Any] = field(default_factory=dict)
+    """Where imported weights come from: URI, sha256, layout and licence."""
 
     @property
     def model_id(self) -> str:

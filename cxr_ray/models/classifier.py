@@ -9,7 +9,7 @@ import numpy as np
 
 from cxr_ray.errors import BundleError, ConfigError, ImageError
 from cxr_ray.imaging.radiograph import Radiograph
-from cxr_ray.models.backbones import BACKBONES, build_backbone
+from cxr_ray.models.backbones import build_network, is_channels_last
 from cxr_ray.models.bundle import ModelCard, load_weights, read_card
 from cxr_ray.models.precision import Precision, autocast, chosen_precision
 from cxr_ray.schema import NOT_FINITE
@@ -63,7 +63,7 @@ class Classifier:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.precision = chosen_precision(self.device, precision)
         network = load_network(uri, self.card)
-        channels_last = BACKBONES[self.card.backbone].channels_last
+        channels_last = is_channels_last(self.card.backbone, network)
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model = network.to(self.device).to(memory_format=self._memory_format)
         self.to_input = GreyInput(self.card.mean, self.card.std, self.device, self._memory_format)
@@ -116,7 +116,9 @@ def load_network(uri: str, card: ModelCard) -> "nn.Module":
         BundleError: if the weights are missing or altered, or do not fit the backbone of `card`.
     """
     try:
-        model = build_backbone(card.backbone, num_classes=len(card.labels), image_size=card.image_size)
+        model = build_network(
+            card.backbone, num_classes=len(card.labels), image_size=card.image_size, options=card.network
+        )
         model.load_state_dict(load_weights(uri, card))
     except ConfigError as error:
         raise BundleError(f"{uri}: {error}") from error

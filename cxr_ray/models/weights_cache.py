@@ -19,6 +19,7 @@ from cxr_ray.errors import BundleError, StorageError
 CHUNK = 8 * 2**20
 VALIDATORS = (
     "etag",
+    "blobid",
     "md5hash",
     "contentmd5",
     "digest",

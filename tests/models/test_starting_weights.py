@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.errors import BundleError
 from cxr_ray.models.backbones import build_backbone
-from cxr_ray.models.starting_weights import load_starting_weights, named_as_timm
+from cxr_ray.models.foreign.timm_names import named_as_timm
+from cxr_ray.models.starting_weights import check_starting_weights, load_starting_weights
 
 TORCHVISION_MODELS = {
     "resnet50": torchvision.models.resnet50,
@@ -90,7 +91,7 @@ def test_another_head_is_skipped_and_named(tmp_path, caplog):
     model = build_backbone("efficientnet_b0", num_classes=4, image_size=32)
     with caplog.at_level(logging.INFO, "cxr_ray"):
         load_starting_weights(model, str(tmp_path / "w.safetensors"), backbone="efficientnet_b0")
-    assert "do not fit and were skipped: classifier.bias (7,) instead of (4,), classifier.weight (7, " in caplog.text
+    assert "w.safetensors is not taken over: its shape is 7x1280" in caplog.text
     inputs = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(model.eval().forward_features(inputs), source.eval().forward_features(inputs))
@@ -119,9 +120,9 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (Evil(), "is not a state dict that can be read without running code"),
+        (Evil(), "pickled object of builtins.print"),
         ([1, 2], "holds no state dict but list"),
-        ({"a": torch.zeros(3)}, "none of its 1 tensors fits resnet50"),
+        ({"a": torch.zeros(3)}, "does not fit resnet50: of its tensors 265 are missing"),
     ],
 )
 def test_a_file_without_weights_of_the_architecture_is_refused(content, message, tmp_path, capsys):
@@ -161,3 +162,26 @@ def test_training_can_start_from_a_bundle(tmp_path, save_random):
     load_starting_weights(model, str(tmp_path), backbone="efficientnet_b0")
     saved = load_file(tmp_path / "model.safetensors")
     torch.testing.assert_close(model.conv_stem.weight, torch.nn.Parameter(saved["conv_stem.weight"]))
+
+
+def test_the_head_of_a_bundle_is_taken_over_in_the_order_of_the_new_labels(tmp_path, save_random, caplog):
+    save_random(tmp_path, seed=4, labels=("a", "b", "c"))
+    saved = load_file(tmp_path / "model.safetensors")
+    model = build_backbone("efficientnet_b0", num_classes=3, image_size=64)
+    load_starting_weights(model, str(tmp_path), backbone="efficientnet_b0", labels=("c", "a", "b"))
+    assert model.classifier.weight.equal(saved["classifier.weight"][[2, 0, 1]])
+    before = model.classifier.weight.clone()
+    load_starting_weights(model, str(tmp_path), backbone="efficientnet_b0", labels=("c", "a", "d"))
+    assert model.classifier.weight.equal(before)
+    assert "the head of" in caplog.text
+    assert "is not taken over: its classes are a, b, c" in caplog.text
+
+
+def test_weights_that_need_another_network_are_refused_on_the_driver(tmp_path):
+    other = timm.create_model("tf_efficientnet_b0", num_classes=2)
+    save_file(disturbed(other).state_dict(), tmp_path / "tf_efficientnet_b0.safetensors")
+    with pytest.raises(BundleError, match="name --architecture tf_efficientnet_b0"):
+        check_starting_weights(str(tmp_path / "tf_efficientnet_b0.safetensors"), backbone="efficientnet_b0")
+    torch.save(timm.create_model("resnet34").state_dict(), tmp_path / "w.pth")
+    with pytest.raises(BundleError, match="does not fit resnet50"):
+        check_starting_weights(str(tmp_path / "w.pth"), backbone="resnet50")

@@ -1,14 +1,18 @@
 """Tensors are read from every usual file; a damaged or hostile file gives only a message of one line."""
 
+import argparse
 import io
+import os
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
 from cxr_ray.errors import BundleError
-from cxr_ray.models.state_file import is_safetensors, metadata_of, safetensors_of, state_of
+from cxr_ray.models.state_file import checkpoint_of, is_safetensors, metadata_of, safetensors_of, state_of
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.bias": torch.tensor(7)}
 
@@ -57,13 +61,62 @@ class Evil:
         return (print, ("executed",))
 
 
-@pytest.mark.parametrize("content", [Evil(), {"a": Evil()}, {"state_dict": STATE | {"b": Evil()}}])
-def test_pickled_code_is_refused_and_not_run(content, capsys):
-    with pytest.raises(
-        BundleError, match=r"w\.pth is damaged, or is not a state dict that can be read without running"
-    ):
+@pytest.mark.parametrize(
+    ("content", "fault"), [(Evil(), "pickled object of builtins.print"), ({"a": Evil()}, "no state dict")]
+)
+def test_pickled_code_alone_is_refused_and_not_run(content, fault, capsys):
+    with pytest.raises(BundleError, match=rf"w\.pth holds (a )?{fault}"):
         state_of("w.pth", saved(content))
     assert "executed" not in capsys.readouterr().out
+
+
+class Options(dict):
+    """A subclass of dict, as some training scripts keep their options in."""
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        Evil(),
+        argparse.Namespace(lr=1),
+        np.float64(0.5),
+        Path("runs"),
+        Options(lr=1),
+        [np.dtype("int8"), {1: np.int64(2)}],
+    ],
+)
+def test_objects_beside_the_tensors_are_read_without_running_code(beside, zipped, capsys):
+    assert_equal(state_of("w.pth", saved({"state_dict": STATE, "beside": beside}, zipped=zipped)), STATE)
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_a_module_that_torch_blocks_stays_refused():
+    with pytest.raises(BundleError, match="can be read without running code"):
+        state_of("w.pth", saved({"state_dict": STATE, "beside": os.getpid}))
+
+
+def test_the_architecture_that_a_training_script_names_is_found():
+    named = {"state_dict": STATE, "args": argparse.Namespace(model="resnet50d")}
+    assert checkpoint_of("w", saved(named)).architecture == "resnet50d"
+    assert checkpoint_of("w", saved({"state_dict": STATE, "arch": "seresnet50"})).architecture == "seresnet50"
+    assert checkpoint_of("w", saved(STATE)).architecture is None
+
+
+def test_a_moving_average_goes_before_the_weights_and_is_named():
+    other = {name: tensor + 1 for name, tensor in STATE.items()}
+    found = checkpoint_of("w", saved({"state_dict": other, "state_dict_ema": STATE}))
+    assert_equal(found.state, STATE)
+    assert found.notes == ("took state_dict_ema, the moving average of the weights, not state_dict",)
+
+
+def test_a_prefix_of_most_names_is_removed_and_the_others_are_named():
+    found = checkpoint_of(
+        "w", save({f"module.{name}": t for name, t in STATE.items()} | {"loss.weight": torch.ones(1)})
+    )
+    assert_equal(found.state, STATE | {"loss.weight": torch.ones(1)})
+    assert found.outside == {"loss.weight"}
+    assert found.notes == ("tensors outside the network's prefix: loss.weight",)
 
 
 @pytest.mark.parametrize(("content", "kind"), [([1, 2], "list"), (torch.ones(2), "Tensor"), ({"a": 1}, "dict")])

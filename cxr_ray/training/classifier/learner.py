@@ -1,6 +1,6 @@
 """A classifier in training, with its loss and optimizer, on one worker."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,10 +26,17 @@ class ClassifierLearner:
         classes: number of labels.
         class_weights: float [classes]; the loss of an image is multiplied by the weight of its class.
         context: rank and device of this worker.
+        labels: names of the classes, by which the head of starting weights is taken over; () takes it by number.
     """
 
     def __init__(
-        self, config: TrainClassifierConfig, *, classes: int, class_weights: torch.Tensor, context: WorkerContext
+        self,
+        config: TrainClassifierConfig,
+        *,
+        classes: int,
+        class_weights: torch.Tensor,
+        context: WorkerContext,
+        labels: Sequence[str] = (),
     ) -> None:
         self.config, self.context = config, context
         channels_last = BACKBONES[config.backbone].channels_last
@@ -38,7 +45,7 @@ class ClassifierLearner:
             config.backbone, num_classes=classes, image_size=config.image_size, pretrained=config.pretrained
         )
         if config.weights_uri:
-            load_starting_weights(model, config.weights_uri, backbone=config.backbone)
+            load_starting_weights(model, config.weights_uri, backbone=config.backbone, labels=labels)
         if context.device.type == "cpu":
             replace_depthwise(model)
         self.model = model.to(context.device).to(memory_format=memory_format)

@@ -30,7 +30,11 @@ def train_from_last_checkpoint(task: ClassifierTask) -> None:
     """Train from the last checkpoint until all epochs are finished or the validation loss no longer falls."""
     context = start_worker(task)
     learner = ClassifierLearner(
-        task.config, classes=len(task.labels), class_weights=_loss_weights(task), context=context
+        task.config,
+        classes=len(task.labels),
+        class_weights=_loss_weights(task),
+        context=context,
+        labels=task.labels,
     )
     feeds = {split: _feed(task, split, context) for split in ("train", "val")}
     train_epochs(

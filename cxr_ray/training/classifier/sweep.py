@@ -23,6 +23,7 @@ from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import TrainClassifierConfig, load_config
 from cxr_ray.config.terminal import print_line
 from cxr_ray.errors import ConfigError, CxrRayError, TrainingError
+from cxr_ray.models.starting_weights import check_starting_weights
 from cxr_ray.training.epoch_lines import reported_epochs
 from cxr_ray.training.mlflow_run import mlflow_variables
 from cxr_ray.training.workers import cpus_per_worker, worker_slots
@@ -58,6 +59,7 @@ def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
         A metric that the val split cannot give, such as the AUROC of a single class, is None, too.
 
     Raises:
+        BundleError: if the weights to start from cannot be read, or are not those of a recipe's backbone.
         ConfigError: if a recipe cannot be read, or two recipes have the same name.
         ResumeError: if another run sweeps into the output.
         TrainingError: if a recipe failed; it is raised after all recipes have ended, and names each that failed.
@@ -65,6 +67,8 @@ def sweep_classifiers(argv: Sequence[str]) -> list[dict[str, Any]]:
     config = load_config(TrainClassifierConfig, argv)
     output_uri = absolute_uri(config.output_uri)
     trials = {name: recipe_config(argv, path, name, output_uri) for name, path in named_recipes(config.sweep).items()}
+    for uri, backbone in {(trial.weights_uri, trial.backbone) for trial in trials.values() if trial.weights_uri}:
+        check_starting_weights(uri, backbone=backbone)
     # otherwise Tune prints a folder that no longer exists after the sweep
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     run_id = new_run_id()

@@ -18,6 +18,7 @@ from cxr_ray.config.terminal import print_line
 from cxr_ray.config.training import REFERENCE_BATCH
 from cxr_ray.errors import ConfigError, DatasetError
 from cxr_ray.models.bundle import ModelCard
+from cxr_ray.models.starting_weights import check_starting_weights
 from cxr_ray.schema import probability_column
 from cxr_ray.training.cached_feed import cache_pixels
 from cxr_ray.training.classifier.task import ClassifierTask
@@ -42,6 +43,7 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
         show: function that is called with a line for each epoch, and at the end with the summary.
 
     Raises:
+        BundleError: if the weights to start from cannot be read, or are not those of the backbone.
         DatasetError: if a split is too small, an image has no label, all have the same one, or an image cannot be read.
         ClusterError: if the cluster cannot hold the workers.
         ConfigError: if images are to be drawn by class, but do not fit into the cluster's memory.
@@ -53,6 +55,8 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
     labels = class_labels(dataset)
     rows = {split: rows_of_split(dataset, split) for split in ("train", "val")}
     check_sizes(rows, labels, workers=config.worker_range[1])
+    if config.weights_uri:
+        check_starting_weights(config.weights_uri, backbone=config.backbone)
     fingerprint = dataset_fingerprint(dataset)
     training = Training(
         config=config,
