@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
-from cxr_ray.imaging.dicom import DicomTags, decode_dicom, read_dicom, read_tags
+from cxr_ray.imaging.dicom import DicomTags, decode_dicom, dicom_reduction, read_dicom, read_tags
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 from cxr_ray.imaging.raster import RASTER_FORMATS, decode_raster
 
@@ -43,8 +43,9 @@ def decode_image(data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_s
         data: bytes of a whole file; DICOM and the formats of `RASTER_FORMATS` are read.
         limits: bounds on the size, checked against the file's headers before any pixel is decoded.
         wanted_size: height and width in pixels to which the caller will resize the image; None means full scale. A
-            JPEG is decoded at 1/2, 1/4 or 1/8 scale if both sides stay at least twice `wanted_size` and at least 448
-            pixels, so that the antialiased resize afterwards still determines the pixels.
+            JPEG, or a JPEG 2000 in a DICOM file with a window, is decoded at 1/2, 1/4 or 1/8 scale if both sides stay
+            at least twice `wanted_size` and at least 448 pixels, so that the antialiased resize afterwards still
+            determines the pixels.
     """
     format_name = recognise_format(data[:HEAD_BYTES])
     try:
@@ -69,10 +70,9 @@ def decode_for_sizes(
         One result for each of `wanted_sizes`, in order.
     """
     first = decode_image(data, limits=limits, wanted_size=wanted_sizes[0])
-    raster_format = RASTER_FORMATS.get(first.format or "")
-    if raster_format is None or first.pixels is None or first.width is None or first.height is None:
+    if first.pixels is None or len(set(wanted_sizes)) == 1:
         return (first,) * len(wanted_sizes)
-    reductions = [raster_format.reduction(first.width, first.height, size) for size in wanted_sizes]
+    reductions = _reductions(data, first, wanted_sizes, limits)
     found = {reductions[0]: first}
     for size, reduction in zip(wanted_sizes, reductions, strict=True):
         if reduction not in found:
@@ -81,12 +81,21 @@ def decode_for_sizes(
     return (failures[0],) * len(wanted_sizes) if failures else tuple(found[reduction] for reduction in reductions)
 
 
+def _reductions(data: bytes, first: DecodedImage, wanted_sizes: Sequence[int], limits: DecodeLimits) -> list[int]:
+    """The factor by which the image is reduced for each of several sizes, of which the first could be decoded."""
+    if first.format == "dicom":
+        file = read_dicom(data)
+        return [dicom_reduction(file, size, limits=limits) for size in wanted_sizes]
+    reduction = RASTER_FORMATS[first.format or ""].reduction
+    return [reduction(first.width or 0, first.height or 0, size) for size in wanted_sizes]
+
+
 def _decode(data: bytes, format_name: str | None, limits: DecodeLimits, wanted_size: int | None) -> DecodedImage:
     if not data:
         raise ImageRefused(ErrorKind.EMPTY, "file has 0 bytes")
     limits.check_file(len(data))
     if format_name == "dicom":
-        return _decode_dicom(data, limits)
+        return _decode_dicom(data, limits, wanted_size)
     if format_name not in RASTER_FORMATS:
         raise ImageRefused(
             ErrorKind.UNSUPPORTED,
@@ -96,14 +105,14 @@ def _decode(data: bytes, format_name: str | None, limits: DecodeLimits, wanted_s
     return DecodedImage(pixels=raster.pixels, format=format_name, width=raster.width, height=raster.height)
 
 
-def _decode_dicom(data: bytes, limits: DecodeLimits) -> DecodedImage:
+def _decode_dicom(data: bytes, limits: DecodeLimits, wanted_size: int | None) -> DecodedImage:
     file = read_dicom(data)
     tags = read_tags(file.dataset)
     try:
-        pixels = decode_dicom(file, limits=limits)
+        pixels = decode_dicom(file, limits=limits, wanted_size=wanted_size)
     except Exception as error:  # noqa: BLE001 - as in `decode_image`; the tags are kept
         return _refused("dicom", error, tags)
-    height, width = pixels.shape
+    height, width = int(file.dataset.Rows), int(file.dataset.Columns)
     return DecodedImage(pixels=pixels, format="dicom", width=width, height=height, dicom=tags)
 
 

@@ -8,8 +8,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from cxr_ray.imaging.dicom_display import to_display
-from cxr_ray.imaging.dicom_pixel_data import UNDEFINED_LENGTH, ends_early, pixel_data_at
-from cxr_ray.imaging.dicom_samples import decode_samples, require_transfer_syntax
+from cxr_ray.imaging.dicom_pixel_data import UNDEFINED_LENGTH, PixelData, ends_early, pixel_data_at
+from cxr_ray.imaging.dicom_samples import decode_samples, require_transfer_syntax, samples_reduction
+from cxr_ray.imaging.display_attributes import read_display_attributes
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 from cxr_ray.imaging.raw_elements import converted
 
@@ -132,11 +133,32 @@ def read_tags(dataset: Dataset) -> DicomTags:
     )
 
 
-def decode_dicom(file: DicomFile, *, limits: DecodeLimits) -> np.ndarray:
+def dicom_reduction(file: DicomFile, wanted_size: int, *, limits: DecodeLimits) -> int:
+    """Factor by which `decode_dicom` reduces an image that will be resized to `wanted_size`: 1, 2, 4 or 8.
+
+    Without a window the range of all pixels decides what is shown, and the extremes of a reduced image are others; at the
+    edges of padding its values would be averaged with pixels. Such images stay at full scale.
+
+    Raises:
+        ImageRefused: as `decode_dicom` raises.
+    """
+    reduction = samples_reduction(file.dataset, _pixel_data(file), wanted_size, limits=limits)
+    if reduction == 1:
+        return 1
+    attributes = read_display_attributes(file.dataset)
+    return 1 if attributes.shows_range or attributes.padding is not None else reduction
+
+
+def decode_dicom(file: DicomFile, *, limits: DecodeLimits, wanted_size: int | None = None) -> np.ndarray:
     """Decode the one frame of a projection radiograph as a viewer would first show it.
 
+    Args:
+        file: the file.
+        limits: bounds on the size, checked before any pixel is decoded.
+        wanted_size: height and width in pixels to which the caller will resize the image, as `decode_image` takes it.
+
     Returns:
-        uint8 [H, W], low = dark.
+        uint8 [H, W], low = dark; reduced by `dicom_reduction` if there is a `wanted_size`.
 
     Raises:
         ImageRefused: `wrong_modality`, `no_pixels`, `multi_frame`, or a kind that `decode_samples` raises.
@@ -155,8 +177,12 @@ def decode_dicom(file: DicomFile, *, limits: DecodeLimits) -> np.ndarray:
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise ImageRefused(ErrorKind.MULTI_FRAME, f"DICOM file has {frames} frames; only files of one frame are read")
-    pixels = pixel_data_at(file.encoded, file.pixel_start, file.pixel_length, file.pixel_vr)
-    return to_display(decode_samples(dataset, pixels, limits=limits), dataset)
+    reduction = 1 if wanted_size is None else dicom_reduction(file, wanted_size, limits=limits)
+    return to_display(decode_samples(dataset, _pixel_data(file), limits=limits, reduction=reduction), dataset)
+
+
+def _pixel_data(file: DicomFile) -> PixelData:
+    return pixel_data_at(file.encoded, file.pixel_start or 0, file.pixel_length, file.pixel_vr)
 
 
 def _file_meta(data: bytes) -> tuple[Dataset, int]:

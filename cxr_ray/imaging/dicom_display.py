@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cxr_ray.imaging.display_attributes import DisplayAttributes, Window, read_display_attributes
+from cxr_ray.imaging.grey_levels import WORDS, looked_up
 from cxr_ray.imaging.limits import ErrorKind, ImageRefused
 
 if TYPE_CHECKING:
@@ -38,12 +39,26 @@ def to_display(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
         return _palette_luma(stored, dataset)
     attributes = read_display_attributes(dataset)
     # A display value depends only on the stored value, so each value is computed once instead of each pixel.
-    offsets = stored.astype(np.int32)
-    lowest = int(offsets.min())
-    offsets -= lowest
-    is_present = np.bincount(offsets.ravel()) > 0
-    table = display_table(lowest + np.arange(is_present.size), is_present, attributes)
-    return table[offsets]
+    lowest = int(stored.min())
+    values = np.arange(lowest, int(stored.max()) + 1)
+    words = stored.view(f"u{stored.itemsize}")
+    table = np.zeros(WORDS, np.uint8)
+    table[values & (256**stored.itemsize - 1)] = display_table(values, _present(stored, values, attributes), attributes)
+    return looked_up(words, table)
+
+
+def _present(stored: np.ndarray, values: np.ndarray, attributes: DisplayAttributes) -> np.ndarray:
+    """Tell which of `values`, the range of the stored samples, decide about the range that is shown.
+
+    Returns:
+        bool [N], true for values that a pixel has; where the range cannot depend on others, for the first and the last alone.
+    """
+    if attributes.range_needs_all_values:
+        present: np.ndarray = np.bincount((stored.astype(np.int32) - values[0]).ravel()) > 0
+        return present
+    is_present = np.zeros(values.size, bool)
+    is_present[[0, -1]] = True
+    return is_present
 
 
 def display_table(stored_values: np.ndarray, is_present: np.ndarray, attributes: DisplayAttributes) -> np.ndarray:
