@@ -68,7 +68,7 @@ def samples_reduction(dataset: Dataset, pixels: PixelData, wanted_size: int, *, 
     header = read_jpeg2000_header(unwrap_jp2(encapsulated_frame(pixels)))
     if header.subsampled or header.is_signed != layout.is_signed or header.precision > layout.bits_stored:
         return 1
-    return min(scale_reduction(header.width, header.height, wanted_size), 2**header.levels)
+    return min(scale_reduction(header.width, header.height, wanted_size), 1 << header.levels)
 
 
 def decode_samples(dataset: Dataset, pixels: PixelData, *, limits: DecodeLimits, reduction: int = 1) -> np.ndarray:

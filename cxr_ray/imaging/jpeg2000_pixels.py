@@ -26,10 +26,9 @@ def reduced_jpeg2000(codestream: bytes, header: CodestreamHeader, reduction: int
     image = Jpeg2KImageFile(BytesIO(codestream))
     width, height = -(-header.width // reduction), -(-header.height // reduction)
     # Pillow itself rounds the size to the nearest number, and OpenJPEG rounds it up.
-    ((codec, _, offset, (kind, _, layers, *source)),) = image.tile
     image._size = (width, height)
-    options = (kind, reduction.bit_length() - 1, layers, *source)
-    image.tile = [ImageFile._Tile(codec, (0, 0, width, height), offset, options)]
+    options = ("j2k", reduction.bit_length() - 1, 0, -1, len(codestream))  # all layers, from no file with a descriptor
+    image.tile = [ImageFile._Tile("jpeg2k", (0, 0, width, height), 0, options)]
     scaled = np.array(image)  # Pillow moves samples to the top of their words, and signed ones above zero
     words: np.ndarray = scaled >> (8 * scaled.itemsize - header.precision)
     if header.is_signed:
