@@ -18,7 +18,7 @@ from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.imaging.decode import DecodedImage
 from cxr_ray.imaging.decoder_process import Request, read_answer, write_request
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind
-from cxr_ray.imaging.memory_file import MemoryFile
+from cxr_ray.imaging.memory_file import MAPPED_BYTES, MemoryFile
 
 FILES_TOGETHER = 4
 """Files that are handed over together, so that each side wakes the other once for so many."""
@@ -176,7 +176,7 @@ class _Child:
             running = bool(os.read(answered.fileno(), 2**16))
         heappush(self._free, slot)
         for file in (inbox, outbox):
-            if sum(other.held_bytes for other in self._files) > BYTES_HELD:
+            if file.held_bytes > MAPPED_BYTES or sum(other.held_bytes for other in self._files) > BYTES_HELD:
                 file.give_back()
         return images
 

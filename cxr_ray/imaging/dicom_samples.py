@@ -17,7 +17,6 @@ from cxr_ray.imaging.jpeg_pixels import refuse_many_scans, whole_jpeg
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 from cxr_ray.imaging.packbits import decode_rle_frame
 from cxr_ray.imaging.pixel_layout import PixelLayout, read_pixel_layout
-from cxr_ray.imaging.reduced_scale import scale_reduction
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -53,22 +52,21 @@ def require_transfer_syntax(syntax: str) -> None:
         raise ImageRefused(ErrorKind.UNSUPPORTED, f"DICOM transfer syntax {known} is not supported")
 
 
-def samples_reduction(dataset: Dataset, pixels: PixelData, wanted_size: int, *, limits: DecodeLimits) -> int:
-    """Factor by which `decode_samples` can reduce an image that will be resized to `wanted_size`: 1, 2, 4 or 8.
+def most_reduction(dataset: Dataset, pixels: PixelData, layout: PixelLayout) -> int:
+    """Maximum factor, a power of two, by which `decode_samples` can reduce an image.
 
     Only JPEG 2000 is reduced, and only if its codestream holds the grey samples and nothing else: other bits of a word
     would be averaged with them.
 
     Raises:
-        ImageRefused: as `decode_samples` raises.
+        ImageRefused: `unreadable`, `truncated` or `no_pixels` for a damaged codestream.
     """
-    layout = read_pixel_layout(dataset, limits)
     if dataset.file_meta.get("TransferSyntaxUID") not in _JPEG_2000 or not layout.photometric.startswith("MONOCHROME"):
         return 1
     header = read_jpeg2000_header(unwrap_jp2(encapsulated_frame(pixels)))
     if header.subsampled or header.is_signed != layout.is_signed or header.precision > layout.bits_stored:
         return 1
-    return min(scale_reduction(header.width, header.height, wanted_size), 1 << header.levels)
+    return 1 << header.levels
 
 
 def decode_samples(dataset: Dataset, pixels: PixelData, *, limits: DecodeLimits, reduction: int = 1) -> np.ndarray:
@@ -78,7 +76,7 @@ def decode_samples(dataset: Dataset, pixels: PixelData, *, limits: DecodeLimits,
         dataset: data set of the file.
         pixels: its Pixel Data.
         limits: bounds on the size, checked against the headers of the data set and of the codestream before decoding.
-        reduction: factor by which the image is reduced, which `samples_reduction` allows.
+        reduction: factor by which the image is reduced, a power of two that `most_reduction` allows.
 
     Returns:
         [H, W] or [H, W, 3], (u)int8 or (u)int16; at full scale also if the codestream cannot be decoded at a reduced one.

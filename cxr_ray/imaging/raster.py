@@ -17,7 +17,7 @@ from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 from cxr_ray.imaging.png_pixels import is_wide_colour, open_png, whole_png, wide_samples
 from cxr_ray.imaging.reduced_scale import min_side, scale_reduction
 
-DECODING = f"grey of full depth, of {min_side(0)} pixels or more of a JPEG or JPEG 2000"
+DECODING = f"grey of full depth, of {min_side(0)} pixels or more of a JPEG or DICOM file"
 """Part of a preprocessing's id; this text must change whenever decoding gives other pixels."""
 
 _EXIF_ORIENTATION = 0x0112

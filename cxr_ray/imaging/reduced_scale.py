@@ -1,5 +1,8 @@
 """By how much an image may be reduced while it is decoded, if it will be resized to less afterwards."""
 
+import numpy as np
+from PIL import Image
+
 MIN_WANTED = 224
 """Minimum size in pixels for which an image is decoded; smaller images are made from that decoding, which models share."""
 
@@ -16,3 +19,8 @@ def min_side(wanted_size: int) -> int:
     It is large enough for the antialiased resize afterwards to determine the pixels.
     """
     return 2 * max(wanted_size, MIN_WANTED)
+
+
+def reduced_by_blocks(pixels: np.ndarray, reduction: int) -> np.ndarray:
+    """The rounded means of blocks of `reduction` x `reduction` pixels uint8 [H, W]; those at the edges may be smaller."""
+    return pixels if reduction == 1 else np.array(Image.fromarray(pixels).reduce(reduction))
