@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxr_ray.imaging.lungs import centroid_xy, lung_pair, rim_length
-from cxr_ray.imaging.resize import resize_to
+from cxr_ray.imaging.mask_runs import MaskRuns, resized_runs
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +51,7 @@ class LungSegmentation:
     """The lung mask of one image.
 
     Attributes:
-        mask: bool [H, W] at the size of the image as displayed.
-        area_fraction: fraction of the image that the mask covers, 0 to 1; 0 for an empty mask.
+        runs: run lengths of the mask at the size of the image as displayed.
         uncertainty: summed entropy in nats of all pixels, divided by the length of the mask's rim in pixels, both at
             the network's resolution; a sure segmenter is uncertain only along a thin rim.
         symmetry: area of the smaller lung divided by that of the larger, 0 to 1; None for an empty mask.
@@ -63,14 +62,23 @@ class LungSegmentation:
         entropy: float32 [S, S], entropy of each pixel in nats, 0 to log 2, at the network's resolution.
     """
 
-    mask: np.ndarray
-    area_fraction: float
+    runs: MaskRuns
     uncertainty: float
     symmetry: float | None
     right: Lung | None
     left: Lung | None
     boxes_xyxy: np.ndarray
     entropy: np.ndarray
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask, bool [H, W] at the size of the image as displayed, made anew from its run lengths."""
+        return self.runs.to_mask()
+
+    @property
+    def area_fraction(self) -> float:
+        """Fraction of the image that the mask covers, 0 to 1; 0 for an empty mask."""
+        return self.runs.area_fraction
 
 
 def segmentations_of(
@@ -114,12 +122,10 @@ def segmentations_of(
         if not is_finite:
             found.append(None)
             continue
-        mask = resize_to(shades[i], height, width) > 255 * foreground
         figures = lung_figures(kept.components[i], entropy[i], height, width)
         found.append(
             LungSegmentation(
-                mask=mask,
-                area_fraction=float(np.count_nonzero(mask)) / mask.size,
+                runs=resized_runs(shades[i], height, width, 255 * foreground),
                 uncertainty=figures.uncertainty,
                 symmetry=figures.symmetry,
                 right=figures.right,

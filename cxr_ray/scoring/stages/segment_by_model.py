@@ -93,8 +93,8 @@ class SegmenterStage:
             if segmentation is None:
                 row.update(NOT_FINITE)
                 continue
-            row["error"] = self._outputs.write(row, image, segmentation.mask, uncertainty=segmentation.entropy)
-            row.update(mask_columns(segmentation.mask))
+            row["error"] = self._outputs.write(row, image, segmentation.runs, uncertainty=segmentation.entropy)
+            row.update(mask_columns(segmentation.runs))
             row["boxes_xyxy"] = segmentation.boxes_xyxy.tolist()
             row.update(lung_columns(segmentation))
 

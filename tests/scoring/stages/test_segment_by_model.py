@@ -12,6 +12,7 @@ from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.errors import ConfigError
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
+from cxr_ray.imaging.mask_runs import runs_of
 from cxr_ray.models.coarse_mask import largest_components
 from cxr_ray.models.lung_segmentation import Lung, LungSegmentation, pixel_entropy
 from cxr_ray.models.segmenter import Segmenter
@@ -113,7 +114,7 @@ def test_every_value_of_both_lungs_has_its_column():
         for i, side in enumerate(("right", "left"))
     }
     found = LungSegmentation(
-        mask=np.ones((2, 2), bool), area_fraction=1.0, uncertainty=0.5, symmetry=0.25, **lungs,
+        runs=runs_of(np.ones((2, 2), bool)), uncertainty=0.5, symmetry=0.25, **lungs,
         boxes_xyxy=np.zeros((0, 4), np.float32), entropy=np.zeros((2, 2), np.float32),
     )  # fmt: skip
     columns = lung_columns(found)
