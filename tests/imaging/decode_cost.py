@@ -8,10 +8,7 @@ is measured too, and is not part of the total.
 import argparse
 import hashlib
 import io
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.side_by_side import measured_in_turn, serve, use_one_core
+
 WANTED = 224
-CHECKOUT = Path(__file__).parents[2]
 
 
 def drawn(height, width, bits):
@@ -74,13 +72,14 @@ def cpu_ms(work):
     return 1e3 * (time.process_time() - began + child), 1e3 * child, result
 
 
-def measured(path, copies):
+def measured(name, copies):
     """CPU ms for an image: all but the download, and of that the process that decodes, SHA-256 and the resizing."""
     from cxr_ray.archive.fetch import fetch_objects
     from cxr_ray.imaging.load import load_images
     from cxr_ray.imaging.resize import resize_image
 
-    uris = [str(path)] * copies
+    path = Path(name)
+    uris = [name] * copies
 
     def whole():
         for image in load_images(uris, [path.stat().st_size] * copies, wanted_sizes=[WANTED]):
@@ -96,28 +95,6 @@ def measured(path, copies):
     return {name: ms / copies for name, ms in parts.items()} | {"pixels": hashlib.sha256(pixels).hexdigest()[:12]}
 
 
-def serve():
-    for line in sys.stdin:
-        path, copies = json.loads(line)
-        print(json.dumps(measured(Path(path), copies)), flush=True)
-
-
-def worker(checkout):
-    return subprocess.Popen(
-        [sys.executable, __file__, "--serve"],
-        env=os.environ | {"PYTHONPATH": str(checkout)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def asked(process, path, copies):
-    process.stdin.write(json.dumps([str(path), copies]) + "\n")
-    process.stdin.flush()
-    return json.loads(process.stdout.readline())
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", type=Path, help="folder of another checkout, such as a git worktree")
@@ -125,26 +102,19 @@ def main():
     parser.add_argument("--copies", type=int, default=16, help="times that a file is loaded in a round")
     parser.add_argument("--only", default="", help="part of the name of a kind of file")
     args = parser.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-    workers = [worker(checkout) for checkout in (args.against, CHECKOUT) if checkout]
+    use_one_core()
     print("median CPU ms an image, on one core        total (min to max)   decoder  sha256  resize  download")
     with tempfile.TemporaryDirectory() as folder:
         draw_files(folder)
-        for path in sorted(Path(folder).iterdir()):
-            if args.only not in path.name:
-                continue
-            [asked(one, path, 4) for one in workers]
-            rounds = [[asked(one, path, args.copies) for one in workers] for _ in range(args.rounds)]
-            for place, results in enumerate(zip(*rounds, strict=True)):
-                label = path.name if not place else "  this checkout"
+        for path in sorted(path for path in Path(folder).iterdir() if args.only in path.name):
+            case = [str(path), args.copies]
+            for place, results in enumerate(measured_in_turn(__file__, case, against=args.against, rounds=args.rounds)):
+                label = "  this checkout" if place else path.name
                 median = {k: statistics.median(r[k] for r in results) for k in results[0] if k != "pixels"}
                 span = f"({min(r['total'] for r in results):.2f} to {max(r['total'] for r in results):.2f})"
                 parts = "  ".join(f"{median[k]:7.2f}" for k in ("decoder", "sha256", "resize", "download"))
                 print(f"{label:40} {median['total']:7.2f} {span:18} {parts}  {results[0]['pixels']}", flush=True)
-    for one in workers:
-        one.stdin.close()
-        one.wait()
 
 
 if __name__ == "__main__":
-    serve() if "--serve" in sys.argv else main()
+    serve(measured) if "--serve" in sys.argv else main()

@@ -59,9 +59,9 @@ def test_files_are_written_from_what_a_row_holds(maps, tmp_path):
     maps = maps.set_column(maps.column_names.index(ENTROPY_COLUMN), ENTROPY_COLUMN, pa.array([entropy] * 5))
     maps = maps.append_column(OVERLAY_IMAGE.column, pa.array(images, pa.binary()))
     stage(tmp_path, save_overlays=True, save_uncertainty=True)(maps)
-    assert sorted(path.name for path in tmp_path.glob("overlays/*")) == ["0.png", "1.png", "2.png", "3.png"]
-    assert Image.open(tmp_path / "overlays" / "3.png").size == (70, 90)
-    assert np.asarray(Image.open(tmp_path / "uncertainty" / "0.png")).min() == 65535
+    assert sorted(path.name for path in tmp_path.glob("overlays/*")) == [f"{i}.png.png" for i in range(4)]
+    assert Image.open(tmp_path / "overlays" / "3.png.png").size == (70, 90)
+    assert np.asarray(Image.open(tmp_path / "uncertainty" / "0.png.png")).min() == 65535
 
 
 def test_rows_with_a_map_are_not_counted_before_they_are_finished(maps):
