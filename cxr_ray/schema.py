@@ -93,6 +93,10 @@ MASKS = pa.schema([*IMAGE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS, *PROVENANCE_FIELDS
 """Schema of `OUTPUT/masks/`; `status` is `ok`, `empty` if nothing was found, or `error`."""
 
 
+MAP_COLUMN = "map_shades"
+"""Column of the map of a row of masks that is not finished: its `status` is not the last one yet, and no output holds it."""
+
+
 CASCADE_FIELDS = [
     pa.field("mask_status", pa.string()),
     pa.field("mask_model_id", pa.string()),

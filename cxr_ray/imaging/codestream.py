@@ -36,6 +36,7 @@ class CodestreamHeader:
         is_lossy: True if decoded samples may differ from those that were encoded, by the process, JPEG-LS's NEAR or
             JPEG 2000's wavelet.
         scans: number of scans of a JPEG; thousands of them keep a decoder busy for minutes.
+        levels: how often the resolution of a JPEG 2000 can be halved; 0 for one whose grid does not begin at 0.
     """
 
     width: int
@@ -47,6 +48,7 @@ class CodestreamHeader:
     is_signed: bool = False
     is_lossy: bool = False
     scans: int = 1
+    levels: int = 0
 
 
 def read_jpeg_header(codestream: bytes) -> CodestreamHeader:
@@ -93,6 +95,7 @@ def read_jpeg2000_header(codestream: bytes) -> CodestreamHeader:
     layout = codestream[42 : 42 + 3 * components]
     if components < 1 or len(layout) < 3 * components:
         raise ImageRefused(ErrorKind.TRUNCATED, "JPEG 2000 codestream ends in its header")
+    levels, is_irreversible = _wavelet(codestream)
     return CodestreamHeader(
         width=right - left,
         height=bottom - top,
@@ -100,7 +103,8 @@ def read_jpeg2000_header(codestream: bytes) -> CodestreamHeader:
         precision=max((depth & 0x7F) + 1 for depth in layout[::3]),
         subsampled=any(step != 1 for step in layout[1::3] + layout[2::3]),
         is_signed=any(depth & 0x80 for depth in layout[::3]),
-        is_lossy=_is_irreversible(codestream),
+        is_lossy=is_irreversible,
+        levels=0 if left or top else levels,
     )
 
 
@@ -151,17 +155,17 @@ def with_precision(codestream: bytes, precision: int) -> bytes:
     return codestream[: frame + 4] + bytes([precision]) + codestream[frame + 5 :]
 
 
-def _is_irreversible(codestream: bytes) -> bool:
-    """Whether the wavelet of a JPEG 2000 codestream is the irreversible 9-7 (ITU-T T.800, Table A.20)."""
+def _wavelet(codestream: bytes) -> tuple[int, bool]:
+    """Decomposition levels of a JPEG 2000 codestream, and whether it is the irreversible 9-7 (ITU-T T.800, Tables A.15 and A.20)."""
     position = 2
     while position + 14 <= len(codestream):
         marker, length = struct.unpack_from(">HH", codestream, position)
         if marker == 0xFF52:  # COD
-            return codestream[position + 13] == 0
+            return codestream[position + 9], codestream[position + 13] == 0
         if marker == 0xFF90 or length < 2:  # SOT: the main header has ended
             break
         position += 2 + length
-    return False
+    return 0, False
 
 
 def _segments(codestream: bytes) -> Iterator[tuple[int, int, int]]:

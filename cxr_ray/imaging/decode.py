@@ -43,18 +43,14 @@ def decode_image(data: bytes, *, limits: DecodeLimits = DEFAULT_LIMITS, wanted_s
         data: bytes of a whole file; DICOM and the formats of `RASTER_FORMATS` are read.
         limits: bounds on the size, checked against the file's headers before any pixel is decoded.
         wanted_size: height and width in pixels to which the caller will resize the image; None means full scale. A
-            JPEG is decoded at 1/2, 1/4 or 1/8 scale if both sides stay at least twice `wanted_size` and at least 448
-            pixels, so that the antialiased resize afterwards still determines the pixels.
+            JPEG or DICOM image is reduced to 1/2, 1/4 or 1/8 scale if both sides stay at least twice `wanted_size` and
+            at least 448 pixels, so that the antialiased resize afterwards still determines the pixels.
     """
-    format_name = recognise_format(data[:HEAD_BYTES])
-    try:
-        return _decode(data, format_name, limits, wanted_size)
-    except Exception as error:  # noqa: BLE001 - whatever a decoder raises for forged bytes becomes an error row, never a crash
-        return _refused(format_name, error)
+    return decode_for_sizes(data, (wanted_size,), limits=limits)[0]
 
 
 def decode_for_sizes(
-    data: bytes, wanted_sizes: Sequence[int], *, limits: DecodeLimits = DEFAULT_LIMITS
+    data: bytes, wanted_sizes: Sequence[int | None], *, limits: DecodeLimits = DEFAULT_LIMITS
 ) -> tuple[DecodedImage, ...]:
     """Decode one image file for several sizes, once for all sizes that need the same scale.
 
@@ -68,43 +64,59 @@ def decode_for_sizes(
     Returns:
         One result for each of `wanted_sizes`, in order.
     """
-    first = decode_image(data, limits=limits, wanted_size=wanted_sizes[0])
-    raster_format = RASTER_FORMATS.get(first.format or "")
-    if raster_format is None or first.pixels is None or first.width is None or first.height is None:
-        return (first,) * len(wanted_sizes)
-    reductions = [raster_format.reduction(first.width, first.height, size) for size in wanted_sizes]
-    found = {reductions[0]: first}
-    for size, reduction in zip(wanted_sizes, reductions, strict=True):
-        if reduction not in found:
-            found[reduction] = decode_image(data, limits=limits, wanted_size=size)
-    failures = [image for image in found.values() if image.pixels is None]
-    return (failures[0],) * len(wanted_sizes) if failures else tuple(found[reduction] for reduction in reductions)
+    format_name = recognise_format(data[:HEAD_BYTES])
+    try:
+        return _decode(data, format_name, limits, wanted_sizes)
+    except Exception as error:  # noqa: BLE001 - whatever a decoder raises for forged bytes becomes an error row, never a crash
+        return (_refused(format_name, error),) * len(wanted_sizes)
 
 
-def _decode(data: bytes, format_name: str | None, limits: DecodeLimits, wanted_size: int | None) -> DecodedImage:
+def _decode(
+    data: bytes, format_name: str | None, limits: DecodeLimits, wanted_sizes: Sequence[int | None]
+) -> tuple[DecodedImage, ...]:
     if not data:
         raise ImageRefused(ErrorKind.EMPTY, "file has 0 bytes")
     limits.check_file(len(data))
     if format_name == "dicom":
-        return _decode_dicom(data, limits)
+        return _decode_dicom(data, limits, wanted_sizes)
     if format_name not in RASTER_FORMATS:
         raise ImageRefused(
             ErrorKind.UNSUPPORTED,
             f"format {format_name or 'unknown'} is not supported; dicom, {', '.join(RASTER_FORMATS)} are read",
         )
-    raster = decode_raster(data, format_name, limits=limits, wanted_size=wanted_size)
-    return DecodedImage(pixels=raster.pixels, format=format_name, width=raster.width, height=raster.height)
+    found: dict[int, DecodedImage] = {}
+    images = []
+    for size in wanted_sizes:
+        reduction = _reduction(format_name, next(iter(found.values()), None), size)
+        if reduction not in found:
+            raster = decode_raster(data, format_name, limits=limits, wanted_size=size)
+            image = DecodedImage(pixels=raster.pixels, format=format_name, width=raster.width, height=raster.height)
+            reduction = _reduction(format_name, image, size)
+            found[reduction] = image
+        images.append(found[reduction])
+    return tuple(images)
 
 
-def _decode_dicom(data: bytes, limits: DecodeLimits) -> DecodedImage:
+def _reduction(format_name: str, image: DecodedImage | None, wanted_size: int | None) -> int:
+    """The factor by which a raster file of this size is reduced; 0 before its size is known."""
+    if image is None or image.width is None or image.height is None:
+        return 0
+    return 1 if wanted_size is None else RASTER_FORMATS[format_name].reduction(image.width, image.height, wanted_size)
+
+
+def _decode_dicom(data: bytes, limits: DecodeLimits, wanted_sizes: Sequence[int | None]) -> tuple[DecodedImage, ...]:
     file = read_dicom(data)
     tags = read_tags(file.dataset)
     try:
-        pixels = decode_dicom(file, limits=limits)
-    except Exception as error:  # noqa: BLE001 - as in `decode_image`; the tags are kept
-        return _refused("dicom", error, tags)
-    height, width = pixels.shape
-    return DecodedImage(pixels=pixels, format="dicom", width=width, height=height, dicom=tags)
+        scales = decode_dicom(file, limits=limits, wanted_sizes=wanted_sizes)
+    except Exception as error:  # noqa: BLE001 - as in `decode_for_sizes`; the tags are kept
+        return (_refused("dicom", error, tags),) * len(wanted_sizes)
+    height, width = int(file.dataset.Rows), int(file.dataset.Columns)
+    images = {
+        id(pixels): DecodedImage(pixels=pixels, format="dicom", width=width, height=height, dicom=tags)
+        for pixels in scales
+    }
+    return tuple(images[id(pixels)] for pixels in scales)
 
 
 def _refused(format_name: str | None, error: Exception, tags: DicomTags | None = None) -> DecodedImage:

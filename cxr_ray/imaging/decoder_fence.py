@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import IO
 
 from cxr_ray.archive.recognise import HEAD_BYTES, recognise_format
 from cxr_ray.imaging.decode import DecodedImage
 from cxr_ray.imaging.decoder_process import Request, read_answer, write_request
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind
-from cxr_ray.imaging.memory_file import MemoryFile
+from cxr_ray.imaging.memory_file import MAPPED_BYTES, MemoryFile
 
 FILES_TOGETHER = 4
 """Files that are handed over together, so that each side wakes the other once for so many."""
@@ -25,6 +26,8 @@ FILES_AHEAD = 2 * FILES_TOGETHER
 """Maximum number of files that a fence holds: half are decoded while the other half are handed over or taken back."""
 BYTES_AHEAD = 32 * 2**20
 """Bytes of files from which a fence holds no second file, whose pixels are larger still."""
+BYTES_HELD = 2 * BYTES_AHEAD
+"""Bytes of memory that a fence keeps for the next files and their pixels: new memory costs more than the copying itself."""
 
 _CODE = (
     "import sys; count = 1 + int(sys.argv[1]); sys.path[:] = sys.argv[1 + count:]; "
@@ -118,6 +121,8 @@ class _Child:
     def __init__(self) -> None:
         self._printed = os.memfd_create("decoder")
         self._files = [MemoryFile.create() for _ in range(2 * FILES_AHEAD)]
+        self._free = list(range(FILES_AHEAD))
+        self._in_use: deque[int] = deque()
         self._asked, self._answered = 0, 0
         self._unsent: list[bytes] = []
         numbers = [self._printed, *(file.number for file in self._files)]
@@ -142,7 +147,8 @@ class _Child:
 
     def ask(self, file: FencedFile) -> None:
         """Hand over a file, now or with the files after it; at most `FILES_AHEAD` may wait for their answers."""
-        slot = self._asked % FILES_AHEAD
+        slot = heappop(self._free)  # the first one, because its memory is there already
+        self._in_use.append(slot)
         self._asked += 1
         self._files[2 * slot].write(file.data)
         request = Request(
@@ -160,7 +166,7 @@ class _Child:
 
     def answer(self) -> tuple[DecodedImage, ...] | None:
         """Wait for the images of the first file that has none; None if the process died over it."""
-        slot = self._answered % FILES_AHEAD
+        slot = self._in_use.popleft()
         self._answered += 1
         inbox, outbox = self._files[2 * slot :][:2]
         answered: IO[bytes] = self._process.stdout  # type: ignore[assignment]  # a pipe, see __init__
@@ -168,8 +174,10 @@ class _Child:
         while (images := read_answer(self._answered, outbox)) is None and running:
             self._send()
             running = bool(os.read(answered.fileno(), 2**16))
+        heappush(self._free, slot)
         for file in (inbox, outbox):
-            file.shrink()
+            if file.held_bytes > MAPPED_BYTES or sum(other.held_bytes for other in self._files) > BYTES_HELD:
+                file.give_back()
         return images
 
     def _send(self) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from cxr_ray.imaging.dicom_display import to_display
-from cxr_ray.imaging.dicom_pixel_data import UNDEFINED_LENGTH, ends_early, pixel_data_at
-from cxr_ray.imaging.dicom_samples import decode_samples, require_transfer_syntax
+from cxr_ray.imaging.dicom_pixel_data import UNDEFINED_LENGTH, PixelData, ends_early, pixel_data_at
+from cxr_ray.imaging.dicom_samples import decode_samples, most_reduction, require_transfer_syntax
+from cxr_ray.imaging.display_attributes import read_display_attributes
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
+from cxr_ray.imaging.pixel_layout import PixelLayout, read_pixel_layout
 from cxr_ray.imaging.raw_elements import converted
+from cxr_ray.imaging.reduced_scale import reduced_by_blocks, scale_reduction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,11 +136,19 @@ def read_tags(dataset: Dataset) -> DicomTags:
     )
 
 
-def decode_dicom(file: DicomFile, *, limits: DecodeLimits) -> np.ndarray:
+def decode_dicom(
+    file: DicomFile, *, limits: DecodeLimits, wanted_sizes: Sequence[int | None] = (None,)
+) -> list[np.ndarray]:
     """Decode the one frame of a projection radiograph as a viewer would first show it.
 
+    Args:
+        file: the file.
+        limits: bounds on the size, checked before any pixel is decoded.
+        wanted_sizes: heights and widths in pixels to which the caller will resize the image; None means full scale.
+
     Returns:
-        uint8 [H, W], low = dark.
+        uint8 [H, W] for each of `wanted_sizes`, low = dark, as displayed at full scale and reduced by `scale_reduction`;
+        one array for all sizes that need the same scale.
 
     Raises:
         ImageRefused: `wrong_modality`, `no_pixels`, `multi_frame`, or a kind that `decode_samples` raises.
@@ -156,7 +168,31 @@ def decode_dicom(file: DicomFile, *, limits: DecodeLimits) -> np.ndarray:
     if frames > 1:
         raise ImageRefused(ErrorKind.MULTI_FRAME, f"DICOM file has {frames} frames; only files of one frame are read")
     pixels = pixel_data_at(file.encoded, file.pixel_start, file.pixel_length, file.pixel_vr)
-    return to_display(decode_samples(dataset, pixels, limits=limits), dataset)
+    layout = read_pixel_layout(dataset, limits)
+    reductions = [1 if s is None else scale_reduction(layout.columns, layout.rows, s) for s in wanted_sizes]
+    most_skipped = _most_skipped(dataset, pixels, layout) if max(reductions) > 1 else 1
+    shown: dict[tuple[int, int], np.ndarray] = {}
+    for reduction in reductions:
+        skipped = min(reduction, most_skipped)
+        if (skipped, 1) not in shown:
+            samples = decode_samples(dataset, pixels, limits=limits, reduction=skipped)
+            shown[skipped, 1] = to_display(samples, dataset)
+        blocks = reduction // skipped
+        if (skipped, blocks) not in shown:
+            shown[skipped, blocks] = reduced_by_blocks(shown[skipped, 1], blocks)
+    return [shown[min(r, most_skipped), r // min(r, most_skipped)] for r in reductions]
+
+
+def _most_skipped(dataset: Dataset, pixels: PixelData, layout: PixelLayout) -> int:
+    """Factor by which samples may be reduced before they are displayed.
+
+    Without a window the range of all pixels decides what is shown, and the extremes of a reduced image are others; at the
+    edges of padding its values would be averaged with pixels.
+    """
+    attributes = read_display_attributes(dataset)
+    if attributes.shows_range or attributes.padding is not None:
+        return 1
+    return most_reduction(dataset, pixels, layout)
 
 
 def _file_meta(data: bytes) -> tuple[Dataset, int]:

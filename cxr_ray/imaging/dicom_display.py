@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cxr_ray.imaging.display_attributes import DisplayAttributes, Window, read_display_attributes
+from cxr_ray.imaging.grey_levels import WORDS, looked_up
 from cxr_ray.imaging.limits import ErrorKind, ImageRefused
 
 if TYPE_CHECKING:
@@ -38,12 +39,27 @@ def to_display(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
         return _palette_luma(stored, dataset)
     attributes = read_display_attributes(dataset)
     # A display value depends only on the stored value, so each value is computed once instead of each pixel.
-    offsets = stored.astype(np.int32)
-    lowest = int(offsets.min())
-    offsets -= lowest
-    is_present = np.bincount(offsets.ravel()) > 0
-    table = display_table(lowest + np.arange(is_present.size), is_present, attributes)
-    return table[offsets]
+    limits = np.iinfo(stored.dtype)
+    values = np.arange(limits.min, limits.max + 1)
+    table = np.zeros(WORDS, np.uint8)
+    table[values & (values.size - 1)] = display_table(values, _deciding(stored, values, attributes), attributes)
+    return looked_up(stored.view(f"u{stored.itemsize}"), table)
+
+
+def _deciding(stored: np.ndarray, values: np.ndarray, attributes: DisplayAttributes) -> np.ndarray:
+    """Tell which of all `values` of the type of `stored` decide about the range that is shown.
+
+    Returns:
+        bool [N]: the values that pixels have; where no others can matter, only the lowest and the highest of them.
+    """
+    if attributes.range_needs_all_values:
+        counts = np.bincount((stored.astype(np.int32) - values[0]).ravel(), minlength=values.size)
+        present: np.ndarray = counts > 0
+        return present
+    is_present = np.zeros(values.size, bool)
+    if attributes.shows_range:
+        is_present[[int(stored.min()) - values[0], int(stored.max()) - values[0]]] = True
+    return is_present
 
 
 def display_table(stored_values: np.ndarray, is_present: np.ndarray, attributes: DisplayAttributes) -> np.ndarray:
@@ -51,7 +67,7 @@ def display_table(stored_values: np.ndarray, is_present: np.ndarray, attributes:
 
     Args:
         stored_values: int [N], ascending.
-        is_present: bool [N], True for values that at least one pixel has.
+        is_present: bool [N], True for the values of pixels that decide about the range that is shown.
         attributes: the look-up tables, the window and the padding to apply.
 
     Returns:

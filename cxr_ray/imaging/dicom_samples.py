@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from cxr_ray.imaging.codestream import CodestreamHeader, read_jpeg2000_header, read_jpeg_header, unwrap_jp2
 from cxr_ray.imaging.dicom_pixel_data import PixelData, encapsulated_frame, native_frame
 from cxr_ray.imaging.gdcm_codec import decode_by_gdcm
+from cxr_ray.imaging.jpeg2000_pixels import reduced_jpeg2000
 from cxr_ray.imaging.jpeg_pixels import refuse_many_scans, whole_jpeg
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 from cxr_ray.imaging.packbits import decode_rle_frame
@@ -49,16 +52,34 @@ def require_transfer_syntax(syntax: str) -> None:
         raise ImageRefused(ErrorKind.UNSUPPORTED, f"DICOM transfer syntax {known} is not supported")
 
 
-def decode_samples(dataset: Dataset, pixels: PixelData, *, limits: DecodeLimits) -> np.ndarray:
+def most_reduction(dataset: Dataset, pixels: PixelData, layout: PixelLayout) -> int:
+    """Maximum factor, a power of two, by which `decode_samples` can reduce an image.
+
+    Only JPEG 2000 is reduced, and only if its codestream holds the grey samples and nothing else: other bits of a word
+    would be averaged with them.
+
+    Raises:
+        ImageRefused: `unreadable`, `truncated` or `no_pixels` for a damaged codestream.
+    """
+    if dataset.file_meta.get("TransferSyntaxUID") not in _JPEG_2000 or not layout.photometric.startswith("MONOCHROME"):
+        return 1
+    header = read_jpeg2000_header(unwrap_jp2(encapsulated_frame(pixels)))
+    if header.subsampled or header.is_signed != layout.is_signed or header.precision > layout.bits_stored:
+        return 1
+    return 1 << header.levels
+
+
+def decode_samples(dataset: Dataset, pixels: PixelData, *, limits: DecodeLimits, reduction: int = 1) -> np.ndarray:
     """Decode the first frame to stored samples, without any look-up table; YBR becomes RGB.
 
     Args:
         dataset: data set of the file.
         pixels: its Pixel Data.
         limits: bounds on the size, checked against the headers of the data set and of the codestream before decoding.
+        reduction: factor by which the image is reduced, a power of two that `most_reduction` allows.
 
     Returns:
-        [H, W] or [H, W, 3], (u)int8 or (u)int16.
+        [H, W] or [H, W, 3], (u)int8 or (u)int16; at full scale also if the codestream cannot be decoded at a reduced one.
 
     Raises:
         ImageRefused: `too_large`, `unsupported`, `truncated` or `unreadable`.
@@ -71,7 +92,7 @@ def decode_samples(dataset: Dataset, pixels: PixelData, *, limits: DecodeLimits)
     elif syntax == _RLE:
         words = _native_words(dataset, _expand_rle(pixels, layout), layout, syntax)
     else:
-        words, header = _decode_codestream(encapsulated_frame(pixels), layout, syntax)
+        words, header = _decode_codestream(encapsulated_frame(pixels), layout, syntax, reduction)
         precision, is_lossy = header.precision, header.is_lossy
         if layout.channels == 3:
             return words
@@ -121,7 +142,9 @@ def _expand_rle(pixels: PixelData, layout: PixelLayout) -> bytes:
     )
 
 
-def _decode_codestream(codestream: bytes, layout: PixelLayout, syntax: str) -> tuple[np.ndarray, CodestreamHeader]:
+def _decode_codestream(
+    codestream: bytes, layout: PixelLayout, syntax: str, reduction: int
+) -> tuple[np.ndarray, CodestreamHeader]:
     """Check the codestream against the data set, and decode it at its own precision.
 
     Pillow's libjpeg-turbo reads 8-bit JPEG and OpenJPEG reads JPEG 2000, because both are hardened against forged
@@ -134,6 +157,9 @@ def _decode_codestream(codestream: bytes, layout: PixelLayout, syntax: str) -> t
         codestream = unwrap_jp2(codestream)
         header = read_jpeg2000_header(codestream)
         _require_agreement(header, layout)
+        if reduction > 1:
+            with suppress(OSError, SyntaxError, ValueError):  # the decoding at full scale tells what is wrong
+                return reduced_jpeg2000(codestream, header, reduction), replace(header, is_lossy=True)
         return _by_codec(codestream, syntax, layout, header, "pylibjpeg"), header
     header = read_jpeg_header(codestream)
     _require_agreement(header, layout)

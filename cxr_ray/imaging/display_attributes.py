@@ -51,6 +51,16 @@ class DisplayAttributes:
     window: Window | None = None
     padding: tuple[int, int] | None = None
 
+    @property
+    def shows_range(self) -> bool:
+        """Whether the range of the pixels is shown, because there is neither a VOI LUT nor a window."""
+        return self.voi_table is None and self.window is None
+
+    @property
+    def range_needs_all_values(self) -> bool:
+        """Whether the range that is shown may depend on more than the lowest and the highest stored value."""
+        return self.shows_range and not (self.modality_table is None and self.padding is None)
+
 
 def read_display_attributes(dataset: Dataset) -> DisplayAttributes:
     """Read the display attributes of a data set; those in the functional groups of its first frame come first.

@@ -3,6 +3,7 @@
 import numpy as np
 
 from cxr_ray.errors import StorageError
+from cxr_ray.imaging.mask_runs import MaskRuns, runs_of
 
 DIGIT_BITS = 5
 MORE = 1 << DIGIT_BITS
@@ -24,12 +25,9 @@ def encode_mask(mask: np.ndarray) -> str:
     Raises:
         ValueError: if the mask is not bool [H, W].
     """
-    from pycocotools import mask as coco
-
     if mask.dtype != np.bool_ or mask.ndim != 2:
         raise ValueError(f"mask must be bool [H, W]; got {mask.dtype} {list(mask.shape)}")
-    counts: bytes = coco.encode(np.asfortranarray(mask, np.uint8))["counts"]
-    return counts.decode("ascii")
+    return runs_of(mask).counts
 
 
 def decode_mask(counts: str, height: int, width: int) -> np.ndarray:
@@ -43,8 +41,7 @@ def decode_mask(counts: str, height: int, width: int) -> np.ndarray:
         shown = f"{counts[:24]!r}{'...' if len(counts) > 24 else ''}"
         fault = "are not COCO run lengths" if runs is None else f"cover {runs.sum()} pixels"
         raise StorageError(f"mask_counts {shown} of a {height} x {width} mask {fault}; write the masks again")
-    columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
-    return np.ascontiguousarray(columns.T)
+    return MaskRuns(height=height, width=width, lengths=runs).to_mask()
 
 
 def _runs(counts: str) -> np.ndarray | None:

@@ -6,9 +6,9 @@ from typing import Self
 
 import numpy as np
 
-MAPPED_BYTES = 2**20
+MAPPED_BYTES = 16 * 2**20
 """Bytes at the start of each file that both processes map, because the kernel takes longer to copy them; more than most
-images have at the scale that a model wants."""
+radiographs have."""
 
 
 class MemoryFile:
@@ -19,6 +19,8 @@ class MemoryFile:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.held_bytes = 0
+        """Bytes at the start of the file for which memory may be held, as far as this process used them."""
         self._map = mmap.mmap(number, MAPPED_BYTES)
 
     @classmethod
@@ -31,6 +33,7 @@ class MemoryFile:
     def write(self, data: bytes | memoryview, offset: int = 0) -> int:
         """Write bytes at an offset; returns the offset of their end."""
         end = offset + len(data)
+        self.held_bytes = max(self.held_bytes, end)
         if end <= MAPPED_BYTES:
             self._map[offset:end] = data
         else:
@@ -46,15 +49,18 @@ class MemoryFile:
     def read_pixels(self, shape: tuple[int, int], offset: int) -> np.ndarray:
         """Read an image, uint8 [H, W], at an offset."""
         size = shape[0] * shape[1]
+        self.held_bytes = max(self.held_bytes, offset + size)
         if offset + size <= MAPPED_BYTES:
             return np.frombuffer(self._map, np.uint8, size, offset).reshape(shape).copy()
         pixels = np.empty(shape, np.uint8)
         os.preadv(self.number, [pixels.data], offset)
         return pixels
 
-    def shrink(self) -> None:
-        """Give back the memory beyond what is mapped."""
+    def give_back(self) -> None:
+        """Give back all memory; new memory costs more than the copying, because the kernel fills it with zeros first."""
+        os.ftruncate(self.number, 0)
         os.ftruncate(self.number, MAPPED_BYTES)
+        self.held_bytes = 0
 
     def close(self) -> None:
         """Close the file in this process."""

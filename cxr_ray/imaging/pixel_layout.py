@@ -78,7 +78,8 @@ class PixelLayout:
             raw = raw >> shift
         if self.is_signed:
             return _sign_extended(raw, bits).view(signed)
-        return raw & _ones(bits) if bits < width else raw
+        # most files have nothing above their samples, and a maximum is found in a quarter of the time of a copy
+        return raw & _ones(bits) if bits < width and raw.max() > _ones(bits) else raw
 
 
 def read_pixel_layout(dataset: Dataset, limits: DecodeLimits) -> PixelLayout:

@@ -29,7 +29,7 @@ class Radiograph:
         format: format recognised from the content: `dicom`, or a key of `RASTER_FORMATS`, such as `png`.
         content_sha256: SHA-256 of the file, 64 hex digits.
         dicom: tags of a DICOM file, including the patient's id; None for other formats.
-        encoded: bytes of the file; `squashed` decodes a JPEG again at the scale that a model needs.
+        encoded: bytes of the file; `squashed` decodes a JPEG or DICOM file again at the scale that a model needs.
         limits: bounds on the size that the file was checked against.
     """
 
@@ -59,11 +59,11 @@ class Radiograph:
             interpolation: `bilinear`, `bicubic` or `lanczos`.
 
         Raises:
-            ImageError: if a JPEG that was decoded at full scale cannot be decoded at the reduced scale for `size`.
+            ImageError: if a file that was decoded at full scale cannot be decoded at the reduced scale for `size`.
             ValueError: if an argument is out of its range.
         """
         pixels = self.pixels
-        if self.format == "jpeg":
+        if self.format in ("jpeg", "dicom"):  # they may be decoded at a reduced scale
             pixels = _pixels_of(self.name, decode_fenced(self.encoded, size, limits=self.limits))
         return resize_image(pixels, size, interpolation)
 

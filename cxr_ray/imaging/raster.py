@@ -15,10 +15,9 @@ from cxr_ray.imaging.grey_levels import luma, scale_occupied_bits, wide_luma
 from cxr_ray.imaging.jpeg_pixels import is_of_another_process, refuse_many_scans, whole_jpeg
 from cxr_ray.imaging.limits import DecodeLimits, ErrorKind, ImageRefused
 from cxr_ray.imaging.png_pixels import is_wide_colour, open_png, whole_png, wide_samples
+from cxr_ray.imaging.reduced_scale import min_side, scale_reduction
 
-MIN_WANTED = 224
-"""Minimum size in pixels for which a JPEG is decoded; smaller images are made from that decoding, which models share."""
-DECODING = f"grey of full depth, of a JPEG's {2 * MIN_WANTED} pixels or more"
+DECODING = f"grey of full depth, of {min_side(0)} pixels or more of a JPEG or DICOM file"
 """Part of a preprocessing's id; this text must change whenever decoding gives other pixels."""
 
 _EXIF_ORIENTATION = 0x0112
@@ -189,17 +188,6 @@ def _tiff_directory_end(data: bytes) -> int:
     return first_entry + entries * entry_bytes
 
 
-def jpeg_reduction(width: int, height: int, wanted_size: int) -> int:
-    """Factor by which `read_jpeg` reduces an image of this size in pixels: 1, 2, 4 or 8, as Pillow's `draft` chooses it."""
-    max_reduction = min(width, height) // min_side(wanted_size)
-    return next((reduction for reduction in (8, 4, 2) if max_reduction >= reduction), 1)
-
-
-def min_side(wanted_size: int) -> int:
-    """Minimum height and width in pixels that a reduced JPEG keeps if it will be resized to `wanted_size`."""
-    return 2 * max(wanted_size, MIN_WANTED)
-
-
 def _check_header(image: Image.Image, limits: DecodeLimits, bytes_per_sample: int = 1) -> None:
     channels = len(image.getbands())
     limits.check_samples(width=image.width, height=image.height, channels=channels, bytes_per_sample=bytes_per_sample)
@@ -223,7 +211,7 @@ def _upright(pixels: np.ndarray, image: Image.Image, full_size: tuple[int, int])
 # only the caller's max_megapixels applies (Image.open adds a limit of its own for the whole process).
 RASTER_FORMATS = {
     "png": RasterFormat(read=read_png, end=b"IEND"),
-    "jpeg": RasterFormat(read=read_jpeg, end=b"\xff\xd9", reduction=jpeg_reduction),
+    "jpeg": RasterFormat(read=read_jpeg, end=b"\xff\xd9", reduction=scale_reduction),
     "tiff": RasterFormat(read=read_tiff),
 }
 """Every raster format that is read; the keys are the names that `recognise_format` returns."""

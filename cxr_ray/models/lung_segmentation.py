@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxr_ray.imaging.lungs import centroid_xy, lung_pair, rim_length
-from cxr_ray.imaging.resize import resize_to
+from cxr_ray.imaging.mask_runs import MaskRuns, resized_runs
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +51,7 @@ class LungSegmentation:
     """The lung mask of one image.
 
     Attributes:
-        mask: bool [H, W] at the size of the image as displayed.
-        area_fraction: fraction of the image that the mask covers, 0 to 1; 0 for an empty mask.
+        runs: run lengths of the mask at the size of the image as displayed.
         uncertainty: summed entropy in nats of all pixels, divided by the length of the mask's rim in pixels, both at
             the network's resolution; a sure segmenter is uncertain only along a thin rim.
         symmetry: area of the smaller lung divided by that of the larger, 0 to 1; None for an empty mask.
@@ -63,12 +62,39 @@ class LungSegmentation:
         entropy: float32 [S, S], entropy of each pixel in nats, 0 to log 2, at the network's resolution.
     """
 
-    mask: np.ndarray
-    area_fraction: float
+    runs: MaskRuns
     uncertainty: float
     symmetry: float | None
     right: Lung | None
     left: Lung | None
+    boxes_xyxy: np.ndarray
+    entropy: np.ndarray
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The mask, bool [H, W] at the size of the image as displayed, made anew from its run lengths."""
+        return self.runs.to_mask()
+
+    @property
+    def area_fraction(self) -> float:
+        """Fraction of the image that the mask covers, 0 to 1; 0 for an empty mask."""
+        return self.runs.area_fraction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LungMap:
+    """The lung mask of one image at the network's resolution, with the measurements that are made there.
+
+    Attributes:
+        shades: uint8 [S, S], 255 times the probability of the foreground, without the components that are left out; a pixel of
+            the mask is one whose value, after the map is resized to the image, is above 255 times the threshold.
+        figures: measurements of the lungs.
+        boxes_xyxy: float32 [n, 4], as in `LungSegmentation`.
+        entropy: float32 [S, S], as in `LungSegmentation`.
+    """
+
+    shades: np.ndarray
+    figures: LungFigures
     boxes_xyxy: np.ndarray
     entropy: np.ndarray
 
@@ -97,6 +123,32 @@ def segmentations_of(
     Raises:
         ValueError: if `components` or `min_area` is out of its range.
     """
+    maps = lung_maps_of(probability, sizes, foreground=foreground, components=components, min_area=min_area)
+    return [
+        None
+        if found is None
+        else LungSegmentation(
+            runs=resized_runs(found.shades, height, width, 255 * foreground),
+            uncertainty=found.figures.uncertainty,
+            symmetry=found.figures.symmetry,
+            right=found.figures.right,
+            left=found.figures.left,
+            boxes_xyxy=found.boxes_xyxy,
+            entropy=found.entropy,
+        )
+        for found, (height, width) in zip(maps, sizes, strict=True)
+    ]
+
+
+def lung_maps_of(
+    probability: "torch.Tensor",
+    sizes: Sequence[tuple[int, int]],
+    *,
+    foreground: float,
+    components: int,
+    min_area: float,
+) -> list[LungMap | None]:
+    """Clean up and measure the maps of K images at the network's resolution; arguments and errors are those of `segmentations_of`."""
     import torch
 
     from cxr_ray.models.coarse_mask import largest_components, to_image_scale
@@ -109,26 +161,17 @@ def segmentations_of(
     cleaned = torch.where(is_foreground & ~kept.masks, 0.0, probability)
     shades = (cleaned * 255).round().byte().cpu().numpy()
     entropy = pixel_entropy(probability).cpu().numpy()
-    found: list[LungSegmentation | None] = []
-    for i, ((height, width), is_finite) in enumerate(zip(sizes, finite.tolist(), strict=True)):
-        if not is_finite:
-            found.append(None)
-            continue
-        mask = resize_to(shades[i], height, width) > 255 * foreground
-        figures = lung_figures(kept.components[i], entropy[i], height, width)
-        found.append(
-            LungSegmentation(
-                mask=mask,
-                area_fraction=float(np.count_nonzero(mask)) / mask.size,
-                uncertainty=figures.uncertainty,
-                symmetry=figures.symmetry,
-                right=figures.right,
-                left=figures.left,
-                boxes_xyxy=to_image_scale(kept.boxes_xyxy[i], shades.shape[1], height, width),
-                entropy=entropy[i],
-            )
+    return [
+        LungMap(
+            shades=shades[i],
+            figures=lung_figures(kept.components[i], entropy[i], height, width),
+            boxes_xyxy=to_image_scale(kept.boxes_xyxy[i], shades.shape[1], height, width),
+            entropy=entropy[i],
         )
-    return found
+        if is_finite
+        else None
+        for i, ((height, width), is_finite) in enumerate(zip(sizes, finite.tolist(), strict=True))
+    ]
 
 
 def pixel_entropy(probability: "torch.Tensor") -> "torch.Tensor":

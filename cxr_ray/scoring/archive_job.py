@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 
@@ -33,7 +34,7 @@ from cxr_ray.scoring.lost_workers import (
     without_deprecations,
 )
 from cxr_ray.scoring.output.claim import check_claim, claim_output
-from cxr_ray.scoring.output.commit import write_committed
+from cxr_ray.scoring.output.commit import WRITE_OPTIONS, write_committed
 from cxr_ray.scoring.output.outcome import conclude
 from cxr_ray.scoring.output.planning import plan_blocks
 from cxr_ray.scoring.output.state import OutputState
@@ -43,7 +44,7 @@ from cxr_ray.scoring.pool import ScoringPool, plan_pool
 from cxr_ray.scoring.progress import shown_progress
 from cxr_ray.scoring.stage_metrics import LoadedNote, StageMetrics
 from cxr_ray.scoring.stages.load import Geometry, LoadStage
-from cxr_ray.scoring.tallied_stage import TalliedStage
+from cxr_ray.scoring.tallied_stage import TalliedFinish, TalliedStage
 from cxr_ray.scoring.watched_run import progress_of, watched_run
 
 log = logging.getLogger("cxr_ray")
@@ -216,6 +217,7 @@ def scored_images(
     arguments: dict[str, Any],
     *,
     batch_size: int,
+    finish: Callable[[pa.Table], pa.Table] | None = None,
 ) -> "ray.data.Dataset":
     """Build the pipeline of a job: tasks on CPUs that load the images of a run, and actors that turn them into rows.
 
@@ -226,6 +228,8 @@ def scored_images(
         stage: class of the stage that each actor holds.
         arguments: keyword arguments of `stage`.
         batch_size: number of images of a batch, 1 or more.
+        finish: stage that finishes the rows of `stage`, in the tasks that write them, see `TalliedFinish`; None if they
+            are finished.
 
     Returns:
         A dataset of the rows of `stage`, one for each image.
@@ -234,7 +238,7 @@ def scored_images(
         ConfigError: if the file of the patient secret is empty.
     """
     with without_deprecations():
-        return _loaded_images(config, run, geometries, batch_size).map_batches(
+        rows = _loaded_images(config, run, geometries, batch_size).map_batches(
             TalliedStage,
             fn_constructor_kwargs={
                 "stage": stage,
@@ -251,6 +255,10 @@ def scored_images(
             num_gpus=run.pool.gpus_per_actor,
             **ACTOR_OPTIONS,
         )
+        if finish is None:
+            return rows
+        tallied = TalliedFinish(finish, run.tally)
+        return rows.map_batches(tallied, batch_size=None, batch_format="pyarrow", **WRITE_OPTIONS)
 
 
 def _loaded_images(

@@ -13,7 +13,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cxr_ray.scoring.stage_metrics import StageMetrics
+from cxr_ray.scoring.stage_metrics import UNFINISHED, StageMetrics
 
 log = logging.getLogger("cxr_ray")
 
@@ -157,7 +157,18 @@ class Counter:
         """Count the rows of a batch by status and kind of error, see `StageMetrics.scored`."""
         if self._metrics is not None:
             self._metrics.scored(statuses, batch_size, seconds)
+        self._count(statuses)
+
+    def note_finished(self, statuses: dict[tuple[str, str], int]) -> None:
+        """Count the rows that were `UNFINISHED` by status."""
+        if self._metrics is not None:
+            self._metrics.finished(statuses)
+        self._count(statuses)
+
+    def _count(self, statuses: dict[tuple[str, str], int]) -> None:
         for (status, kind), rows in statuses.items():
+            if status == UNFINISHED:
+                continue
             for key in (status, f"{status}:{kind}") if kind else (status,):
                 self._counts[key] = self._counts.get(key, 0) + rows
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 
+import pyarrow as pa
 import ray
 
 from cxr_ray.archive.uris import absolute_uri
@@ -99,6 +100,9 @@ class ChosenSegmenter:
     """Default number of images of a batch on a CPU."""
     stage: Callable[[Run], tuple[type, dict[str, object]]]
     """Function that gives the stage's class and keyword arguments; it imports the class, and with it torch, late."""
+    divided: Callable[[Run], tuple[type, dict[str, object], Callable[[pa.Table], pa.Table]]] | None
+    """Function that gives the class and the arguments of a stage whose rows a second one finishes on CPUs, and that second
+    stage; None if the stage cannot be divided."""
 
 
 def by_text(models: TextModels, config: SegmentConfig) -> ChosenSegmenter:
@@ -131,7 +135,12 @@ def by_text(models: TextModels, config: SegmentConfig) -> ChosenSegmenter:
     from cxr_ray.scoring.stages.segment_by_text import CLIP_FRAME, SAM_IMAGE
 
     return ChosenSegmenter(
-        **provenance, geometries=(CLIP_FRAME, SAM_IMAGE), batch_size=16, batch_size_on_cpu=2, stage=stage
+        **provenance,
+        geometries=(CLIP_FRAME, SAM_IMAGE),
+        batch_size=16,
+        batch_size_on_cpu=2,
+        stage=stage,
+        divided=None,
     )
 
 
@@ -155,12 +164,23 @@ def by_model(model_uri: str, config: SegmentConfig) -> ChosenSegmenter:
     def stage(run: Run) -> tuple[type, dict[str, object]]:
         from cxr_ray.scoring.stages.segment_by_model import SegmenterStage
 
-        own = {"model_uri": model_uri, "settings": settings, "batch_size": config.batch_size}
         return SegmenterStage, own | stage_arguments(config, run, provenance)
 
+    def divided(run: Run) -> tuple[type, dict[str, object], Callable[[pa.Table], pa.Table]]:
+        from cxr_ray.scoring.stages.masks_of_maps import MaskStage
+        from cxr_ray.scoring.stages.segment_by_model import MapStage
+
+        arguments = own | stage_arguments(config, run, provenance)
+        del arguments["outputs"]
+        outputs = SegmentOutputs(config.output_uri, part_of(config, MaskFiles))
+        return MapStage, arguments | {"files": outputs.files}, MaskStage(settings=settings, outputs=outputs)
+
+    own: dict[str, object] = {"model_uri": model_uri, "settings": settings, "batch_size": config.batch_size}
     frame = Geometry(image_size=card.image_size, interpolation=card.interpolation)
     geometries = (frame, OVERLAY_IMAGE) if config.save_overlays else (frame,)
-    return ChosenSegmenter(**provenance, geometries=geometries, batch_size=64, batch_size_on_cpu=32, stage=stage)
+    return ChosenSegmenter(
+        **provenance, geometries=geometries, batch_size=64, batch_size_on_cpu=32, stage=stage, divided=divided
+    )
 
 
 def stage_arguments(config: SegmentConfig, run: Run, provenance: dict[str, str]) -> dict[str, object]:
@@ -176,10 +196,10 @@ def stage_arguments(config: SegmentConfig, run: Run, provenance: dict[str, str])
 
 def _pipeline(config: SegmentConfig, segmenter: ChosenSegmenter, run: Run) -> "ray.data.Dataset":
     """Build the pipeline from the blocks of a run to rows of masks."""
-    stage, arguments = segmenter.stage(run)
+    stage, arguments, finish = segmenter.divided(run) if segmenter.divided else (*segmenter.stage(run), None)
     default = segmenter.batch_size if run.pool.device == "cuda" else segmenter.batch_size_on_cpu
     batch_size = config.batch_size or default
-    return scored_images(config, run, segmenter.geometries, stage, arguments, batch_size=batch_size)
+    return scored_images(config, run, segmenter.geometries, stage, arguments, batch_size=batch_size, finish=finish)
 
 
 def settings_id(settings: MaskSettings) -> str:

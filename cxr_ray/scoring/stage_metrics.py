@@ -11,6 +11,10 @@ import pyarrow as pa
 from ray.actor import ActorHandle
 
 from cxr_ray.cluster.job_metrics import BATCH_FILL, IMAGES, READ_BYTES, record_step
+from cxr_ray.schema import MAP_COLUMN
+
+UNFINISHED = "unfinished"
+"""Status of a row that a later task finishes, which then counts it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +34,13 @@ class StageMetrics:
         images = sum(statuses.values())
         record_step("score", images, seconds, self.tags)
         BATCH_FILL.record(images / batch_size, self.tags)
+        self.finished(statuses)
+
+    def finished(self, statuses: dict[tuple[str, str], int]) -> None:
+        """Record that there are rows of these `statuses`."""
         for (status, kind), count in statuses.items():
-            IMAGES.record(count, self.tags | {"status": status, "error_kind": kind})
+            if status != UNFINISHED:
+                IMAGES.record(count, self.tags | {"status": status, "error_kind": kind})
 
     def written(self, rows: int, seconds: float) -> None:
         """Record that a file of `rows` rows was written in `seconds` seconds."""
@@ -51,6 +60,10 @@ class LoadedNote:
 
 
 def statuses_of(rows: pa.Table) -> dict[tuple[str, str], int]:
-    """Count rows by status and kind of error, which is empty for a row that is no error."""
+    """Count rows by status and kind of error, which is empty for a row that is no error; rows with a map are `UNFINISHED`."""
     kinds = (kind or "" for kind in rows["error_kind"].to_pylist())
-    return dict(Counter(zip(rows["status"].to_pylist(), kinds, strict=True)))
+    statuses = rows["status"].to_pylist()
+    if MAP_COLUMN in rows.column_names:
+        waiting = rows[MAP_COLUMN].is_valid().to_pylist()
+        statuses = [UNFINISHED if waits else status for waits, status in zip(waiting, statuses, strict=True)]
+    return dict(Counter(zip(statuses, kinds, strict=True)))

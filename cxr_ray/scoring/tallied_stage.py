@@ -1,6 +1,7 @@
 """The actor of a scoring job: a stage, with what the tally of the run and Prometheus are told of each batch."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 
+from cxr_ray.schema import MAP_COLUMN
 from cxr_ray.scoring.lost_workers import span_of
 from cxr_ray.scoring.stage_metrics import statuses_of
 
@@ -40,4 +42,22 @@ class TalliedStage:
         errors, seconds = rows.num_rows - rows["error_kind"].null_count, time.monotonic() - began
         self._tally.add.remote(rows.num_rows, errors, seconds)
         self._tally.note_scored.remote(statuses_of(rows), self._batch_size, seconds)
+        return rows
+
+
+class TalliedFinish:
+    """A stage that finishes the rows of a `TalliedStage` in tasks on CPUs, and counts them by their last status.
+
+    Args:
+        stage: stage whose rows have a column `schema.MAP_COLUMN`, which is null for rows that are finished.
+        tally: actor to which the rows are added.
+    """
+
+    def __init__(self, stage: Callable[[pa.Table], pa.Table], tally: ActorHandle) -> None:
+        self._stage, self._tally = stage, tally
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Return the finished rows of a block."""
+        rows = self._stage(block)
+        self._tally.note_finished.remote(statuses_of(rows.filter(block[MAP_COLUMN].is_valid())))
         return rows

@@ -11,6 +11,7 @@ from cxr_ray.archive.recognise import HEAD_BYTES, is_drawn_picture
 from cxr_ray.evaluation.fitted_text import fitted, fitting_size, text_width
 from cxr_ray.evaluation.prediction_figure import PANEL_PIXELS, prediction_figure, prediction_png, with_heat
 from cxr_ray.evaluation.probability_bars import MAX_BARS, shown_probabilities
+from cxr_ray.imaging.mask_runs import runs_of
 from cxr_ray.imaging.radiograph import load_image
 from cxr_ray.models.classifier import Prediction
 from cxr_ray.models.lung_segmentation import Lung, LungSegmentation
@@ -35,7 +36,7 @@ def segmentation(height, width, *, empty=False):
         mask[height // 4 : height // 2, width // 4 : width // 2] = True
     lung = None if empty else Lung(area_fraction=1.0, centroid_xy=(1.0, 1.0), uncertainty=1234.5)
     return LungSegmentation(
-        mask=mask, area_fraction=float(mask.mean()), uncertainty=1234.5, symmetry=None, right=lung, left=None,
+        runs=runs_of(mask), uncertainty=1234.5, symmetry=None, right=lung, left=None,
         boxes_xyxy=np.zeros((0, 4), np.float32), entropy=np.zeros((4, 4), np.float32),
     )  # fmt: skip
 

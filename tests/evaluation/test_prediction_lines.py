@@ -7,6 +7,7 @@ import pytest
 
 from cxr_ray.errors import ImageError
 from cxr_ray.evaluation.prediction_lines import LONGEST_NAME, PredictionLines
+from cxr_ray.imaging.mask_runs import MaskRuns
 from cxr_ray.models.classifier import Prediction
 from cxr_ray.models.lung_segmentation import LungSegmentation
 
@@ -21,8 +22,9 @@ def prediction(label, *probabilities):
 
 def segmentation(area):
     empty = np.zeros((2, 2), np.float32)
+    covered = round(1000 * area)
     return LungSegmentation(
-        mask=empty > 0, area_fraction=area, uncertainty=1.234, symmetry=None, right=None, left=None,
+        runs=MaskRuns(height=1, width=1000, lengths=np.array([1000 - covered, covered])), uncertainty=1.234, symmetry=None, right=None, left=None,
         boxes_xyxy=np.zeros((0, 4), np.float32), entropy=empty,
     )  # fmt: skip
 

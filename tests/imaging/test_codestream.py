@@ -45,7 +45,7 @@ def test_annotations_are_stripped_and_pixels_stay(jpeg):
 
 
 def test_jpeg2000_header(jpeg2000):
-    assert read_jpeg2000_header(jpeg2000) == CodestreamHeader(width=50, height=40, components=1, precision=12)
+    assert read_jpeg2000_header(jpeg2000) == CodestreamHeader(width=50, height=40, components=1, precision=12, levels=5)
 
 
 @pytest.mark.parametrize("kept", [2, 3, 20, 160])

@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from cxr_ray.imaging import raster
+from cxr_ray.imaging import reduced_scale
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
 from cxr_ray.imaging.limits import ErrorKind
 from tests.imaging.originals import mutate, originals
@@ -20,7 +20,7 @@ LIMITS = DecodeLimits(max_megapixels=4)
 
 
 def decode_mutants(files, seed, connection):
-    raster.MIN_WANTED = 1  # in this process, so that small JPEGs are reduced like large ones
+    reduced_scale.MIN_WANTED = 1  # in this process, so that small JPEGs are reduced like large ones
     rng = random.Random(seed)
     outcomes = Counter()
     for data in files:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cxr_ray.imaging.decode import decode_for_sizes, decode_image
-from cxr_ray.imaging.decoder_fence import BYTES_AHEAD, DecoderFence, FencedFile, seconds_for
+from cxr_ray.imaging.decoder_fence import BYTES_AHEAD, BYTES_HELD, FILES_AHEAD, DecoderFence, FencedFile, seconds_for
 from cxr_ray.imaging.limits import DecodeLimits
 
 
@@ -61,6 +61,21 @@ def test_a_large_file_leaves_no_memory_behind(fence, large):
         assert decode(fence, large, (), LIMITS)[0].pixels.shape == (8000, 8000)
         held = [512 * os.fstat(file.number).st_blocks for file in fence._child._files]
         assert sum(held) < 2**23, "the pixels are 64 MB"
+
+
+def test_the_memory_of_files_serves_the_next_ones_and_stays_bounded(fence):
+    def held():
+        return [512 * os.fstat(file.number).st_blocks for file in fence._child._files]
+
+    padded = [SMALL + bytes(megabytes * 2**20) for megabytes in (1, 15, 15, 3, 15, 15, 15, 15, 15, 2, 15)]
+    for _ in range(2):
+        for file in [fence.give(data, (), LIMITS) for data in padded]:
+            assert fence.images_of(file)[0].error is None
+            assert sum(held()) <= BYTES_HELD + 15 * 2**20
+    for _ in range(FILES_AHEAD):
+        before = sum(held())
+        decode(fence, SMALL, (), LIMITS)
+        assert sum(held()) == before > 2**20
 
 
 @pytest.mark.parametrize("sizes", [(), (64,), (32, 512, 32)])

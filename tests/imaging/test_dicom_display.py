@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom import Dataset
 
-from cxr_ray.imaging.dicom_display import to_display
+from cxr_ray.imaging.dicom_display import display_table, to_display
+from cxr_ray.imaging.display_attributes import read_display_attributes
 from cxr_ray.imaging.limits import ImageRefused
 
 
@@ -156,3 +159,49 @@ def test_a_segmented_palette_is_refused():
 def test_a_rescale_without_numbers_is_refused():
     with pytest.raises(ImageRefused, match="rescale slope or intercept is not a finite number"):
         shown([1, 2], grey(RescaleSlope=float("inf"), RescaleIntercept=0))
+
+
+SHOWN_BY = st.sampled_from(
+    [
+        {},
+        {"WindowCenter": 700, "WindowWidth": 900},
+        {"WindowCenter": 40, "WindowWidth": 33.3, "VOILUTFunction": "SIGMOID"},
+        {"WindowCenter": -40.5, "WindowWidth": 1, "VOILUTFunction": "LINEAR_EXACT"},
+        {"VOILUTSequence": [lut([9, 100, 3, 4000], 120, 12)]},
+    ]
+)
+RESCALED_BY = st.sampled_from(
+    [
+        {},
+        {"RescaleSlope": 1.7, "RescaleIntercept": -300},
+        {"RescaleSlope": -0.3, "RescaleIntercept": 12},
+        {"ModalityLUTSequence": [lut([5, 900, 2, 40], 10, 16)]},
+    ]
+)
+PADDED_BY = st.sampled_from([{}, {"PixelPaddingValue": 0}, {"PixelPaddingValue": 90, "PixelPaddingRangeLimit": 130}])
+
+
+@given(
+    dtype=st.sampled_from([np.uint8, np.int8, np.uint16, np.int16]),
+    span=st.integers(1, 2**16),
+    tags=st.tuples(SHOWN_BY, RESCALED_BY, PADDED_BY, st.sampled_from(["MONOCHROME1", "MONOCHROME2"])),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_pixel_is_shown_by_the_formulas_of_its_value(dtype, span, tags, seed):
+    rng, limits = np.random.default_rng(seed), np.iinfo(dtype)
+    lowest = int(rng.integers(limits.min, limits.max, endpoint=True))
+    highest = min(lowest + span, limits.max)
+    stored = rng.integers(lowest, highest, rng.integers(1, 30, 2), endpoint=True).astype(dtype)
+    shown_by, rescaled_by, padded_by, photometric = tags
+    dataset = grey(
+        PhotometricInterpretation=photometric,
+        PixelRepresentation=int(limits.min < 0),
+        **shown_by,
+        **rescaled_by,
+        **padded_by,
+    )
+    values, places = np.unique(stored.astype(np.int64), return_inverse=True)
+    table = display_table(values, np.ones(values.shape, bool), read_display_attributes(dataset))
+    found = to_display(stored, dataset)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, table[places].reshape(stored.shape))

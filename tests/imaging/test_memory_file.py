@@ -37,11 +37,21 @@ def test_pixels_are_a_copy(both, offset):
     assert read.flags.writeable
 
 
-def test_a_file_that_was_shrunk_holds_large_content_again(both):
+def test_a_file_that_gave_its_memory_back_holds_large_content_again(both):
     ours, theirs = both
-    large = os.urandom(2 * MAPPED_BYTES)
-    ours.write(large)
-    ours.shrink()
-    assert os.fstat(ours.number).st_size == MAPPED_BYTES
-    ours.write(large)
-    assert theirs.read(len(large)) == large
+    for large in (os.urandom(MAPPED_BYTES - 5), os.urandom(MAPPED_BYTES + 2**20)):
+        ours.write(large)
+        assert ours.held_bytes == len(large)
+        assert 512 * os.fstat(ours.number).st_blocks >= len(large)
+        ours.give_back()
+        assert (ours.held_bytes, os.fstat(ours.number).st_blocks) == (0, 0)
+        assert theirs.read(9) == bytes(9)
+        theirs.write(large)
+        assert ours.read(len(large)) == large
+
+
+def test_pixels_that_are_read_are_held(both):
+    ours, theirs = both
+    theirs.write(bytes(6), 10)
+    ours.read_pixels((2, 3), 10)
+    assert ours.held_bytes == 16

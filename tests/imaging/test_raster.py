@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, JpegImagePlugin
 
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
-from cxr_ray.imaging.raster import jpeg_reduction, min_side
+from cxr_ray.imaging.reduced_scale import min_side, scale_reduction
 
 
 def encode(image, pillow_name="PNG", **options):
@@ -167,7 +167,7 @@ def test_a_jpeg_is_reduced_while_both_sides_stay_twice_as_large(size, wanted, re
 def test_the_reduction_is_foretold(width, height, wanted):
     with Image.open(io.BytesIO(encode(Image.new("L", (width, height)), "JPEG"))) as image:
         image.draft("L", (min_side(wanted), min_side(wanted)))
-        reduction = jpeg_reduction(width, height, wanted)
+        reduction = scale_reduction(width, height, wanted)
         assert image.size == (-(-width // reduction), -(-height // reduction))
 
 

@@ -121,5 +121,9 @@ def test_rows_are_counted_by_status_and_loaded_images_wait_until_they_are_scored
     counter.note_scored({("ok", ""): 30, ("error", "truncated"): 1, ("error", "empty"): 1}, 32, 1.0)
     counter.note_scored({("ok", ""): 1}, 32, 1.0)
     assert counter.counts() == ({"ok": 31, "error": 2, "error:truncated": 1, "error:empty": 1}, 32)
+    counter.note_scored({("unfinished", ""): 4}, 32, 1.0)
+    assert counter.counts()[0]["ok"] == 31, "they are counted when they are finished"
+    counter.note_finished({("ok", ""): 3, ("empty", ""): 1})
+    assert counter.counts()[0] == {"ok": 34, "empty": 1, "error": 2, "error:truncated": 1, "error:empty": 1}
     counter.add(64, 0, seconds=1.0)
     assert counter.counts()[1] == 0, "a lost worker may have loaded images that were not counted"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
@@ -17,6 +18,9 @@ from cxr_ray.archive.whole_files import whole_files
 from cxr_ray.scoring.growing_pool import GrowingPool
 from cxr_ray.scoring.lost_workers import MOST_RETRIES, TASK_OPTIONS
 from cxr_ray.scoring.output.state import OutputState
+
+WRITE_OPTIONS: dict[str, Any] = {"num_cpus": 0.1} | TASK_OPTIONS
+"""Options of the tasks that write rows; Ray Data joins them with the tasks before them if their options are equal."""
 
 
 class PlannedResume(IdColumnCheckpointManager):
@@ -87,4 +91,4 @@ def write_committed(
     if growing is not None:
         growing.watch(context)
     sink = MeasuredParquet(rows_path, tally=tally, filesystem=filesystem, arrow_parquet_args={"compression": "zstd"})
-    rows.write_datasink(sink, ray_remote_args={"num_cpus": 0.1} | TASK_OPTIONS)
+    rows.write_datasink(sink, ray_remote_args=WRITE_OPTIONS)

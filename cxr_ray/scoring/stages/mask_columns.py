@@ -2,26 +2,23 @@
 
 from typing import Any
 
-import numpy as np
-
-from cxr_ray.imaging.mask_rle import encode_mask
+from cxr_ray.imaging.mask_runs import MaskRuns
 
 
-def mask_columns(mask: np.ndarray) -> dict[str, Any]:
+def mask_columns(runs: MaskRuns) -> dict[str, Any]:
     """Describe a mask by its status (`ok` or `empty`), its size in pixels, its RLE and its area.
 
     Args:
-        mask: bool [H, W] at the original size of the image.
+        runs: run lengths of the mask at the original size of the image.
 
     Returns:
         The values of the columns by name; `area_fraction` is the fraction of true pixels, in 0 to 1.
     """
-    height, width = mask.shape
-    area = float(np.count_nonzero(mask)) / mask.size
+    area = runs.area_fraction
     return {
         "status": "ok" if area > 0 else "empty",
-        "mask_height": height,
-        "mask_width": width,
-        "mask_counts": encode_mask(mask),
+        "mask_height": runs.height,
+        "mask_width": runs.width,
+        "mask_counts": runs.counts,
         "area_fraction": area,
     }

@@ -7,27 +7,29 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from cxr_ray.config.segmentation import SegmenterSettings
+from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.models.allocator import keep_freed_memory
-from cxr_ray.models.lung_segmentation import LungSegmentation, segmentations_of
+from cxr_ray.models.lung_segmentation import LungFigures, lung_maps_of
 from cxr_ray.models.precision import Precision, device_name
 from cxr_ray.models.segmenter import Segmenter
-from cxr_ray.schema import MASKS, NOT_FINITE
-from cxr_ray.scoring.stages.load import Geometry, images_of, pixels_of
-from cxr_ray.scoring.stages.mask_columns import mask_columns
+from cxr_ray.schema import MAP_COLUMN, MASKS, NOT_FINITE
+from cxr_ray.scoring.stages.load import Geometry, pixels_of
+from cxr_ray.scoring.stages.masks_of_maps import ENTROPY_COLUMN, MAPS, MaskStage
 from cxr_ray.scoring.stages.segment_outputs import OVERLAY_IMAGE, SegmentOutputs
 
 FORWARD_BATCH = {"cpu": 8, "cuda": 64}
 """Default number of images of a forward pass by device: 8 images fit the caches of a CPU, 64 fill a GPU."""
 
 
-class SegmenterStage:
+class MapStage:
     """One ensemble on one device, for `map_batches(batch_format="pyarrow")`; usable without Ray.
+
+    Its rows are finished by `MaskStage`, which makes masks of their maps: a device does not wait for it.
 
     Args:
         model_uri: absolute URI of the segmenter's bundle.
         settings: threshold and clean-up of the masks.
-        outputs: writes the additional files of each image.
+        files: kinds of additional files, for which a row holds what they need.
         precision: floating-point precision of the forward pass.
         batch_size: number of images of a forward pass; None takes the value of `FORWARD_BATCH`.
         device: `cuda` or `cpu`.
@@ -40,7 +42,7 @@ class SegmenterStage:
         *,
         model_uri: str,
         settings: SegmenterSettings,
-        outputs: SegmentOutputs,
+        files: MaskFiles,
         precision: Precision,
         batch_size: int | None,
         device: str,
@@ -53,53 +55,71 @@ class SegmenterStage:
         self.segmenter = Segmenter(model_uri, device=device, precision=precision)
         card = self.segmenter.card
         self._geometry = Geometry(image_size=card.image_size, interpolation=card.interpolation)
-        self._settings, self._outputs = settings, outputs
+        self._settings, self._files = settings, files
         done_on = {"device": device_name(self.segmenter.device), "precision": self.segmenter.precision}
         self._provenance = provenance | done_on
         self._forward_batch = batch_size or FORWARD_BATCH[self.segmenter.device.type]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Turn N rows of `LoadStage` into N rows of `schema.MASKS`; masks of error rows are null."""
+        """Turn N rows of `LoadStage` into N rows of `MAPS`; maps of error rows are null."""
         pixels, present = pixels_of(batch, self._geometry)
         loaded = batch.select([name for name in MASKS.names if name in batch.column_names]).to_pylist()
         with_pixels = [row for row, is_present in zip(loaded, present, strict=True) if is_present]
-        if with_pixels:
-            images: list[np.ndarray | None] = [None] * len(with_pixels)
-            if self._outputs.files.save_overlays:
-                images = list(images_of(batch, OVERLAY_IMAGE))
-            size = self._forward_batch
-            for part in (slice(start, start + size) for start in range(0, len(with_pixels), size)):
-                self._segment(with_pixels[part], pixels[part], images[part])
+        size = self._forward_batch
+        for part in (slice(start, start + size) for start in range(0, len(with_pixels), size)):
+            self._segment(with_pixels[part], pixels[part])
         provenance = self._provenance | {"scored_at": datetime.now(UTC)}
-        return pa.Table.from_pylist([row | provenance for row in loaded], schema=MASKS)
+        rows = pa.Table.from_pylist([row | provenance for row in loaded], schema=MAPS)
+        if self._files.save_overlays:
+            rows = rows.append_column(OVERLAY_IMAGE.column, batch[OVERLAY_IMAGE.column])
+        return rows
 
-    def _segment(self, rows: list[dict[str, Any]], pixels: np.ndarray, images: list[np.ndarray | None]) -> None:
-        """Segment K images, and add the columns of masks and lungs to their rows.
+    def _segment(self, rows: list[dict[str, Any]], pixels: np.ndarray) -> None:
+        """Segment K images, and add the maps and the columns of boxes and lungs to their rows.
 
         Args:
             rows: K rows of images that have pixels; they are changed in place.
             pixels: uint8 [K, S, S].
-            images: K images uint8 [h, w] on which overlays are drawn, or K times None.
         """
         settings = self._settings
-        found = segmentations_of(
+        found = lung_maps_of(
             self.segmenter.predict(pixels),
             [(row["height"], row["width"]) for row in rows],
             foreground=settings.foreground,
             components=settings.components,
             min_area=settings.min_area,
         )
-        for row, image, segmentation in zip(rows, images, found, strict=True):
-            if segmentation is None:
+        for row, lungs in zip(rows, found, strict=True):
+            if lungs is None:
                 row.update(NOT_FINITE)
                 continue
-            row["error"] = self._outputs.write(row, image, segmentation.mask, uncertainty=segmentation.entropy)
-            row.update(mask_columns(segmentation.mask))
-            row["boxes_xyxy"] = segmentation.boxes_xyxy.tolist()
-            row.update(lung_columns(segmentation))
+            row[MAP_COLUMN] = lungs.shades.tobytes()
+            if self._files.save_uncertainty:
+                row[ENTROPY_COLUMN] = lungs.entropy.tobytes()
+            row["boxes_xyxy"] = lungs.boxes_xyxy.tolist()
+            row.update(lung_columns(lungs.figures))
 
 
-def lung_columns(segmentation: LungSegmentation) -> dict[str, Any]:
+class SegmenterStage:
+    """A `MapStage` and a `MaskStage` in one process, for `map_batches(batch_format="pyarrow")`; usable without Ray.
+
+    Args:
+        settings: threshold and clean-up of the masks.
+        outputs: writes the additional files of each image.
+        arguments: further keyword arguments of `MapStage`.
+    """
+
+    def __init__(self, *, settings: SegmenterSettings, outputs: SegmentOutputs, **arguments: Any) -> None:
+        self._maps = MapStage(settings=settings, files=outputs.files, **arguments)
+        self._masks = MaskStage(settings=settings, outputs=outputs)
+        self.segmenter = self._maps.segmenter
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Turn N rows of `LoadStage` into N rows of `schema.MASKS`; masks of error rows are null."""
+        return self._masks(self._maps(batch))
+
+
+def lung_columns(segmentation: LungFigures) -> dict[str, Any]:
     """Return the mask's uncertainty and the columns of `schema.LUNG_FIELDS`, except those of a missing lung."""
     columns: dict[str, Any] = {"uncertainty": segmentation.uncertainty, "symmetry": segmentation.symmetry}
     for side, lung in (("right", segmentation.right), ("left", segmentation.left)):

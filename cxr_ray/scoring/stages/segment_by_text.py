@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from cxr_ray.config.segmentation import TextModels, TextSettings
+from cxr_ray.imaging.mask_runs import runs_of
 from cxr_ray.models.precision import Precision, device_name
 from cxr_ray.schema import MASKS, NOT_FINITE
 from cxr_ray.scoring.stages.load import Geometry, images_of, pixels_of
@@ -105,8 +106,9 @@ class TextStage:
             if not is_finite(one):
                 row.update(NOT_FINITE)
                 continue
-            row["error"] = self._outputs.write(row, image, one.mask, saliency=one.saliency)
-            row.update(mask_columns(one.mask))
+            runs = runs_of(one.mask)
+            row["error"] = self._outputs.write(row, image, runs, saliency=one.saliency)
+            row.update(mask_columns(runs))
             row["boxes_xyxy"], row["iou_prediction"] = one.boxes_xyxy.tolist(), one.iou_prediction
             row["prompt"] = self._class_prompts.get(label or "", self._prompt)
 

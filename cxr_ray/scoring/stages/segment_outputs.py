@@ -10,6 +10,7 @@ from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
 from cxr_ray.config.segmentation import MaskFiles
 from cxr_ray.errors import StorageError
 from cxr_ray.imaging.dicom_seg import dicom_segmentation
+from cxr_ray.imaging.mask_runs import MaskRuns
 from cxr_ray.imaging.overlay import overlay_png
 from cxr_ray.scoring.stages.load import Geometry
 
@@ -32,7 +33,7 @@ class SegmentOutputs:
         self,
         row: dict[str, Any],
         image: np.ndarray | None,
-        mask: np.ndarray,
+        mask: MaskRuns,
         *,
         saliency: np.ndarray | None = None,
         uncertainty: np.ndarray | None = None,
@@ -42,7 +43,7 @@ class SegmentOutputs:
         Args:
             row: the image's row, with `image_id`, `uri`, `format` and `patient_key`.
             image: uint8 [h, w] in the proportions of the original; without it no overlay is written.
-            mask: bool [H, W] at the original size.
+            mask: run lengths at the original size.
             saliency: float32 [S, S] in 0 to 1; only segmentation by text has it.
             uncertainty: float32 [S, S], entropy in 0 to log 2; only a segmenter has it.
 
@@ -54,14 +55,14 @@ class SegmentOutputs:
         """
         image_id = row["image_id"]
         if self.files.save_overlays and image is not None:
-            self._put("overlays", f"{image_id}.png", overlay_png(image, mask))
+            self._put("overlays", f"{image_id}.png", overlay_png(image, mask.to_mask()))
         if self.files.save_saliency and saliency is not None:
             self._put("saliency", f"{image_id}.png", _png16(saliency))
         if self.files.save_uncertainty and uncertainty is not None:
             self._put("uncertainty", f"{image_id}.png", _png16(uncertainty / math.log(2)))
-        if self.files.save_dicom_seg and row["format"] == "dicom" and mask.any():
+        if self.files.save_dicom_seg and row["format"] == "dicom" and mask.area_fraction > 0:
             try:
-                data = dicom_segmentation(read_bytes(row["uri"]), mask, patient_key=row["patient_key"])
+                data = dicom_segmentation(read_bytes(row["uri"]), mask.to_mask(), patient_key=row["patient_key"])
             except (
                 AttributeError,
                 ValueError,

@@ -13,7 +13,7 @@ from cxr_ray.errors import ConfigError
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
 from cxr_ray.models.coarse_mask import largest_components
-from cxr_ray.models.lung_segmentation import Lung, LungSegmentation, pixel_entropy
+from cxr_ray.models.lung_segmentation import Lung, LungFigures, pixel_entropy
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import LUNG_FIELDS, MASKS
 from cxr_ray.scoring.patient_secret import PatientSecret
@@ -112,10 +112,7 @@ def test_every_value_of_both_lungs_has_its_column():
         side: Lung(area_fraction=i, centroid_xy=(i + 1, i + 2), uncertainty=i + 3)
         for i, side in enumerate(("right", "left"))
     }
-    found = LungSegmentation(
-        mask=np.ones((2, 2), bool), area_fraction=1.0, uncertainty=0.5, symmetry=0.25, **lungs,
-        boxes_xyxy=np.zeros((0, 4), np.float32), entropy=np.zeros((2, 2), np.float32),
-    )  # fmt: skip
+    found = LungFigures(uncertainty=0.5, symmetry=0.25, **lungs)
     columns = lung_columns(found)
     assert set(columns) == {"uncertainty", *(field.name for field in LUNG_FIELDS)}
     assert [columns[f"left_{name}"] for name in ("area_fraction", "centroid_x", "centroid_y", "uncertainty")] == [

@@ -12,6 +12,7 @@ from PIL import Image
 from cxr_ray.config.segmentation import MaskFiles, TextModels, TextSettings
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.mask_rle import decode_mask
+from cxr_ray.imaging.mask_runs import runs_of
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import MASKS
 from cxr_ray.scoring.patient_secret import PatientSecret
@@ -140,7 +141,7 @@ def test_a_dicom_image_gets_a_dicom_segmentation(tmp_path):
     row = {"image_id": "a/x.dcm", "uri": str(path), "format": "dicom", "patient_key": "k"}
     mask = np.zeros((pydicom.dcmread(path).Rows, pydicom.dcmread(path).Columns), bool)
     mask[9:20, 5:30] = True
-    assert outputs.write(row, None, mask) is None
+    assert outputs.write(row, None, runs_of(mask)) is None
     assert np.array_equal(pydicom.dcmread(tmp_path / "dicom_seg/a/x.dcm.seg.dcm").pixel_array, mask)
 
 
@@ -148,7 +149,9 @@ def test_a_deleted_file_loses_only_its_dicom_segmentation(loaded, tmp_path):
     (row,) = [row for row in loaded.to_pylist() if row["format"] == "dicom"]
     outputs = SegmentOutputs(str(tmp_path), MaskFiles(save_dicom_seg=True))
     gone = row | {"uri": str(tmp_path / "gone.dcm")}
-    assert outputs.write(gone, None, np.ones((90, 70), bool)) == ("no DICOM segmentation could be made (StorageError)")
+    assert outputs.write(gone, None, runs_of(np.ones((90, 70), bool))) == (
+        "no DICOM segmentation could be made (StorageError)"
+    )
 
 
 @pytest.mark.parametrize(
