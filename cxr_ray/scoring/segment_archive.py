@@ -155,7 +155,12 @@ def by_model(model_uri: str, config: SegmentConfig) -> ChosenSegmenter:
     def stage(run: Run) -> tuple[type, dict[str, object]]:
         from cxr_ray.scoring.stages.segment_by_model import SegmenterStage
 
-        own = {"model_uri": model_uri, "settings": settings, "batch_size": config.batch_size}
+        own = {
+            "model_uri": model_uri,
+            "settings": settings,
+            "engine": config.engine,
+            "batch_size": config.batch_size,
+        }
         return SegmenterStage, own | stage_arguments(config, run, provenance)
 
     frame = Geometry(image_size=card.image_size, interpolation=card.interpolation)
