@@ -70,7 +70,7 @@ def reference_of(folder: Path) -> np.ndarray:
 def is_whole(folder: Path) -> bool:
     """Whether a folder of the cache holds what was written there, byte for byte."""
     sums = folder / SUMS
-    return sums.exists() and json.loads(sums.read_bytes()) == _sums(folder)
+    return sums.exists() and json.loads(sums.read_bytes()) == sums_of(folder)
 
 
 def _make(forward: ForwardPass, convert: Convert, folder: Path) -> None:
@@ -80,10 +80,11 @@ def _make(forward: ForwardPass, convert: Convert, folder: Path) -> None:
     with torch.inference_mode():
         np.save(folder / REFERENCE, network(pixels).numpy())
     convert(network, pixels, folder)
-    (folder / SUMS).write_text(json.dumps(_sums(folder)))
+    (folder / SUMS).write_text(json.dumps(sums_of(folder)))
 
 
-def _sums(folder: Path) -> dict[str, str]:
+def sums_of(folder: Path) -> dict[str, str]:
+    """The sha256 of each file of a folder of the cache, by its name."""
     sums = {}
     for path in sorted(folder.iterdir()):
         if path.name != SUMS:
