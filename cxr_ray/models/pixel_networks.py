@@ -71,6 +71,7 @@ def zoomed(planes: torch.Tensor, size: float) -> torch.Tensor:
     """Scale planes float [N, C, H, W] about their centre by a factor of `size`, at the same shape; a margin is 0."""
     if size == 1:
         return planes
-    theta = torch.tensor([[1 / size, 0, 0], [0, 1 / size, 0]], device=planes.device).expand(planes.shape[0], 2, 3)
-    grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
+    y, x = (((2 * torch.arange(n, device=planes.device) + 1) / n - 1) / size for n in planes.shape[2:])
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    grid = torch.stack([columns, rows], dim=2).expand(planes.shape[0], -1, -1, -1)
     return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
