@@ -59,7 +59,7 @@ class CompileEngine:
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Compute float32 [N, ...] for uint8 [N, S, S]."""
         with torch.inference_mode():
-            return np.asarray(self._compiled(torch.from_numpy(pixels).to(self.device)).cpu().numpy())
+            return np.asarray(self._compiled(torch.from_numpy(pixels).to(self.device)).float().cpu().numpy())
 
 
 def _compile(

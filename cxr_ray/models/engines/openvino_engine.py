@@ -81,13 +81,14 @@ def _convert(openvino: Any, network: "nn.Module", example: "torch.Tensor", folde
     """Write a network as OpenVINO's graph, for any number of images of the size of `example`."""
     import torch
 
+    failures = openvino.frontend.OpConversionFailure, openvino.frontend.NotImplementedFailure, RuntimeError
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", FutureWarning)  # the successor of torch.jit takes ten times as long
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes in pixels become constants, as intended
         try:
             traced = torch.jit.trace(network, example, check_trace=False)
             graph = openvino.convert_model(traced)
-        except RuntimeError as error:  # that of torch, and those of OpenVINO
+        except failures as error:
             raise EngineError(f"OpenVINO cannot convert the network: {one_line(error)}") from error
     graph.reshape([-1, *example.shape[1:]])
     openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)

@@ -39,4 +39,4 @@ class TorchEngine:
 
     def _outputs(self, pixels: np.ndarray, precision: ComputedPrecision) -> np.ndarray:
         with torch.inference_mode(), autocast(self.device, precision):
-            return np.asarray(self.network(torch.from_numpy(pixels).to(self.device)).cpu().numpy())
+            return np.asarray(self.network(torch.from_numpy(pixels).to(self.device)).float().cpu().numpy())

@@ -75,7 +75,8 @@ import sys
 import numpy as np
 from cxr_ray.models.classifier import Classifier
 classifier = Classifier(sys.argv[1], device="cpu", precision="fp32", engine="auto")
-classifier.predict(np.zeros((2, 32, 32), np.uint8))
+size = classifier.card.image_size
+classifier.predict(np.zeros((2, size, size), np.uint8))
 print(classifier.engine.name, *sorted({"torch", "timm", "openvino_telemetry"} & {n for n, m in sys.modules.items() if m}))
 """
 
