@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cxr_ray.archive.uris import one_line
 from cxr_ray.errors import EngineError
 from cxr_ray.models.engines.converted_model import converted_model, reference_of
 from cxr_ray.models.engines.engine import ComputedPrecision, ForwardPass
@@ -89,6 +88,7 @@ def _convert(openvino: Any, network: "nn.Module", example: "torch.Tensor", folde
             traced = torch.jit.trace(network, example, check_trace=False)
             graph = openvino.convert_model(traced)
         except failures as error:
-            raise EngineError(f"OpenVINO cannot convert the network: {one_line(error)}") from error
+            summary = " ".join(str(error).rpartition("Summary:")[2].split())
+            raise EngineError(f"OpenVINO cannot convert the network: {summary}") from error
     graph.reshape([-1, *example.shape[1:]])
     openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
