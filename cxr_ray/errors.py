@@ -29,6 +29,10 @@ class BundleError(CxrRayError):
     """A model bundle is missing, incomplete, changed or of the wrong kind."""
 
 
+class EngineError(CxrRayError):
+    """An engine is not installed, cannot compute a model on a device, or computes it differently from torch."""
+
+
 class ClusterError(CxrRayError):
     """The Ray cluster does not answer, or is too small for the job."""
 

@@ -76,6 +76,7 @@ PROVENANCE_FIELDS = [
     pa.field("run_id", pa.string(), nullable=False),
     pa.field("scored_at", TIMESTAMP, nullable=False),
     pa.field("device", pa.string()),
+    pa.field("engine", pa.string()),
     pa.field("precision", pa.string()),
 ]
 
@@ -101,8 +102,9 @@ CASCADE_FIELDS = [
     pa.field("mask_status", pa.string()),
     pa.field("mask_model_id", pa.string()),
     pa.field("mask_preprocessing_id", pa.string()),
+    pa.field("mask_engine", pa.string()),
 ]
-"""Columns that the cascade adds to a prediction: how the mask ended, and the model and preprocessing that made it.
+"""Columns that the cascade adds to a prediction: how the mask ended, and the model, preprocessing and engine that made it.
 
 `mask_status` is `ok`, `empty`, `error`, or `skipped` if the rule of the cascade asks for no mask.
 """

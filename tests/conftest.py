@@ -15,6 +15,8 @@ pytest_plugins = ["tests.tiny_models"]
 
 
 os.environ.setdefault("CXR_RAY_PATIENT_SECRET", "of the tests")  # so that no test makes one in the user's home
+CACHE = tempfile.TemporaryDirectory(prefix="cxr_ray_cache_")
+os.environ.setdefault("XDG_CACHE_HOME", CACHE.name)  # nor fills the user's cache with models of tests
 
 QUIET_THREADS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 """For processes that share the cores: a thread that waits for another burns them unless it sleeps."""

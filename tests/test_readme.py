@@ -26,7 +26,7 @@ def folder(save_random, save_segmenter, tmp_path):
     save_random(tmp_path / "runs/model")
     save_segmenter(tmp_path / "runs/segmenter")
     made = {"model_id": "m", "preprocessing_id": "p", "run_id": "r", "scored_at": datetime(2026, 1, 1, tzinfo=UTC)}
-    made |= {"device": "cpu", "precision": "fp32"}
+    made |= {"device": "cpu", "engine": "torch", "precision": "fp32"}
     rows = [
         {"image_id": "a.png", "uri": "a.png", **made, "status": "ok", "label": "Normal", "confidence": 0.9},
         {

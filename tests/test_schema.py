@@ -4,7 +4,7 @@ from cxr_ray.schema import LABELS, MASKS, predictions_schema, probability_column
 
 HEAD = ["image_id", "uri", "status", "error_kind", "error", "format", "width", "height", "content_sha256"]
 SCORES = ["label", "confidence", "entropy", "prob_covid", "prob_lung_opacity", "prob_normal", "prob_viral_pneumonia"]
-PROVENANCE = ["model_id", "preprocessing_id", "run_id", "scored_at", "device", "precision"]
+PROVENANCE = ["model_id", "preprocessing_id", "run_id", "scored_at", "device", "engine", "precision"]
 PREDICTION: list[str] = []
 CASCADE = ["mask_status", "mask_model_id", "mask_preprocessing_id"]
 MASK = [

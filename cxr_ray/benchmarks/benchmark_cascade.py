@@ -10,12 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
-from cxr_ray.benchmarks.rates import check_single_machine, forward_rate, load_pixels, rate_lines, steady_rate
+from cxr_ray.benchmarks.rates import check_single_machine, device_of, forward_rate, load_pixels, rate_lines, steady_rate
 from cxr_ray.config import BenchmarkCascadeConfig, ScoreConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.models.allocator import keep_freed_memory
@@ -96,11 +95,12 @@ def _forward_only(config: BenchmarkCascadeConfig, rows: pa.Table) -> float:
     readable = rows.filter(pc.not_equal(rows["status"], "error")).slice(0, config.forward_images)
     if not readable.num_rows:
         raise DatasetError(f"no image of {config.input_uri} can be decoded; choose an archive with readable images")
-    torch.set_num_threads(os.cpu_count() or 1)
     keep_freed_memory()
-    segmenter = Segmenter(config.segmenter_uri, device=None if config.device == "auto" else config.device)
+    segmenter = Segmenter(
+        config.segmenter_uri, device=device_of(config.device), engine="auto", threads=os.cpu_count() or 1
+    )
     pixels, _ = load_pixels(readable, segmenter.card)
-    return forward_rate(lambda batch: segmenter.predict(batch).cpu(), pixels, FORWARD_BATCH[segmenter.device.type])
+    return forward_rate(segmenter.engine, pixels, FORWARD_BATCH[segmenter.device.type])
 
 
 def summary(rounds: list[dict[str, float]]) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def planned_job(config: PlanConfig) -> PlannedJob:
             other bundles.
     """
     kinds = {uri: kind_of(uri) for uri in config.model_uri}
-    flags = ["--device", config.device, "--precision", config.precision, "--model-uri", *config.model_uri]
+    flags = ["--device", config.device, "--engine", config.engine, "--precision", config.precision]
+    flags += ["--model-uri", *config.model_uri]
     if config.batch_size is not None:
         flags = ["--batch-size", str(config.batch_size), *flags]
     if SegmenterCard.kind not in kinds.values():
@@ -94,7 +95,12 @@ def _classification(config: PlanConfig, flags: tuple[str, ...]) -> PlannedJob:
 
     def stage(device: str, threads: int) -> Stage:
         return ClassifyStage(
-            model_uris=config.model_uri, device=device, precision=config.precision, threads=threads, run_id="plan"
+            model_uris=config.model_uri,
+            device=device,
+            engine=config.engine,
+            precision=config.precision,
+            threads=threads,
+            run_id="plan",
         )
 
     return PlannedJob(
@@ -118,6 +124,7 @@ def _segmentation(config: PlanConfig, flags: tuple[str, ...]) -> PlannedJob:
             model_uri=uri,
             settings=SegmenterSettings(),
             outputs=SegmentOutputs("", MaskFiles()),
+            engine=config.engine,
             precision=config.precision,
             batch_size=config.batch_size,
             device=device,

@@ -10,7 +10,7 @@ from cxr_ray.config.checks import require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkConfig:
-    """Measure how fast an archive is scored, compared with the forward pass alone (the limit) and a plain DataLoader loop (the baseline)."""
+    """Measure how fast an archive is scored, compared with the fastest forward pass alone (the limit) and a plain DataLoader loop (the baseline)."""
 
     input_uri: str
     """Folder, prefix or manifest; the job scores all of its images in every round."""
@@ -24,6 +24,13 @@ class BenchmarkConfig:
     """Number of images on which the baseline and the limit are measured; the job itself scores all images."""
     batch_size: int | None = None
     """Images per forward pass; if not given, a number that suits the device."""
+    engine: Literal["auto", "torch", "compile", "openvino"] = "auto"
+    """Engine of the job, as in classify_archive.py."""
+    engines: tuple[Literal["torch", "compile", "openvino"], ...] = ()
+    """Engines whose forward pass alone is measured, the fastest of which is the limit; if not given, those that
+    --engine auto chooses from."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Floating-point precision of the job and of the limit."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that runs the model; auto uses a GPU if there is one, and the CPU otherwise."""
     dollars_per_hour: float | None = None

@@ -59,8 +59,10 @@ class PlanConfig:
     """Seed of the random sample."""
     batch_size: int | None = None
     """Images per forward pass; if not given, the number that the job chooses."""
+    engine: Literal["auto", "torch", "compile", "openvino"] = "auto"
+    """Program that computes the models, as for the job; auto takes the fastest one that agrees with torch."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Floating-point precision; auto uses bf16 where the device supports it natively, and fp32 elsewhere."""
+    """Floating-point precision; auto uses bf16 where the engine and the device support it natively, and fp32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that is measured; auto uses a GPU if this machine has one, and the CPU otherwise."""
     machines: dict[str, dict[str, float]] = field(default_factory=dict)

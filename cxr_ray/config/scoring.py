@@ -37,8 +37,11 @@ class ArchiveJobConfig:
     killed job loses only what is not committed."""
     batch_size: int | None = field(default=None, metadata=MAY_CHANGE)
     """Images per forward pass; if not given, a number that suits the device."""
+    engine: Literal["auto", "torch", "compile", "openvino"] = "auto"
+    """Program that computes the models; auto takes the fastest one on the device that gives the probabilities of torch in
+    fp32 within 0.02: OpenVINO on CPUs, torch's compiler on GPUs, else torch."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Floating-point precision; auto uses bf16 where the device supports it natively, and fp32 elsewhere."""
+    """Floating-point precision; auto uses bf16 where the engine and the device support it natively, and fp32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=MAY_CHANGE)
     """Device that runs the models; auto uses the GPUs of the cluster, or its CPUs if it has no GPU."""
     num_actors: int | None = field(default=None, metadata=MAY_CHANGE)
@@ -82,6 +85,8 @@ class ArchiveJobConfig:
         require(is_possible, "num_gpus_per_actor", gpus, wanted)
         require(self.max_wait_minutes >= 0, "max_wait_minutes", self.max_wait_minutes, ">= 0")
         require(self.grow_minutes >= 0, "grow_minutes", self.grow_minutes, ">= 0")
+        fits = self.engine != "openvino" or self.device != "cuda"
+        require(fits, "engine", self.engine, "auto, torch or compile with --device cuda")
 
 
 def _is_shard(text: str) -> bool:
@@ -126,6 +131,8 @@ class SegmentConfig(MaskFiles, SegmenterSettings, TextSettings, SegmenterUris, A
             self.precision,
             "auto, bf16 or fp32 to segment by text, because M2IB loses its gradients in fp16",
         )
+        computes = bool(self.model_uri) or self.engine in {"auto", "torch"}
+        require(computes, "engine", self.engine, "auto or torch to segment by text, because M2IB needs gradients")
         self._check_that_nothing_is_ignored()
 
     @property

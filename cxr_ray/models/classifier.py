@@ -1,8 +1,8 @@
 """Classifiers that score uint8 radiographs to class probabilities; they do not use Ray, so they run in a notebook."""
 
-import warnings
+import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +11,17 @@ from cxr_ray.errors import BundleError, ConfigError, ImageError
 from cxr_ray.imaging.radiograph import Radiograph
 from cxr_ray.models.backbones import build_network, is_channels_last
 from cxr_ray.models.bundle import ModelCard, load_weights, read_card
-from cxr_ray.models.precision import Precision, autocast, chosen_precision
+from cxr_ray.models.engines.engine import EngineName, ForwardPass
+from cxr_ray.models.engines.fastest_engine import fastest_engine
+from cxr_ray.models.precision import Precision, default_device
 from cxr_ray.schema import NOT_FINITE
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from cxr_ray.models.grey_input import GreyInput
+    from cxr_ray.models.pixel_networks import PixelClassifier
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,44 +47,56 @@ class Classifier:
     Args:
         uri: URI of the classifier's bundle.
         device: `cpu`, `cuda` or `cuda:N`; None takes a GPU if there is one, else the CPU.
-        precision: precision of the forward pass; `auto` takes bf16 where the device has instructions for it, else
+        precision: precision of the forward pass; `auto` takes bf16 where the engine and the device have it natively, else
             fp32. fp32 is the reference.
-        many_images: True converts the network by `frozen` to its fastest form for a CPU in fp32. This takes seconds
-            and changes results only by rounding; for a few images it is not worth the wait.
+        engine: program that computes the forward pass, see `fastest_engine`. For a few images torch is the quickest,
+            because it starts at once.
+        threads: number of threads on a CPU; None leaves it to the engine.
 
     Raises:
         BundleError: if the bundle is missing or altered, or its weights do not fit its backbone.
+        EngineError: if the engine that is named is not there, or cannot compute the classifier.
     """
 
     def __init__(
-        self, uri: str, *, device: str | None = None, precision: Precision = "auto", many_images: bool = False
+        self,
+        uri: str,
+        *,
+        device: str | None = None,
+        precision: Precision = "auto",
+        engine: EngineName = "torch",
+        threads: int | None = None,
     ) -> None:
-        import torch
-
-        from cxr_ray.models.grey_input import GreyInput
-
         self.uri = uri
         self.card: ModelCard = read_card(uri)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.precision = chosen_precision(self.device, precision)
-        network = load_network(uri, self.card)
-        channels_last = is_channels_last(self.card.backbone, network)
-        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.model = network.to(self.device).to(memory_format=self._memory_format)
-        self.to_input = GreyInput(self.card.mean, self.card.std, self.device, self._memory_format)
-        self._is_frozen = many_images and self.device.type == "cpu" and self.precision == "fp32"
-        if self._is_frozen:
-            self.model = frozen(self.model, self.to_input(np.zeros((2, *2 * [self.card.image_size]), np.uint8)))
+        self.device_name = device or default_device()
+        self.engine = fastest_engine(
+            forward_pass(uri, self.card), engine=engine, device=self.device_name, precision=precision, threads=threads
+        )
+        self.precision = self.engine.precision
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """Device of the classifier; asking for it loads torch."""
+        import torch
+
+        return torch.device(self.device_name)
 
     @cached_property
     def network(self) -> "nn.Module":
-        """Network that supports gradients and hooks, in eval mode on the device.
+        """Network that supports gradients and hooks, in eval mode on the device: normalised float [N, 3, S, S] -> logits.
 
-        The frozen form of `many_images` supports neither, so the network is then loaded again at the first use.
+        Only the engine torch holds it; with another one it is loaded at the first use.
         """
-        if not self._is_frozen:
-            return self.model
-        return load_network(self.uri, self.card).to(self.device).to(memory_format=self._memory_format)
+        network: nn.Module = getattr(self.engine, "network", None) or build_pixel_classifier(self.uri, self.card)
+        return network.to(self.device).network  # type: ignore[return-value]
+
+    @cached_property
+    def to_input(self) -> "GreyInput":
+        """Function from uint8 [N, S, S] to inputs of `network`."""
+        from cxr_ray.models.grey_input import GreyInput
+
+        return GreyInput(self.card.mean, self.card.std, self.device, memory_format_of(self.card, self.network))
 
     def classify(self, image: Radiograph) -> Prediction:
         """Predict one radiograph, with the numbers that `classify_archive` writes for the same file.
@@ -102,53 +119,48 @@ class Classifier:
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         """Class probabilities float32 [N, C], calibrated by the temperature, of uint8 [N, image_size, image_size]."""
-        import torch
-
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            logits = self.model(self.to_input(pixels))
-        return probabilities(logits.float() / self.card.temperature).cpu().numpy()
+        return self.engine(pixels)
 
 
-def load_network(uri: str, card: ModelCard) -> "nn.Module":
-    """Load the network of the classifier's bundle at `uri`, in eval mode on the CPU.
+def forward_pass(uri: str, card: ModelCard) -> ForwardPass:
+    """The forward pass of the classifier in the bundle at `uri`, whose card is `card`, for an engine."""
+    return ForwardPass(
+        name=card.model_id,
+        identity=json.dumps(
+            [card.backbone, card.network, card.weights_sha256, card.preprocessing_id, card.temperature]
+        ),
+        image_size=card.image_size,
+        build=partial(build_pixel_classifier, uri, card),
+    )
+
+
+def build_pixel_classifier(uri: str, card: ModelCard) -> "PixelClassifier":
+    """Load the network of the classifier's bundle at `uri`, in eval mode on the CPU, with what prepares its pixels.
 
     Raises:
         BundleError: if the weights are missing or altered, or do not fit the backbone of `card`.
     """
+    from cxr_ray.models.pixel_networks import PixelClassifier
+
     try:
-        model = build_network(
+        network = build_network(
             card.backbone, num_classes=len(card.labels), image_size=card.image_size, options=card.network
         )
-        model.load_state_dict(load_weights(uri, card))
+        network.load_state_dict(load_weights(uri, card))
     except ConfigError as error:
         raise BundleError(f"{uri}: {error}") from error
     except RuntimeError as error:
         raise BundleError(
             f"{uri}: weights do not fit {card.backbone}: {str(error).splitlines()[-1].strip()}"
         ) from error
-    return model.eval()
+    return PixelClassifier(network, card, memory_format_of(card, network)).eval()
 
 
-def frozen(model: "nn.Module", example: "torch.Tensor") -> "torch.jit.ScriptModule":
-    """Convert `model` to its form for inference: batch norms folded, weights packed once, operators fused.
-
-    On 2 cores ResNet50 gains a third over eager mode with channels last; unlike torch.compile, no compiler is needed.
-
-    Args:
-        model: a network in eval mode, on a CPU, in fp32.
-        example: inputs float32 [N, 3, S, S] with the S and the memory format of all later inputs; N may change.
-    """
+def memory_format_of(card: ModelCard, network: "nn.Module") -> "torch.memory_format":
+    """Memory format in which `network`, the backbone of `card`, is fastest."""
     import torch
 
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore", FutureWarning)  # the successor of torch.jit needs a compiler on every node
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # tracing makes sizes constants, as intended
-        return torch.jit.optimize_for_inference(torch.jit.trace(model, example, check_trace=False))
-
-
-def probabilities(logits: "torch.Tensor") -> "torch.Tensor":
-    """Softmax of logits float [N, C]; if C is 1, where the softmax would always be 1, the sigmoid."""
-    return logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid()
+    return torch.channels_last if is_channels_last(card.backbone, network) else torch.contiguous_format
 
 
 def entropy(probs: np.ndarray) -> np.ndarray:

@@ -27,11 +27,20 @@ def chosen_precision(device: "torch.device", precision: Precision) -> Literal["b
     return native_precision(device) if precision == "auto" else precision
 
 
-def device_name(device: "torch.device") -> str:
-    """Name of the hardware of `device`: that of the GPU, such as `NVIDIA H100 80GB HBM3`, or `cpu`."""
+def default_device() -> str:
+    """`cuda` if there is a GPU that torch can use, else `cpu`."""
     import torch
 
-    return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else device.type
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def hardware_name(device: str) -> str:
+    """Name of the hardware of `device`: that of the GPU, such as `NVIDIA H100 80GB HBM3`, or `cpu`."""
+    if device == "cpu":
+        return device
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
 
 
 def native_precision(device: "torch.device") -> Literal["bf16", "fp32"]:

@@ -1,5 +1,7 @@
 """Segmenters that turn uint8 radiographs into foreground probabilities and lung masks; Ray is not used."""
 
+import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,13 +9,20 @@ import numpy as np
 from cxr_ray.errors import ImageError
 from cxr_ray.imaging.radiograph import Radiograph
 from cxr_ray.models.bundle import load_weights, read_card
+from cxr_ray.models.engines.engine import EngineName, ForwardPass
+from cxr_ray.models.engines.fastest_engine import fastest_engine
 from cxr_ray.models.lung_segmentation import LungSegmentation, segmentations_of
-from cxr_ray.models.precision import Precision, autocast, chosen_precision
-from cxr_ray.models.segmenter_ensemble import SegmenterCard, load_members, standardised, suited_to_cpu
+from cxr_ray.models.precision import Precision, default_device
+from cxr_ray.models.segmenter_ensemble import SegmenterCard, load_members, suited_to_cpu
 from cxr_ray.schema import NOT_FINITE
 
 if TYPE_CHECKING:
     import torch
+
+    from cxr_ray.models.pixel_networks import PixelSegmenter
+
+STRAY_PIXELS = 0.005
+"""Fraction of the pixels whose probability an engine may compute with less accuracy: steep edges, in bf16."""
 
 
 class Segmenter:
@@ -22,23 +31,38 @@ class Segmenter:
     Args:
         uri: URI of the segmenter's bundle, which train_segmenter writes.
         device: `cpu`, `cuda` or `cuda:N`; None takes a GPU if there is one, else the CPU.
-        precision: precision of the forward pass; `auto` takes bf16 where the device has instructions for it, else
+        precision: precision of the forward pass; `auto` takes bf16 where the engine and the device have it natively, else
             fp32. fp32 is the reference.
+        engine: program that computes the forward pass, see `fastest_engine`. For a few images torch is the quickest,
+            because it starts at once.
+        threads: number of threads on a CPU; None leaves it to the engine.
 
     Raises:
         BundleError: if the bundle is missing or altered, or its weights do not fit its architecture.
+        EngineError: if the engine that is named is not there, or cannot compute the segmenter.
     """
 
-    def __init__(self, uri: str, *, device: str | None = None, precision: Precision = "auto") -> None:
+    def __init__(
+        self,
+        uri: str,
+        *,
+        device: str | None = None,
+        precision: Precision = "auto",
+        engine: EngineName = "torch",
+        threads: int | None = None,
+    ) -> None:
         import torch
 
         self.card = read_card(uri, SegmenterCard)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.precision = chosen_precision(self.device, precision)
-        members = load_members(uri, self.card, load_weights(uri, self.card))
-        if self.device.type == "cpu":
-            members = [suited_to_cpu(member) for member in members]
-        self.members = [member.to(self.device) for member in members]
+        self.device = torch.device(device or default_device())
+        self.engine = fastest_engine(
+            forward_pass(uri, self.card, self.device.type),
+            engine=engine,
+            device=str(self.device),
+            precision=precision,
+            threads=threads,
+        )
+        self.precision = self.engine.precision
 
     def segment(
         self, image: Radiograph, *, foreground: float = 0.5, components: int = 2, min_area: float = 0.005
@@ -72,33 +96,29 @@ class Segmenter:
         """
         import torch
 
-        with torch.inference_mode():
-            grey = torch.from_numpy(pixels).to(self.device, non_blocking=True).unsqueeze(1).float()
-            total = self._sum_over_members(standardised(grey))
-            if size := self.card.mirrored:
-                mirrored = self._sum_over_members(standardised(zoomed(grey.flip(3), size)))
-                total = (total + zoomed(mirrored, 1 / size).flip(3)) / 2
-            return (total / len(self.members)).squeeze(1)
-
-    def _sum_over_members(self, inputs: "torch.Tensor") -> "torch.Tensor":
-        """Sum of the networks' probabilities, float32 [N, 1, S, S]; only one network's are in memory at a time."""
-        import torch
-
-        total = torch.zeros_like(inputs)
-        for member in self.members:
-            with autocast(self.device, self.precision):
-                logits = member(inputs)
-            total += logits.float().sigmoid()
-        return total
+        return torch.from_numpy(self.engine(pixels)).to(self.device)
 
 
-def zoomed(planes: "torch.Tensor", size: float) -> "torch.Tensor":
-    """Scale planes float [N, C, H, W] about their centre by a factor of `size`, at the same shape; a margin is 0."""
-    import torch
-    from torch.nn import functional
+def forward_pass(uri: str, card: SegmenterCard, device_type: str) -> ForwardPass:
+    """The forward pass of the segmenter in the bundle at `uri`, whose card is `card`, for an engine on `cpu` or `cuda`."""
+    return ForwardPass(
+        name=card.model_id,
+        identity=json.dumps([card.weights_sha256, card.preprocessing_id, card.filters, card.members, device_type]),
+        image_size=card.image_size,
+        build=partial(build_pixel_segmenter, uri, card, device_type),
+        stray_fraction=STRAY_PIXELS,
+    )
 
-    if size == 1:
-        return planes
-    theta = torch.tensor([[1 / size, 0, 0], [0, 1 / size, 0]], device=planes.device).expand(len(planes), 2, 3)
-    grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
-    return functional.grid_sample(planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+def build_pixel_segmenter(uri: str, card: SegmenterCard, device_type: str) -> "PixelSegmenter":
+    """Load the networks of the segmenter's bundle at `uri`, in eval mode on the CPU, with what prepares their pixels.
+
+    Raises:
+        BundleError: if the weights are missing or altered, or do not fit the networks of `card`.
+    """
+    from cxr_ray.models.pixel_networks import PixelSegmenter
+
+    members = load_members(uri, card, load_weights(uri, card))
+    if device_type == "cpu":
+        members = [suited_to_cpu(member) for member in members]
+    return PixelSegmenter(members, card).eval()

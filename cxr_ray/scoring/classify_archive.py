@@ -56,6 +56,7 @@ def classifier_arguments(config: ClassifyConfig, run: Run) -> dict[str, object]:
     return {
         "model_uris": tuple(map(absolute_uri, config.model_uri)),
         "device": run.pool.device,
+        "engine": config.engine,
         "precision": config.precision,
         "threads": run.pool.threads_per_actor,
         "run_id": run.run_id,

@@ -93,10 +93,19 @@ class Counter:
         self._loaded = 0
         self._counts: dict[str, int] = {}
         self._actors: list[ActorHandle] = []
+        self._warnings: dict[str, None] = {}
 
     def join(self, actor: ActorHandle) -> None:
         """Remember an actor of the run."""
         self._actors.append(actor)
+
+    def warn(self, line: str) -> None:
+        """Keep a warning of a worker; several workers may give the same."""
+        self._warnings[line] = None
+
+    def warnings(self) -> list[str]:
+        """Return the different warnings of the workers, the first one first."""
+        return list(self._warnings)
 
     def begin(self, span: Span) -> None:
         """Note that a worker begins with a `Span` of images."""

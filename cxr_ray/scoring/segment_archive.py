@@ -175,7 +175,12 @@ def by_model(model_uri: str, config: SegmentConfig) -> ChosenSegmenter:
         outputs = SegmentOutputs(config.output_uri, part_of(config, MaskFiles))
         return MapStage, arguments | {"files": outputs.files}, MaskStage(settings=settings, outputs=outputs)
 
-    own: dict[str, object] = {"model_uri": model_uri, "settings": settings, "batch_size": config.batch_size}
+    own: dict[str, object] = {
+        "model_uri": model_uri,
+        "settings": settings,
+        "engine": config.engine,
+        "batch_size": config.batch_size,
+    }
     frame = Geometry(image_size=card.image_size, interpolation=card.interpolation)
     geometries = (frame, OVERLAY_IMAGE) if config.save_overlays else (frame,)
     return ChosenSegmenter(

@@ -12,6 +12,7 @@ from ray.actor import ActorHandle
 from cxr_ray.schema import MAP_COLUMN
 from cxr_ray.scoring.lost_workers import span_of
 from cxr_ray.scoring.stage_metrics import statuses_of
+from cxr_ray.scoring.worker_warnings import tell_warnings
 
 
 class TalliedStage:
@@ -30,6 +31,7 @@ class TalliedStage:
     def __init__(self, *, stage: type, tally: ActorHandle, batch_size: int, arguments: dict[str, Any]) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._tally, self._batch_size = tally, batch_size
+        tell_warnings(tally)
         self._tally.join.remote(ray.get_runtime_context().current_actor)
         self._stage = self._thread.submit(stage, **arguments).result()
 

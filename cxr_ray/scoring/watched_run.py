@@ -1,4 +1,4 @@
-"""Keep `run.json` and the gauges of Prometheus up to date while a run scores images."""
+"""Keep `run.json` and the gauges of Prometheus up to date while a run scores images, and log what its workers warn of."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ log = logging.getLogger("cxr_ray")
 
 @contextmanager
 def watched_run(tally: ActorHandle, record: RunRecord, tags: dict[str, str], *, left: int, done: int) -> Iterator[None]:
-    """Renew `record` and set the gauges from what `tally` has counted, until the block ends.
+    """Renew `record`, set the gauges and log what workers warn of, from what `tally` has, until the block ends.
 
     Args:
         tally: actor to which the workers of the run add their batches.
@@ -29,17 +29,22 @@ def watched_run(tally: ActorHandle, record: RunRecord, tags: dict[str, str], *, 
         left: number of images that are left to score when the block begins.
         done: number of images that have a row by then.
     """
-    stop = threading.Event()
+    stop, told = threading.Event(), 0
 
     def watch() -> None:
+        nonlocal told
         is_over = False
         while not is_over:
             is_over = stop.wait(WATCH_SECONDS)
             try:
-                seen = ray.get([tally.read.remote(), tally.counts.remote()], timeout=WATCH_SECONDS)
+                asked = [tally.read.remote(), tally.counts.remote(), tally.warnings.remote()]
+                seen = ray.get(asked, timeout=WATCH_SECONDS)
             except ray.exceptions.RayError:  # the actor is lost or starts again, which the pipeline notices by itself
                 continue
-            (images, _, rate), (counts, waiting) = seen
+            (images, _, rate), (counts, waiting), warnings = seen
+            for line in warnings[told:]:
+                log.warning("%s", line)
+            told = len(warnings)
             IMAGES_REMAINING.record(max(0, left - images), tags)
             IMAGES_WAITING.record(waiting, tags)
             record.renew(**progress_of(images, rate, counts, left=left, done=done))

@@ -37,6 +37,7 @@ def test_a_benchmark_reports_every_stage(ray_cluster, tmp_path, capsys):
     result = benchmark_scoring(config)
     assert result == json.loads((tmp_path / "out/benchmark.json").read_text())
     assert json.loads((tmp_path / "out/run.json").read_text())["config"]["repeats"] == config.repeats
+    assert {"forward_torch", "forward_openvino"} <= result["images_per_second"].keys()
     assert all(rate > 0 for rate in result["images_per_second"].values())
     (read,) = read_benchmarks([str(tmp_path / "out/benchmark.json")])
     assert (read.device, read.start_seconds > 0) == (result["device"], True)

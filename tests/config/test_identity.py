@@ -88,6 +88,7 @@ def test_what_changes_no_row_and_no_weight_may_change(command, choice):
     ("command", "choice"),
     [
         ("classify", {"precision": "fp32"}),
+        ("classify", {"engine": "torch"}),
         ("segment by text", {"threshold": "kmeans"}),
         ("segment by a segmenter", {"components": 1}),
         ("cascade", {"segment_min_confidence": 0.5}),

@@ -104,6 +104,14 @@ def test_a_value_out_of_range_is_named_with_its_fix(config_class, choice, messag
         (TEXT | {"foreground": 0.4}, r"foreground changes nothing for segmentation by text \(--clip-uri, --sam-uri\)"),
         (TEXT | {"save_uncertainty": True}, "save_uncertainty changes nothing for segmentation by text"),
         (
+            TEXT | {"engine": "openvino"},
+            "engine must be auto or torch to segment by text, because M2IB needs gradients; got 'openvino'",
+        ),
+        (
+            SEGMENTER | {"engine": "openvino", "device": "cuda"},
+            "engine must be auto, torch or compile with --device cuda; got 'openvino'",
+        ),
+        (
             TEXT | {"precision": "fp16"},
             "precision must be auto, bf16 or fp32 to segment by text, because M2IB loses its gradients in fp16; got 'fp16'",
         ),

@@ -18,6 +18,7 @@ PROVENANCE = {
     "run_id": "run-1",
     "scored_at": datetime(2025, 3, 1, 2, 30, tzinfo=UTC),
     "device": "cpu",
+    "engine": "torch",
     "precision": "fp32",
 }
 

@@ -45,7 +45,7 @@ def test_a_map_of_zeros_stays_zero():
 def test_grad_cam_of_a_backbone_that_pools_is_the_class_activation_map(save_random, tmp_path, radiographs, backbone):
     """The class activation map (Zhou et al. 2016) weights the last feature maps by the head's weights of the class."""
     save_random(tmp_path, backbone=backbone, spread=True)
-    classifier = Classifier(str(tmp_path), device="cpu", precision="fp32", many_images=True)
+    classifier = Classifier(str(tmp_path), device="cpu", precision="fp32")
     pixels = np.stack([image[:64, :64] for image in radiographs[:3]])
     found = grad_cam(classifier, pixels, [2, 0, 1])
     assert (found.dtype, found.shape) == (np.float32, (3, 64, 64))

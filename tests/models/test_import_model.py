@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from cxr_ray.config import ImportConfig
 from cxr_ray.errors import BundleError, ConfigError
 from cxr_ray.models.bundle import ModelCard, read_card
-from cxr_ray.models.classifier import Classifier, load_network
+from cxr_ray.models.classifier import Classifier, build_pixel_classifier
 from cxr_ray.models.encoder import Encoder, load_encoder
 from cxr_ray.models.encoder_card import EncoderCard
 from cxr_ray.models.foreign.transformers_network import features_of
@@ -622,7 +622,7 @@ def test_a_foreign_checkpoint_gives_the_outputs_of_its_source_or_is_refused(name
         network = load_encoder(str(output), read_card(str(output), EncoderCard))
     else:
         assert card.labels == LABELS
-        network = load_network(str(output), read_card(str(output), ModelCard))
+        network = build_pixel_classifier(str(output), read_card(str(output), ModelCard)).network
     inputs = images(made.size, made.channels)
     with torch.no_grad():
         expected = made.outputs.eval()(inputs) if isinstance(made.outputs, torch.nn.Module) else made.outputs(inputs)
@@ -675,7 +675,7 @@ def test_position_embeddings_are_interpolated_for_another_image_size_only(tmp_pa
     assert (card.image_size, card.network) == (96, {"img_size": 96})
     larger = timm.create_model(SMALL_TIMM, num_classes=3, img_size=96).eval()
     larger.load_state_dict(timm.models.vision_transformer.checkpoint_filter_fn(model.state_dict(), larger))
-    network = load_network(str(tmp_path / "bundle"), card)
+    network = build_pixel_classifier(str(tmp_path / "bundle"), card).network
     with torch.no_grad():
         torch.testing.assert_close(network(images(96)), larger(images(96)), rtol=1e-4, atol=1e-4)
 
@@ -722,4 +722,6 @@ def test_a_divided_model_is_read_whole(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     card, _ = imported(Case(tmp_path, "resnet18"), tmp_path / "bundle")
     with torch.no_grad():
-        torch.testing.assert_close(load_network(str(tmp_path / "bundle"), card)(images()), model(images()))
+        torch.testing.assert_close(
+            build_pixel_classifier(str(tmp_path / "bundle"), card).network(images()), model(images())
+        )

@@ -128,3 +128,23 @@ def test_a_mirror_image_with_a_margin_is_segmented_smaller_and_scaled_back(saved
     seen_again = (2 * both - plain.predict(disc))[0].numpy()
     assert np.corrcoef(seen_again.ravel(), back.ravel())[0, 1] > 0.98
     assert np.abs(seen_again - back).mean() < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mirrored", [0.0, 1.0, 0.75])
+def test_openvino_computes_the_same(saved, pixels, tmp_path, mirrored):
+    members = [member_weights(network) for network in saved[1]]
+    save_bundle(
+        str(tmp_path),
+        ensemble_weights(members),
+        SegmenterCard,
+        filters=FILTERS,
+        members=2,
+        image_size=32,
+        mirrored=mirrored,
+    )
+    expected, found = (
+        Segmenter(str(tmp_path), device="cpu", precision="fp32", engine=engine).predict(pixels)
+        for engine in ("torch", "openvino")
+    )
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)

@@ -26,6 +26,7 @@ from cxr_ray.imaging.radiograph import load_image
 from cxr_ray.models.backbones import build_backbone
 from cxr_ray.models.bundle import save_bundle
 from cxr_ray.models.classifier import Classifier
+from cxr_ray.models.engines.converted_model import SUMS, sums_of
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import LABELS
 from cxr_ray.scoring.archive_job import default_block_rows
@@ -33,6 +34,7 @@ from cxr_ray.scoring.classify_archive import classify_archive
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 REPOSITORY = Path(__file__).parents[2]
+ENGINES = Path(os.environ["XDG_CACHE_HOME"], "cxr_ray/engines")
 PHANTOMS = {"images_per_class": 6, "size": 64, "broken": 5, "dicom_fraction": 0.3}
 
 
@@ -100,6 +102,7 @@ def test_every_file_is_one_row_and_a_broken_file_is_no_crash(scored_once, archiv
     record = json.loads((scored_once / "run.json").read_text())
     assert (record["counts"]["ok"], record["counts"]["error"]) == (archive.images, len(archive.broken))
     assert set(rows["run_id"].to_pylist()) == {record["run_id"]}
+    assert set(rows["engine"].to_pylist()) == {"openvino"}
     assert (record["state"], record["pool"]["device"]) == ("finished", "cpu")
 
 
@@ -110,6 +113,19 @@ def test_a_scheduler_that_starts_a_job_again_after_its_gate_failed_wastes_no_wor
     assert rows_of(scored).equals(rows)
     record = json.loads((scored / "run.json").read_text())
     assert (record["images_scored"], record["images_done_before"]) == (0, files_of(archive))
+
+
+def test_an_engine_that_disagrees_with_torch_is_passed_over_and_one_line_says_so(ray_cluster, archive, tmp_path):
+    bundle = random_bundle(tmp_path / "bundle", seed=11)
+    before = set(ENGINES.glob("*/reference.npy"))
+    Classifier(bundle, device="cpu", engine="openvino", precision="fp32")  # converts the model where workers find it
+    (reference,) = set(ENGINES.glob("*/reference.npy")) - before
+    np.save(reference, 1 - np.load(reference))
+    (reference.parent / SUMS).write_text(json.dumps(sums_of(reference.parent)))
+    classify(archive.uri, bundle, tmp_path / "out")
+    assert set(rows_of(tmp_path / "out")["engine"].to_pylist()) == {"torch"}
+    (log,) = (tmp_path / "out/logs").iterdir()
+    assert log.read_text().count("is not computed by the engine openvino: 100.0% of its probabilities differ") == 1
 
 
 def test_the_log_of_a_run_is_kept_beside_its_rows(scored_once):

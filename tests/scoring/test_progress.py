@@ -127,3 +127,10 @@ def test_rows_are_counted_by_status_and_loaded_images_wait_until_they_are_scored
     assert counter.counts()[0] == {"ok": 34, "empty": 1, "error": 2, "error:truncated": 1, "error:empty": 1}
     counter.add(64, 0, seconds=1.0)
     assert counter.counts()[1] == 0, "a lost worker may have loaded images that were not counted"
+
+
+def test_a_warning_of_several_workers_is_kept_once():
+    counter = Counter()
+    for line in ("a", "b", "a"):
+        counter.warn(line)
+    assert counter.warnings() == ["a", "b"]

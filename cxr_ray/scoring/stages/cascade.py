@@ -41,6 +41,7 @@ class CascadeStage:
                 "mask_status": mask["status"],
                 "mask_model_id": mask["model_id"],
                 "mask_preprocessing_id": mask["preprocessing_id"],
+                "mask_engine": mask["engine"],
             }
         predictions = _with_mask_errors(predictions, places, masks)
         added = pa.schema(field for field in self.schema if field.name not in predictions.column_names)

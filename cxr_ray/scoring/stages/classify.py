@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxr_ray.models.classifier import Classifier, entropy, outcomes
-from cxr_ray.models.precision import Precision, device_name
+from cxr_ray.models.engines.engine import EngineName
+from cxr_ray.models.precision import Precision, hardware_name
 from cxr_ray.schema import NOT_FINITE, predictions_schema, probability_column
 from cxr_ray.scoring.stages.load import Geometry, pixels_of
 
@@ -18,19 +19,25 @@ class ClassifyStage:
     Args:
         model_uris: URIs of the bundles, 1 or more; the mean of their probabilities fills the columns without a prefix.
         device: `cuda` or `cpu`.
+        engine: program that computes the forward pass, see `fastest_engine`.
         precision: floating-point precision of the forward pass.
-        threads: number of torch threads on a CPU; a GPU ignores it.
+        threads: number of threads of the forward pass on a CPU; a GPU ignores it.
         run_id: id of the run, which is written to every row.
     """
 
     def __init__(
-        self, *, model_uris: tuple[str, ...], device: str, precision: Precision, threads: int, run_id: str
+        self,
+        *,
+        model_uris: tuple[str, ...],
+        device: str,
+        engine: EngineName,
+        precision: Precision,
+        threads: int,
+        run_id: str,
     ) -> None:
-        import torch
-
-        if device == "cpu":
-            torch.set_num_threads(threads)
-        self.models = [Classifier(uri, device=device, precision=precision, many_images=True) for uri in model_uris]
+        self.models = [
+            Classifier(uri, device=device, engine=engine, precision=precision, threads=threads) for uri in model_uris
+        ]
         self.cards = [model.card for model in self.models]
         self.prefixes = model_prefixes([card.backbone for card in self.cards])
         self.schema = predictions_schema(self.cards[0].labels, self.prefixes)
@@ -64,14 +71,15 @@ class ClassifyStage:
         return scores, present
 
     def _provenance(self, rows: int) -> dict[str, pa.Array]:
-        now, model = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), self.models[0]
+        now, models = pa.scalar(datetime.now(UTC), pa.timestamp("us", tz="UTC")), self.models
         return {
             "model_id": pa.array([joint_model_id([c.model_id for c in self.cards])] * rows),
             "preprocessing_id": pa.array(["+".join(dict.fromkeys(c.preprocessing_id for c in self.cards))] * rows),
             "run_id": pa.array([self.run_id] * rows),
             "scored_at": pa.repeat(now, rows),
-            "device": pa.array([device_name(model.device)] * rows),
-            "precision": pa.array([model.precision] * rows),
+            "device": pa.array([hardware_name(models[0].device_name)] * rows),
+            "engine": pa.array(["+".join(dict.fromkeys(model.engine.name for model in models))] * rows),
+            "precision": pa.array(["+".join(dict.fromkeys(model.precision for model in models))] * rows),
         }
 
 

@@ -9,8 +9,9 @@ import torch
 
 from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.models.allocator import keep_freed_memory
+from cxr_ray.models.engines.engine import EngineName
 from cxr_ray.models.lung_segmentation import LungFigures, lung_maps_of
-from cxr_ray.models.precision import Precision, device_name
+from cxr_ray.models.precision import Precision, hardware_name
 from cxr_ray.models.segmenter import Segmenter
 from cxr_ray.schema import MAP_COLUMN, MASKS, NOT_FINITE
 from cxr_ray.scoring.stages.load import Geometry, pixels_of
@@ -30,10 +31,11 @@ class MapStage:
         model_uri: absolute URI of the segmenter's bundle.
         settings: threshold and clean-up of the masks.
         files: kinds of additional files, for which a row holds what they need.
+        engine: program that computes the forward pass, see `fastest_engine`.
         precision: floating-point precision of the forward pass.
         batch_size: number of images of a forward pass; None takes the value of `FORWARD_BATCH`.
         device: `cuda` or `cpu`.
-        threads: number of torch threads on a CPU; a GPU ignores it.
+        threads: number of threads of the forward pass, and of torch, on a CPU; a GPU ignores it.
         provenance: `model_id`, `preprocessing_id` and `run_id`, which are written to every row.
     """
 
@@ -43,6 +45,7 @@ class MapStage:
         model_uri: str,
         settings: SegmenterSettings,
         files: MaskFiles,
+        engine: EngineName,
         precision: Precision,
         batch_size: int | None,
         device: str,
@@ -52,12 +55,15 @@ class MapStage:
         if device == "cpu":
             torch.set_num_threads(threads)
             keep_freed_memory()
-        self.segmenter = Segmenter(model_uri, device=device, precision=precision)
+        self.segmenter = Segmenter(model_uri, device=device, engine=engine, precision=precision, threads=threads)
         card = self.segmenter.card
         self._geometry = Geometry(image_size=card.image_size, interpolation=card.interpolation)
         self._settings, self._files = settings, files
-        done_on = {"device": device_name(self.segmenter.device), "precision": self.segmenter.precision}
-        self._provenance = provenance | done_on
+        self._provenance = provenance | {
+            "device": hardware_name(device),
+            "engine": self.segmenter.engine.name,
+            "precision": self.segmenter.precision,
+        }
         self._forward_batch = batch_size or FORWARD_BATCH[self.segmenter.device.type]
 
     def __call__(self, batch: pa.Table) -> pa.Table:

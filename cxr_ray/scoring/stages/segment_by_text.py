@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from cxr_ray.config.segmentation import TextModels, TextSettings
 from cxr_ray.imaging.mask_runs import runs_of
-from cxr_ray.models.precision import Precision, device_name
+from cxr_ray.models.precision import Precision, hardware_name
 from cxr_ray.schema import MASKS, NOT_FINITE
 from cxr_ray.scoring.stages.load import Geometry, images_of, pixels_of
 from cxr_ray.scoring.stages.mask_columns import mask_columns
@@ -67,7 +67,8 @@ class TextStage:
         tokenizer = load_tokenizer(models.clip_uri, clip.config)
         sam = load_sam(models.sam_uri, sha256=hashes.get("sam"), device=device, precision=precision)
         self.segmenter = ZeroShotSegmenter(clip, tokenizer, sam, settings)
-        self._provenance = provenance | {"device": device_name(sam.device), "precision": sam.precision}
+        done_by = {"device": hardware_name(device), "engine": "torch", "precision": sam.precision}
+        self._provenance = provenance | done_by
         self._prompt = "; ".join(settings.prompts)
         self._class_prompts = {label: "; ".join(prompts) for label, prompts in settings.class_prompts.items()}
         self._outputs = outputs

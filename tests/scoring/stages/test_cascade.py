@@ -35,7 +35,7 @@ def config_of(**options):
 def segment_arguments(model_uri, provenance):
     return {
         "model_uri": model_uri, "settings": SegmenterSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
-        "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
+        "engine": "torch", "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
     }  # fmt: skip
 
 
@@ -69,7 +69,14 @@ def test_rows_are_those_of_both_stages_and_skipped_where_the_rule_asks_for_no_ma
 ):
     save_random(tmp_path / "classifier")
     config = config_of(classifier_uri=(str(tmp_path / "classifier"),), segmenter_uri=segmenter_uri)
-    score = {"model_uris": config.classifier_uri, "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"}
+    score = {
+        "model_uris": config.classifier_uri,
+        "device": "cpu",
+        "engine": "torch",
+        "precision": "fp32",
+        "threads": 1,
+        "run_id": "r",
+    }
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
     segment = segment_arguments(segmenter_uri, provenance)
     alone = ClassifyStage(**score)(loaded).to_pylist()
@@ -112,7 +119,7 @@ def test_an_image_whose_mask_fails_is_an_error_row(save_random, save_segmenter, 
         segmenter_uri=segmenter_uri,
     )  # fmt: skip
     score = {
-        "model_uris": config.classifier_uri, "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"
+        "model_uris": config.classifier_uri, "device": "cpu", "engine": "torch", "precision": "fp32", "threads": 1, "run_id": "r"
     }  # fmt: skip
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
     segment = segment_arguments(segmenter_uri, provenance)

@@ -35,8 +35,8 @@ def uris(save_random, tmp_path_factory):
     return str(folder / "one"), str(folder / "two")
 
 
-def make_stage(*uris, precision="fp32"):
-    return ClassifyStage(model_uris=uris, device="cpu", precision=precision, threads=1, run_id="run-1")
+def make_stage(*uris, precision="fp32", engine="torch"):
+    return ClassifyStage(model_uris=uris, device="cpu", engine=engine, precision=precision, threads=1, run_id="run-1")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_rows_name_their_models_their_run_and_their_time(both, batch):
     assert [row["efficientnet_b0_model_id"], row["efficientnet_b0_2_model_id"]] == ids
     assert row["preprocessing_id"] == "+".join(card.preprocessing_id for card in both.cards)
     assert row["run_id"] == "run-1"
-    assert (row["device"], row["precision"]) == ("cpu", both.models[0].precision)
+    assert (row["device"], row["engine"], row["precision"]) == ("cpu", "torch", "fp32")
     assert timedelta(0) <= datetime.now(UTC) - row["scored_at"] < timedelta(minutes=5)
 
 

@@ -34,11 +34,18 @@ def test_a_column_of_predictions_is_in_no_other_table(loaded, save_random, segme
     config = ScoreConfig(
         input_uri="i", output_uri="o", precision="fp32", classifier_uri=(str(tmp_path),), segmenter_uri=segmenter_uri
     )
-    score = {"model_uris": (str(tmp_path),), "device": "cpu", "precision": "fp32", "threads": 1, "run_id": "r"}
+    score = {
+        "model_uris": (str(tmp_path),),
+        "device": "cpu",
+        "engine": "torch",
+        "precision": "fp32",
+        "threads": 1,
+        "run_id": "r",
+    }
     provenance = {"model_id": "m", "preprocessing_id": "p", "run_id": "r"}
     segment = {
         "model_uri": segmenter_uri, "settings": SegmenterSettings(), "outputs": SegmentOutputs("o", MaskFiles()),
-        "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
+        "engine": "torch", "precision": "fp32", "batch_size": None, "device": "cpu", "threads": 1, "provenance": provenance,
     }  # fmt: skip
     predictions = ClassifyStage(**score)(loaded)
     assert predictions[OWN.name].to_pylist() == list(range(loaded.num_rows))

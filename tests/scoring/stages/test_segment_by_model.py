@@ -35,7 +35,7 @@ def loaded(archive):
 def stage_of(segmenter_uri, output, *, min_area=0.0, batch_size=None, **files):
     return SegmenterStage(
         model_uri=segmenter_uri, settings=SegmenterSettings(min_area=min_area), precision="fp32", batch_size=batch_size,
-        outputs=SegmentOutputs(str(output), MaskFiles(**files)), device="cpu", threads=1, provenance=PROVENANCE,
+        outputs=SegmentOutputs(str(output), MaskFiles(**files)), device="cpu", engine="torch", threads=1, provenance=PROVENANCE,
     )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def rows_in_error(block):
 def test_a_classifier_says_what_the_archive_job_writes(save_random, tmp_path, block, labels):
     save_random(tmp_path / "bundle", labels=labels)
     options = {"device": "cpu", "precision": "fp32"}
-    stage = ClassifyStage(model_uris=(str(tmp_path / "bundle"),), threads=1, run_id="r", **options)
+    stage = ClassifyStage(model_uris=(str(tmp_path / "bundle"),), engine="openvino", threads=1, run_id="r", **options)
     classifier = Classifier(str(tmp_path / "bundle"), **options)
     rows = [row for row in stage(loaded(block, 32)).to_pylist() if row["status"] == "ok"]
     assert {row["format"] for row in rows} == {"png", "jpeg", "dicom"}
@@ -74,6 +74,7 @@ def test_a_segmenter_draws_what_the_archive_job_writes(segmenter_uri, tmp_path, 
         model_uri=segmenter_uri,
         settings=SegmenterSettings(**options),
         outputs=SegmentOutputs(str(tmp_path), MaskFiles()),
+        engine="openvino",
         precision="fp32",
         batch_size=None,
         device="cpu",
@@ -89,7 +90,8 @@ def test_a_segmenter_draws_what_the_archive_job_writes(segmenter_uri, tmp_path, 
         if row["status"] == "error":
             continue
         found = segmenter.segment(load_image(row["uri"], limits=LIMITS), **options)
-        np.testing.assert_array_equal(found.mask, decode_mask(row["mask_counts"], row["height"], row["width"]))
+        mask = decode_mask(row["mask_counts"], row["height"], row["width"])
+        assert (found.mask != mask).mean() < 1e-3  # engines add in another order
         assert found.area_fraction == pytest.approx(row["area_fraction"])
         assert found.uncertainty == pytest.approx(row["uncertainty"])
         np.testing.assert_allclose(found.boxes_xyxy, np.reshape(row["boxes_xyxy"], (-1, 4)))

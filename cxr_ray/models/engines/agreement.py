@@ -1,0 +1,54 @@
+"""Check that an engine computes what torch computes in fp32, on a fixed batch of drawn images."""
+
+import numpy as np
+
+from cxr_ray.errors import EngineError
+from cxr_ray.models.engines.engine import Engine, ForwardPass
+
+TOLERANCE = 0.02
+"""Maximum difference of a probability from that of torch in fp32."""
+CHECK_IMAGES = 8
+
+
+def check_pixels(size: int) -> np.ndarray:
+    """The fixed batch, uint8 [8, size, size]: soft shades of several scales and contrasts under fine noise, as in films."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    images = []
+    for i in range(CHECK_IMAGES):
+        cells, contrast = 3 + i, 255 - 20 * i
+        shades = Image.fromarray(random.integers(0, contrast, (cells, cells), dtype=np.uint8))
+        smooth = np.asarray(shades.resize((size, size), Image.Resampling.BICUBIC), np.int16)
+        images.append(np.clip(smooth + random.integers(-8, 9, smooth.shape), 0, 255).astype(np.uint8))
+    return np.stack(images)
+
+
+def require_agreement(engine: Engine, forward: ForwardPass) -> None:
+    """Check the outputs of `engine`, which computes `forward`, on the fixed batch.
+
+    Raises:
+        EngineError: if more than `forward.stray_fraction` of the probabilities are off by more than `TOLERANCE`, or lead
+            to another label although the reference was clear by more than `TOLERANCE`.
+    """
+    expected, found = engine.reference, engine(check_pixels(forward.image_size))
+    if found.shape != expected.shape:
+        raise EngineError(f"its output has the shape {list(found.shape)}, and that of torch {list(expected.shape)}")
+    comparable = np.isfinite(expected)  # a broken model gives no number in any engine, and its rows become errors
+    is_off = comparable & ~(np.abs(found - expected) <= TOLERANCE)
+    if is_off.mean() > forward.stray_fraction:
+        raise EngineError(
+            f"{is_off.mean():.1%} of its probabilities differ from those of torch by more than {TOLERANCE}"
+        )
+    (labels, _), (expected_labels, margins) = _labels(found), _labels(expected)
+    is_wrong = (labels != expected_labels) & (margins > TOLERANCE)
+    if is_wrong.mean() > forward.stray_fraction:
+        raise EngineError(f"{is_wrong.mean():.1%} of its labels differ from those of torch")
+
+
+def _labels(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The label that each probability, or row of probabilities of classes, gives, and by how much it leads the next."""
+    if probabilities.ndim == 2 and probabilities.shape[1] > 1:
+        second, first = np.partition(probabilities, -2, axis=1)[:, -2:].T
+        return probabilities.argmax(1), first - second
+    return probabilities > 0.5, np.abs(2 * probabilities - 1)
