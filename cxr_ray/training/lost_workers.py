@@ -71,9 +71,13 @@ def loss_of(error: TrainingFailedError) -> str:
     """Say which workers were lost, or the last line of what failed in workers that were not."""
     failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
     lost = [str(rank) for rank, failure in failures.items() if isinstance(failure, WorkerHealthCheckFailedError)]
-    if lost:  # the other workers fail with them, because nobody answers
-        return f"worker{'s' if len(lost) > 1 else ''} {', '.join(lost)} of the training {'were' if len(lost) > 1 else 'was'} lost"
-    return last_line(error)
+    if not lost:  # where workers are lost, the others fail with them, because nobody answers
+        return last_line(error)
+    return (
+        f"worker {lost[0]} of the training was lost"
+        if len(lost) == 1
+        else f"workers {', '.join(lost)} of the training were lost"
+    )
 
 
 def last_line(error: BaseException) -> str:
