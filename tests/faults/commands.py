@@ -134,9 +134,9 @@ def rows_at(output_uri: str) -> pa.Table:
     return read_table(f"{output_uri}/predictions").sort_by("image_id")
 
 
-def committed_rows(output_uri: str) -> pa.Table:
+def committed_rows(output_uri: str, table: str = "predictions") -> pa.Table:
     """Rows of the files that are committed, sorted by image; a job that failed may leave other files until its next run."""
-    state = OutputState(output_uri, "predictions")
+    state = OutputState(output_uri, table)
     tables = [read_table(f"{state.rows_uri}/{name}") for name in committed_files(state)]
     return pa.concat_tables(tables).sort_by("image_id")
 
