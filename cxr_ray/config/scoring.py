@@ -122,7 +122,9 @@ class SegmentConfig(MaskFiles, SegmenterSettings, TextSettings, SegmenterUris, A
 
     def __post_init__(self) -> None:
         """Check ranges, and that no option is set that the chosen way to segment would ignore."""
-        for part in (ArchiveJobConfig, SegmenterUris, TextSettings, SegmenterSettings):
+        SegmenterUris.__post_init__(self)
+        self._check_that_nothing_is_ignored()
+        for part in (ArchiveJobConfig, TextSettings, SegmenterSettings):
             part.__post_init__(self)
         fits = bool(self.model_uri) or self.precision != "fp16"
         require(
@@ -133,7 +135,6 @@ class SegmentConfig(MaskFiles, SegmenterSettings, TextSettings, SegmenterUris, A
         )
         computes = bool(self.model_uri) or self.engine in {"auto", "torch"}
         require(computes, "engine", self.engine, "auto or torch to segment by text, because M2IB needs gradients")
-        self._check_that_nothing_is_ignored()
 
     @property
     def idle_options(self) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
-from cxr_ray.config.checks import require
+from cxr_ray.config.checks import require, require_default
 from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.errors import ConfigError
 
@@ -92,6 +92,10 @@ class TextSettings(MaskSettings):
         for name in ("layer", "background_points", "beta"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         require(0 < self.fixed_threshold <= 1, "fixed_threshold", self.fixed_threshold, "above 0 and at most 1")
+        if self.threshold != "fixed":
+            require_default(self, "fixed_threshold", needs="threshold fixed")
+        if self.prompt_kind == "boxes":
+            require_default(self, "points", "background_points", needs="prompt_kind points or both")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cxr_ray.config.backbones import BackboneName, require_backbone
-from cxr_ray.config.checks import require
+from cxr_ray.config.checks import require, require_default
 from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.errors import ConfigError
 
@@ -163,6 +163,11 @@ class TrainClassifierConfig(TrainingJobConfig):
             raise ConfigError(
                 f"weights_uri {self.weights_uri} and pretrained both name weights to start from; remove one of them"
             )
+        require(
+            self.freeze_epochs <= self.epochs, "freeze_epochs", self.freeze_epochs, f"at most epochs, {self.epochs}"
+        )
+        if self.class_balance == "none":
+            require_default(self, "balance_power", needs="class_balance loss or sampling")
         if self.feed == "stream" and self.class_balance == "sampling":
             raise ConfigError(
                 "class_balance sampling needs images in memory, and feed stream keeps none; use class_balance loss, or feed cache"

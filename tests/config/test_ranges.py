@@ -85,6 +85,12 @@ SEGMENTER = {"model_uri": "m"}
             "uncertainty_quantile 0.5 and uncertain drop choose among",
         ),
         (TrainSegmenterConfig, {"uncertain": "downweight"}, "uncertainty_quantile 1.0 and uncertain downweight choose"),
+        (TrainClassifierConfig, {"epochs": 2, "freeze_epochs": 3}, "freeze_epochs must be at most epochs, 2; got 3"),
+        (
+            TrainClassifierConfig,
+            {"balance_power": 0.5},
+            "balance_power 0.5 changes nothing without class_balance loss or sampling; add that, or leave balance_power at 1.0",
+        ),
         (DemoConfig, {"epochs": 0}, "epochs must be >= 1; got 0"),
         (DemoConfig, {"batch_size": 0}, "batch_size must be >= 1; got 0"),
         (DemoConfig, {"image_size": 16}, "image_size must be >= 32; got 16"),
@@ -103,6 +109,13 @@ def test_a_value_out_of_range_is_named_with_its_fix(config_class, choice, messag
         (SEGMENTER | {"save_saliency": True}, "save_saliency changes nothing for a segmenter"),
         (TEXT | {"foreground": 0.4}, r"foreground changes nothing for segmentation by text \(--clip-uri, --sam-uri\)"),
         (TEXT | {"save_uncertainty": True}, "save_uncertainty changes nothing for segmentation by text"),
+        (SEGMENTER | {"points": 3}, "points changes nothing for a segmenter"),
+        (
+            TEXT | {"points": 3},
+            "points 3 changes nothing without prompt_kind points or both; add that, or leave points at 10",
+        ),
+        (TEXT | {"background_points": 3}, "background_points 3 changes nothing without prompt_kind points or both"),
+        (TEXT | {"fixed_threshold": 0.4}, "fixed_threshold 0.4 changes nothing without threshold fixed"),
         (
             TEXT | {"engine": "openvino"},
             "engine must be auto or torch to segment by text, because M2IB needs gradients; got 'openvino'",
