@@ -1,3 +1,4 @@
+import logging
 import os
 import secrets
 import shutil
@@ -60,6 +61,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: 0 if item.get_closest_marker("cluster") else 1 if item.get_closest_marker("slow") else 2
     )
+
+
+@pytest.fixture(autouse=True)
+def unchanged_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo, after each test, what a job sets for its whole process: where the product's log goes, and the hook of errors."""
+    log = logging.getLogger("cxr_ray")
+    monkeypatch.setattr(log, "handlers", list(log.handlers))
+    monkeypatch.setattr(log, "propagate", log.propagate)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Behaviour that every job has at the command line: help, exit codes and one-line errors."""
 
-import logging
 import os
 import runpy
 import subprocess
@@ -25,10 +24,6 @@ every_job = pytest.mark.parametrize("job", JOBS, ids=[job.stem for job in JOBS])
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Run a job within this process; its exit code and what it wrote to standard error."""
-    log = logging.getLogger("cxr_ray")
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(log, "handlers", [])
-    monkeypatch.setattr(log, "propagate", log.propagate)
 
     def call(job, *flags):
         monkeypatch.setattr(sys, "argv", [str(job), *map(str, flags)])

@@ -6,7 +6,7 @@ HEAD = ["image_id", "uri", "status", "error_kind", "error", "format", "width", "
 SCORES = ["label", "confidence", "entropy", "prob_covid", "prob_lung_opacity", "prob_normal", "prob_viral_pneumonia"]
 PROVENANCE = ["model_id", "preprocessing_id", "run_id", "scored_at", "device", "engine", "precision"]
 PREDICTION: list[str] = []
-CASCADE = ["mask_status", "mask_model_id", "mask_preprocessing_id"]
+CASCADE = ["mask_status", "mask_model_id", "mask_preprocessing_id", "mask_engine"]
 MASK = [
     "mask_height", "mask_width", "mask_counts", "area_fraction", "boxes_xyxy", "iou_prediction", "uncertainty", "prompt",
 ]  # fmt: skip
@@ -33,7 +33,7 @@ def test_probability_column(label, column):
 def test_predictions_of_one_model():
     schema = predictions_schema(LABELS)
     assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + PREDICTION
-    may_lack = {"device", "precision"}  # in rows of other programs
+    may_lack = {"device", "engine", "precision"}  # in rows of other programs
     assert {f.name for f in schema if not f.nullable} == {"image_id", "uri", "status", *PROVENANCE} - may_lack
     assert {str(schema.field(name).type) for name in SCORES[1:]} == {"float"}
     assert str(schema.field("scored_at").type) == "timestamp[us, tz=UTC]"

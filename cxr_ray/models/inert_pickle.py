@@ -5,7 +5,6 @@ NumPy scalars and paths beside the tensors, which torch refuses; here they are r
 """
 
 import pickletools
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from io import BytesIO
@@ -14,6 +13,8 @@ from typing import Any
 
 PICKLES_OF_A_LEGACY_FILE = 4
 """Pickles at the start of a file that torch wrote before 1.6: magic number, version, system, and the object."""
+
+ZIP_START = b"PK\x03\x04"
 
 
 class StandIn:
@@ -64,7 +65,7 @@ def _globals_of(data: bytes) -> list[str]:
     """Full names of the classes and functions in a file of torch.save that torch does not know."""
     import torch
 
-    if zipfile.is_zipfile(BytesIO(data)):
+    if data.startswith(ZIP_START):  # as torch recognises it; zipfile reads the end, which may be damaged
         return torch.serialization.get_unsafe_globals_in_checkpoint(BytesIO(data))
     file, names = BytesIO(data), set()
     for _ in range(PICKLES_OF_A_LEGACY_FILE):

@@ -228,6 +228,8 @@ def hf_classifier(name, **config):
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d) and name == "EfficientNet":  # else all activations are below epsilon
             torch.nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, torch.nn.BatchNorm2d):  # initialised near 0 by some versions of transformers
+            torch.nn.init.ones_(module.weight)
     return disturbed(model)
 
 
@@ -623,6 +625,7 @@ def test_a_foreign_checkpoint_gives_the_outputs_of_its_source_or_is_refused(name
     else:
         assert card.labels == LABELS
         network = build_pixel_classifier(str(output), read_card(str(output), ModelCard)).network
+        network.to(memory_format=torch.contiguous_format)  # as in the source, so that rounding is the same
     inputs = images(made.size, made.channels)
     with torch.no_grad():
         expected = made.outputs.eval()(inputs) if isinstance(made.outputs, torch.nn.Module) else made.outputs(inputs)
