@@ -125,7 +125,11 @@ def submit(cluster, tmp_path_factory):
 
     def start(*arguments, **variables):
         line = [sys.executable, str(repository / "jobs/submit.py"), *map(str, arguments)]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        pipes = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "bufsize": 0,
+        }  # what was not read stays in the pipe
         return subprocess.Popen(line, env=cluster | SECRETS | variables, **pipes)
 
     return start
@@ -134,13 +138,13 @@ def submit(cluster, tmp_path_factory):
 def ended(process):
     """Exit code, standard output and standard error of a submission."""
     said, errors = process.communicate(timeout=240)
-    return process.returncode, said, errors
+    return process.returncode, said.decode(), errors.decode()
 
 
 def wait_for_line(process, text):
     """Read standard output up to a line with a text."""
     for line in process.stdout:
-        if text in line:
+        if text in line.decode():
             return
     raise AssertionError(f"no line with {text!r}; {process.stderr.read()}")
 

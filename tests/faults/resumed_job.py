@@ -79,11 +79,16 @@ def segment(folder, scratch, arguments):
     job = start(line)
     grown = watch(job, output, "masks", lambda _, seconds: seconds > arguments.seconds)
     end(kill_job(job), 10.0)
+    if not grown:
+        raise SystemExit(f"no row was committed within {arguments.seconds:.0f} s")
     kept = committed_rows(str(output), "masks")
     print(f"first rows after {grown[0][0]:.0f} s; killed after {arguments.seconds:.0f} s with {kept.num_rows} images")
-    longest = max(later - earlier for (earlier, _), (later, _) in pairwise(grown))
-    last = arguments.seconds - grown[-1][0]
-    print(f"the last commit was {last:.0f} s before; at most {longest:.0f} s lay between two", flush=True)
+    times = [0.0, *(seconds for seconds, _ in grown), arguments.seconds]
+    longest = max(later - earlier for earlier, later in pairwise(times))
+    print(
+        f"the last commit was {times[-1] - times[-2]:.0f} s before; at most {longest:.0f} s of work was not kept",
+        flush=True,
+    )
     job = start(line)
     more = watch(job, output, "masks", lambda rows, _: rows > kept.num_rows)
     end(kill_job(job), 10.0)
