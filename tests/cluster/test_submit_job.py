@@ -171,11 +171,12 @@ def test_a_submission_is_its_job(submit, cluster, tmp_path):
     running = {
         "gate": submit("say", "--code", "3"),
         "argument": submit("say", "--code", "2"),
-        "again": submit("say"),
         "not again": submit("--once", "say", "--debug"),  # --debug is not part of the work
         "missing": submit("--require-env", "CXR_RAY_PATIENT_SECRET", "CXR_NONE", "--", "say", "--lines", "2"),
         "no token": submit("say", HOME=str(tmp_path)),
     }
+    running["not again"].wait(240)  # else it may find the second submission, and follow that
+    running["again"] = submit("say")
     codes, said, errors = {}, {}, {}
     for name, process in running.items():
         codes[name], said[name], errors[name] = ended(process)
