@@ -47,6 +47,14 @@ ACTOR_OPTIONS = {"max_restarts": MOST_RESTARTS, "max_task_retries": MOST_RETRIES
 """Options of every actor."""
 _PROCESS = re.compile(r"ray::\S+ \(pid=[^)]*\)")
 """How Ray names the process of a worker in the text of an exception."""
+_OTHER_CODE = re.compile(
+    r"failed to import on the worker|No module named 'cxr_ray|has no attribute .* on <module 'cxr_ray"
+)
+"""How Ray says that a worker lacks what the driver has."""
+INSTALL_THIS = (
+    "the nodes of the cluster have another version of cxr_ray or none: install this one on each, send it with the job by "
+    "jobs/submit.py, or set RAY_ADDRESS=local for a cluster of this machine alone, and "
+)
 _RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b|(\w+\.)+[A-Z]\w*: ")
 """Start of the line with which Python ends a traceback."""
 
@@ -79,7 +87,7 @@ def lost_workers_named(tally: ActorHandle) -> Iterator[None]:
             with suppress(RayError):
                 ray.kill(actor)
         words = last_words(error)
-        fix = f"{MAKE_ROOM}, and " if is_full(words) else ""
+        fix = f"{MAKE_ROOM}, and " if is_full(words) else INSTALL_THIS if _OTHER_CODE.search(words) else ""
         raise WorkerError(f"{words}; {_described(begun)}, {fix}the same command continues") from error
     finally:
         ray_data.setLevel(level)
