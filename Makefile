@@ -34,7 +34,8 @@ setup: .venv/.installed  ## create .venv with the locked dependencies
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r $(LOCK)
-	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
+	# as a line of sys.path: by setuptools' default, a clone named cxr_ray in the current folder would hide the package
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --config-settings editable_mode=compat -e .
 	@touch $@
 
 lock: setup  ## resolve the dependencies of pyproject.toml again

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -57,13 +58,15 @@ def tree_of(pid):
 
 
 def memory_of(pid):
-    """MiB of a process and all below it; memory that several share, such as Ray's object store, counts once."""
-    kibibytes = 0
+    """MiB of a process and all below it by name, and of `shared memory`, such as Ray's object store, which counts once."""
+    found = Counter()
     for one in tree_of(pid):
-        with suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
-            kibibytes += int(next(line for line in lines if line.startswith("Pss:")).split()[1])
-    return kibibytes / 1024
+        with suppress(OSError, KeyError):
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()[1:]
+            kibibytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+            found[(Path(f"/proc/{one}/comm")).read_text().strip()] += (kibibytes["Pss"] - kibibytes["Pss_Shmem"]) / 1024
+            found["shared memory"] += kibibytes["Pss_Shmem"] / 1024
+    return found
 
 
 @contextmanager
@@ -121,16 +124,23 @@ def main():
         line += ["--output-uri", str(folder / "out"), "--model-uri", options.model_uri, *more]
         samples = []
         code = run(line, options.limit_gib, folder / "out/predictions", samples)
-        for seconds, rows, mebibytes in samples[:: max(1, len(samples) // 20)]:
-            print(f"{seconds:7.0f} s {rows:9,} rows {mebibytes:8,.0f} MiB")
-        busy = [mebibytes for _, rows, mebibytes in samples if 0 < rows < options.files]
+        for seconds, rows, held in samples[:: max(1, len(samples) // 20)]:
+            print(f"{seconds:7.0f} s {rows:9,} rows {held.total():8,.0f} MiB")
+        running = [held for _, rows, held in samples if 0 < rows < options.files]
+        busy = [held.total() for held in running]
         quarter = len(busy) // 4
         early, late = busy[quarter : 2 * quarter], busy[3 * quarter :]
         print(f"exit code {code}, {count_rows_of(str(folder / 'out/predictions')):,} rows")
         print(f"at most {max(busy, default=0):,.0f} MiB")
         if early:
             ratio = statistics.median(late) / statistics.median(early)
-            print(f"last quarter of the rows beside the second: {ratio:.3f}")
+            print(f"last quarter of the samples beside the second: {ratio:.3f}")
+            for name in sorted({name for held in running for name in held}):
+                before, after = (
+                    statistics.median(held[name] for held in part)
+                    for part in (running[quarter : 2 * quarter], running[3 * quarter :])
+                )
+                print(f"  {name}: {before:,.0f} to {after:,.0f} MiB")
     finally:
         shutil.rmtree(folder)
 
