@@ -142,10 +142,23 @@ def build_pixel_classifier(uri: str, card: ModelCard) -> "PixelClassifier":
     """
     from cxr_ray.models.pixel_networks import PixelClassifier
 
+    network = load_network(uri, card, outputs=len(card.labels))
+    return PixelClassifier(network, card, memory_format_of(card, network)).eval()
+
+
+def load_network(uri: str, card: ModelCard, *, outputs: int) -> "nn.Module":
+    """Load the network of the bundle at `uri`, in eval mode on the CPU: normalised float32 [N, 3, S, S] -> [N, outputs].
+
+    Args:
+        uri: URI of the bundle.
+        card: its card.
+        outputs: number of outputs of the head; 0 for an encoder, which has none and gives features.
+
+    Raises:
+        BundleError: if the weights are missing or altered, or do not fit the backbone of `card`.
+    """
     try:
-        network = build_network(
-            card.backbone, num_classes=len(card.labels), image_size=card.image_size, options=card.network
-        )
+        network = build_network(card.backbone, num_classes=outputs, image_size=card.image_size, options=card.network)
         network.load_state_dict(load_weights(uri, card))
     except ConfigError as error:
         raise BundleError(f"{uri}: {error}") from error
@@ -153,7 +166,7 @@ def build_pixel_classifier(uri: str, card: ModelCard) -> "PixelClassifier":
         raise BundleError(
             f"{uri}: weights do not fit {card.backbone}: {str(error).splitlines()[-1].strip()}"
         ) from error
-    return PixelClassifier(network, card, memory_format_of(card, network)).eval()
+    return network.eval()
 
 
 def memory_format_of(card: ModelCard, network: "nn.Module") -> "torch.memory_format":

@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from cxr_ray.config import ImportConfig
 from cxr_ray.errors import BundleError, ConfigError
 from cxr_ray.models.bundle import ModelCard, read_card
-from cxr_ray.models.classifier import Classifier, build_pixel_classifier
-from cxr_ray.models.encoder import Encoder, load_encoder
+from cxr_ray.models.classifier import Classifier, build_pixel_classifier, load_network
+from cxr_ray.models.encoder import Encoder
 from cxr_ray.models.encoder_card import EncoderCard
 from cxr_ray.models.foreign.transformers_network import features_of
 from cxr_ray.models.import_model import import_model
@@ -621,7 +621,7 @@ def test_a_foreign_checkpoint_gives_the_outputs_of_its_source_or_is_refused(name
     card, text = imported(made, output)
     assert made.says in text
     if made.encoder:
-        network = load_encoder(str(output), read_card(str(output), EncoderCard))
+        network = load_network(str(output), read_card(str(output), EncoderCard), outputs=0)
     else:
         assert card.labels == LABELS
         network = build_pixel_classifier(str(output), read_card(str(output), ModelCard)).network
