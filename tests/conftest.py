@@ -64,12 +64,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def unchanged_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undo, after each test, what a job sets for its whole process: where the product's log goes, and the hook of errors."""
+def log_of_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test begin with a log that reaches the root, whatever a job or library has set for the whole process.
+
+    Fixtures of modules and sessions start before this one: to keep what a test finds would keep what they have set.
+    """
     log = logging.getLogger("cxr_ray")
-    monkeypatch.setattr(log, "handlers", list(log.handlers))
-    monkeypatch.setattr(log, "propagate", log.propagate)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    for name, value in {"handlers": [], "propagate": True, "disabled": False}.items():
+        monkeypatch.setattr(log, name, value)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
 
 
 @pytest.fixture(scope="session")
