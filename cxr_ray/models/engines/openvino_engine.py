@@ -1,7 +1,10 @@
 """OpenVINO on CPUs: graphs of fused operators, in bf16 where the CPU has instructions for it."""
 
+import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -89,12 +92,24 @@ def _import_openvino() -> Any:
         raise EngineError("OpenVINO is not installed; install the package openvino") from error
 
 
+@contextmanager
+def _kept_log() -> Iterator[None]:
+    """Keep the level and the handlers of the root log, which OpenVINO changes, and leaves so if it cannot convert a network."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
+
+
 def _convert(openvino: Any, network: "nn.Module", example: "torch.Tensor", folder: Path) -> None:
     """Write a network as OpenVINO's graph, for any number of images of the size of `example`."""
     import torch
 
     failures = openvino.frontend.OpConversionFailure, openvino.frontend.NotImplementedFailure, RuntimeError
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _kept_log():
         warnings.simplefilter("ignore", FutureWarning)  # the successor of torch.jit takes ten times as long
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes in pixels become constants, as intended
         try:

@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -72,10 +73,13 @@ class Unconvertible(nn.Module):
 def test_a_network_that_cannot_be_converted_is_an_engine_error(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     forward = ForwardPass(name="odd", identity="odd", image_size=8, build=Unconvertible)
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
     with pytest.raises(
         EngineError, match=r"OpenVINO cannot convert the network: -- No conversion rule found for operations: .*svd"
     ):
         OpenVinoEngine(forward, device="cpu", precision="fp32", threads=None)
+    assert (root.level, root.handlers) == before  # the warning of what follows must reach the user
 
 
 WARM = """
