@@ -44,6 +44,8 @@ def train_from_last_checkpoint(task: ClassifierTask) -> None:
         epochs=task.config.epochs,
         listener=task.listener,
         patience=task.config.early_stopping_patience,
+        best_by=f"val_{task.config.best_by}",
+        stop_by=f"val_{task.config.stop_by}",
     )
 
 
