@@ -71,7 +71,7 @@ def fastest_engine(
 def _say_if_not_int8(forward: ForwardPass, started: Engine, engine: EngineName, precision: Precision) -> None:
     if forward.int8 is not None and (engine, precision) == ("auto", "auto") and started.precision != "int8":
         log.warning(
-            "the int8 network of %s is not used, because only OpenVINO on CPUs computes it; %s computes the original in %s",
+            "the int8 network of %s, which only OpenVINO on CPUs computes, is not used: %s computes the original in %s",
             forward.name,
             started.name,
             started.precision,
