@@ -25,21 +25,20 @@ BYTES = {"boolean": 1, "i8": 1, "u8": 1, "f16": 2, "bf16": 2, "i32": 4, "f32": 4
 """Size of an element of a constant by its type."""
 # fmt: off
 OPERATIONS = frozenset({
-    "Abs", "Add", "AvgPool", "BatchNormInference", "Broadcast", "Ceiling", "Clamp", "Concat", "Const",
-    "Convert", "ConvertLike", "Convolution", "Cos", "DepthToSpace", "Divide", "Einsum", "Elu", "Equal", "Erf",
-    "Exp", "FakeConvert", "FakeQuantize", "Floor", "Gather", "GatherElements", "GatherND", "Gelu", "Greater",
-    "GreaterEqual", "GroupConvolution", "GroupNormalization", "HSigmoid", "HSwish", "HardSigmoid",
-    "Interpolate", "LRN", "Less", "LessEqual", "Log", "LogSoftmax", "LogicalAnd", "LogicalNot", "LogicalOr",
-    "MVN", "MatMul", "MaxPool", "Maximum", "Minimum", "Mish", "Mod", "Multiply", "NormalizeL2", "NotEqual",
-    "PReLU", "Pad", "Parameter", "Power", "RMS", "ROPE", "Range", "ReLU", "ReduceL2", "ReduceMax", "ReduceMean",
-    "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Result", "Roll", "Round",
-    "ScaledDotProductAttention", "ScatterElementsUpdate", "ScatterNDUpdate", "ScatterUpdate", "Select", "Selu",
-    "ShapeOf", "ShuffleChannels", "Sigmoid", "Sign", "Sin", "Slice", "SoftMax", "SoftPlus", "SoftSign",
-    "Softmax", "Softplus", "SpaceToDepth", "Split", "Sqrt", "SquaredDifference", "Squeeze", "StridedSlice",
-    "Subtract", "Swish", "Tan", "Tanh", "Tile", "Transpose", "Unsqueeze", "VariadicSplit",
+    "Abs", "AdaptiveAvgPool", "Add", "AvgPool", "Broadcast", "Ceiling", "Clamp", "Concat", "Const", "Convert",
+    "Convolution", "DepthToSpace", "Divide", "Elu", "Erf", "Exp", "FakeQuantize", "Floor", "FloorMod", "Gather",
+    "Gelu", "Greater", "GroupConvolution", "GroupNormalization", "HSigmoid", "HSwish", "HardSigmoid", "Interpolate",
+    "Less", "MVN", "MatMul", "MaxPool", "Maximum", "Minimum", "Mish", "Mod", "Multiply", "NormalizeL2", "PReLU",
+    "Pad", "Parameter", "Power", "Range", "ReLU", "ReduceMax", "ReduceMean", "ReduceSum", "Reshape", "Result", "Roll",
+    "Round", "ScaledDotProductAttention", "Select", "Selu", "ShapeOf", "ShuffleChannels", "Sigmoid", "Slice",
+    "SoftMax", "SoftPlus", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "StridedSlice", "Subtract", "Swish", "Tanh",
+    "Tile", "Transpose", "Unsqueeze", "VariadicSplit",
 })
 # fmt: on
-"""Operations that compute tensors from tensors, of which image classifiers are made."""
+"""Operations of which image classifiers are made: those of 26 architectures of timm and close relatives of them.
+
+Each computes a tensor from tensors; none keeps a state, repeats a part of the graph or names a file.
+"""
 
 
 def inert_graph(name: str, xml: bytes, *, constants_bytes: int, image_size: int) -> bytes:

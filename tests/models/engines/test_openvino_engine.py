@@ -112,7 +112,7 @@ def test_auto_takes_the_int8_network_of_a_model_that_has_one(int8_forward, small
     pixels = RANDOM.integers(0, 256, (5, 16, 16), dtype=np.uint8)
     exact = OpenVinoEngine(int8_forward, device="cpu", precision="fp32", threads=1)
     assert exact.precision == "fp32"
-    assert 0 < np.abs(engine(pixels) - exact(pixels)).max() < 0.03
+    assert 0 < np.abs(engine(pixels) - exact(pixels)).max() < 0.06
     absent = replace(int8_forward, int8=lambda: pytest.fail("the node has kept the network"))
     again = OpenVinoEngine(absent, device="cpu", precision="auto", threads=1)
     np.testing.assert_array_equal(again(pixels), engine(pixels))

@@ -18,7 +18,8 @@ def test_the_int8_network_computes_nearly_what_the_original_does(small_int8, sma
         expected = small_forward.build()(torch.from_numpy(pixels)).numpy()
     found = int8_program(small_int8, tmp_path)(pixels)
     assert (found.dtype, found.shape) == (np.float32, (17, 2))
-    assert 0 < np.abs(found - expected).max() < 0.03
+    assert 0 < np.abs(found - expected).max() < 0.06
+    assert (found.argmax(1) == expected.argmax(1)).all()
     np.testing.assert_array_equal(small_int8.reference, int8_program(small_int8, tmp_path)(check_pixels(16)))
 
 
