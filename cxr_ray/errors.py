@@ -33,6 +33,10 @@ class EngineError(CxrRayError):
     """An engine is not installed, cannot compute a model on a device, or computes it differently from torch."""
 
 
+class LossyModelError(CxrRayError):
+    """An optimised model is worse than the original by more than is allowed."""
+
+
 class ClusterError(CxrRayError):
     """The Ray cluster does not answer, or is too small for the job."""
 

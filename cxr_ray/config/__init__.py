@@ -12,6 +12,7 @@ from cxr_ray.config.demo import PhantomModelsConfig
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.config.finetuning import FinetuneClipConfig
 from cxr_ray.config.importing import ImportConfig
+from cxr_ray.config.optimizing import OptimizeConfig
 from cxr_ray.config.planning import PlanConfig
 from cxr_ray.config.prediction import PredictConfig
 from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig, ScoreConfig, SegmentConfig
@@ -31,6 +32,7 @@ __all__ = [
     "FinetuneClipConfig",
     "ImportConfig",
     "IndexConfig",
+    "OptimizeConfig",
     "PhantomModelsConfig",
     "PlanConfig",
     "PredictConfig",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, overload
 
 from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, ValidationError
 
@@ -15,15 +15,20 @@ from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
 from cxr_ray.errors import BundleError, StorageError
 from cxr_ray.imaging.raster import DECODING
 from cxr_ray.imaging.resize import INTERPOLATIONS
-from cxr_ray.models.state_file import safetensors_of
+from cxr_ray.models.state_file import arrays_of_safetensors, safetensors_of
 from cxr_ray.models.weights_cache import OtherWeightsError, fetch_weights
 from cxr_ray.schema import probability_column
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "model.json"
+INT8_PREFIX = "int8."
+"""Prefix of the tensors of an int8 network, which a bundle may hold beside its weights."""
+OTHER_WEIGHTS = "train or export the model again"
+"""Advice where the weights of a bundle cannot be used."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -70,6 +75,8 @@ class ModelCard:
     """Arguments with which timm builds an imported network; None for a backbone of the table."""
     source: dict[str, Any] = field(default_factory=dict)
     """Where imported weights come from: URI, sha256, layout and licence."""
+    precision: Literal["fp32", "int8"] = "fp32"
+    """int8 if the bundle also holds an int8 network made from its weights, which CPUs compute in their place."""
 
     @property
     def model_id(self) -> str:
@@ -156,20 +163,37 @@ def _faults_named(uri: str) -> Iterator[None]:
 
 
 def load_weights(uri: str, card: ModelCard) -> "dict[str, torch.Tensor]":
-    """Load the weights of the bundle at `uri` onto the CPU; all processes of a node share one download.
+    """Load the weights of the bundle at `uri` onto the CPU, without an int8 network beside them.
+
+    All processes of a node share one download.
 
     Raises:
         BundleError: if the weights are missing, do not have the sha256 of `card`, or are not a safetensors file.
     """
+    tensors = safetensors_of(join_uri(uri, WEIGHTS_NAME), _checked_weights(uri, card), fix=OTHER_WEIGHTS)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(INT8_PREFIX)}
+
+
+def load_int8(uri: str, card: ModelCard) -> "dict[str, np.ndarray]":
+    """Load the tensors of the int8 network of the bundle at `uri`, by their names without `INT8_PREFIX`; {} without one.
+
+    Raises:
+        BundleError: as `load_weights`.
+    """
+    data = _checked_weights(uri, card)
+    arrays = arrays_of_safetensors(join_uri(uri, WEIGHTS_NAME), data, prefix=INT8_PREFIX, fix=OTHER_WEIGHTS)
+    return {name.removeprefix(INT8_PREFIX): array for name, array in arrays.items()}
+
+
+def _checked_weights(uri: str, card: ModelCard) -> bytes:
+    """Content of the weights file of the bundle at `uri`, which has the sha256 of `card`."""
     weights_uri = join_uri(uri, WEIGHTS_NAME)
     try:
-        weights = fetch_weights(weights_uri, card.weights_sha256)
+        return fetch_weights(weights_uri, card.weights_sha256).data
     except StorageError as error:
         raise BundleError(f"the bundle is incomplete: {error}") from error
     except OtherWeightsError as error:
         raise BundleError(
             f"{weights_uri} was altered or belongs to another model: "
-            f"its sha256 is {error.found[:12]}..., its card says {card.weights_sha256[:12]}...; "
-            "train or export the model again"
+            f"its sha256 is {error.found[:12]}..., its card says {card.weights_sha256[:12]}...; {OTHER_WEIGHTS}"
         ) from error
-    return safetensors_of(weights_uri, weights.data, fix="train or export the model again")

@@ -13,6 +13,7 @@ from cxr_ray.models.backbones import build_network, is_channels_last
 from cxr_ray.models.bundle import ModelCard, load_weights, read_card
 from cxr_ray.models.engines.engine import EngineName, ForwardPass
 from cxr_ray.models.engines.fastest_engine import fastest_engine
+from cxr_ray.models.engines.int8_network import load_int8_network
 from cxr_ray.models.precision import Precision, default_device
 from cxr_ray.schema import NOT_FINITE
 
@@ -47,8 +48,8 @@ class Classifier:
     Args:
         uri: URI of the classifier's bundle.
         device: `cpu`, `cuda` or `cuda:N`; None takes a GPU if there is one, else the CPU.
-        precision: precision of the forward pass; `auto` takes bf16 where the engine and the device have it natively, else
-            fp32. fp32 is the reference.
+        precision: precision of the forward pass; `auto` takes the int8 network of the bundle if it has one and OpenVINO
+            is the engine, else bf16 where the engine and the device have it natively, else fp32. fp32 is the reference.
         engine: program that computes the forward pass, see `fastest_engine`. For a few images torch is the quickest,
             because it starts at once.
         threads: number of threads on a CPU; None leaves it to the engine.
@@ -131,6 +132,7 @@ def forward_pass(uri: str, card: ModelCard) -> ForwardPass:
         ),
         image_size=card.image_size,
         build=partial(build_pixel_classifier, uri, card),
+        int8=partial(load_int8_network, uri, card) if card.precision == "int8" else None,
     )
 
 

@@ -14,6 +14,7 @@ from cxr_ray.errors import BundleError
 from cxr_ray.models.inert_pickle import StandIn, load_inert
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 State = dict[str, "torch.Tensor"]
@@ -145,6 +146,34 @@ def safetensors_of(uri: str, data: bytes, *, fix: str = "fetch or export the wei
         return load(data)
     except (SafetensorError, *UNREADABLE) as error:
         raise BundleError(f"{uri} is not a safetensors file: {one_line(error)}; {fix}") from error
+
+
+def arrays_of_safetensors(uri: str, data: bytes, *, prefix: str, fix: str) -> "dict[str, np.ndarray]":
+    """Read those tensors of a safetensors file as arrays whose names begin with `prefix`, without loading torch.
+
+    Args:
+        uri: URI of the file, for messages.
+        data: content of the file.
+        prefix: beginning of the names.
+        fix: advice at the end of the message.
+
+    Raises:
+        BundleError: if `data` is damaged, is not a safetensors file, or such a tensor is neither uint8 nor float32.
+    """
+    import numpy as np
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        tensors = [(name, stored) for name, stored in deserialize(data) if name.startswith(prefix)]
+    except (SafetensorError, *UNREADABLE) as error:
+        raise BundleError(f"{uri} is not a safetensors file: {one_line(error)}; {fix}") from error
+    types = {"U8": np.uint8, "F32": np.float32}
+    for name, stored in tensors:
+        if stored["dtype"] not in types:
+            raise BundleError(f"{uri}: {name} is of the type {stored['dtype']}, not {' or '.join(types)}; {fix}")
+    return {
+        name: np.frombuffer(stored["data"], types[stored["dtype"]]).reshape(stored["shape"]) for name, stored in tensors
+    }
 
 
 def metadata_of(data: bytes) -> dict[str, str]:

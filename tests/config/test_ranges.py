@@ -7,6 +7,7 @@ from cxr_ray.config import (
     BenchmarkTrainingConfig,
     ClassifyConfig,
     IndexConfig,
+    OptimizeConfig,
     PrepareConfig,
     ScoreConfig,
     SegmentConfig,
@@ -25,6 +26,7 @@ REQUIRED = {
     BenchmarkConfig: {"input_uri": "i", "model_uri": "m"},
     BenchmarkTrainingConfig: {"dataset_uri": "d"},
     TrainSegmenterConfig: {"dataset_uri": "d", "output_uri": "o"},
+    OptimizeConfig: {"model_uri": "m", "dataset_uri": "d", "output_uri": "o"},
 }
 TEXT = {"clip_uri": "c", "sam_uri": "s"}
 SEGMENTER = {"model_uri": "m"}
@@ -94,6 +96,10 @@ SEGMENTER = {"model_uri": "m"}
         (DemoConfig, {"epochs": 0}, "epochs must be >= 1; got 0"),
         (DemoConfig, {"batch_size": 0}, "batch_size must be >= 1; got 0"),
         (DemoConfig, {"image_size": 16}, "image_size must be >= 32; got 16"),
+        (OptimizeConfig, {"calibration_images": 0}, "calibration_images must be >= 1; got 0"),
+        (OptimizeConfig, {"max_loss": 1.5}, "max_loss must be between 0 and 1; got 1.5"),
+        (OptimizeConfig, {"max_loss": float("nan")}, "max_loss must be between 0 and 1; got nan"),
+        (OptimizeConfig, {"seed": -1}, "seed must be >= 0; got -1"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_its_fix(config_class, choice, message):

@@ -23,10 +23,12 @@ from cxr_ray.archive.tables import read_table
 from cxr_ray.config import ClassifyConfig, IndexConfig
 from cxr_ray.errors import BundleError, ClusterError, ConfigError, GateError, ResumeError, StorageError
 from cxr_ray.imaging.radiograph import load_image
-from cxr_ray.models.backbones import build_backbone
+from cxr_ray.models.backbones import build_backbone, build_network
 from cxr_ray.models.bundle import save_bundle
-from cxr_ray.models.classifier import Classifier
+from cxr_ray.models.classifier import Classifier, forward_pass
+from cxr_ray.models.engines.agreement import check_pixels
 from cxr_ray.models.engines.converted_model import SUMS, sums_of
+from cxr_ray.models.engines.quantize import quantize
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import LABELS
 from cxr_ray.scoring.archive_job import default_block_rows
@@ -126,6 +128,28 @@ def test_an_engine_that_disagrees_with_torch_is_passed_over_and_one_line_says_so
     assert set(rows_of(tmp_path / "out")["engine"].to_pylist()) == {"torch"}
     (log,) = (tmp_path / "out/logs").iterdir()
     assert log.read_text().count("is not computed by the engine openvino: 100.0% of its probabilities differ") == 1
+
+
+def test_a_bundle_with_an_int8_network_is_scored_in_int8(ray_cluster, tmp_path):
+    torch_net = build_network("test_resnet", num_classes=2, image_size=32, options={})
+    card = {"backbone": "test_resnet", "network": {}, "labels": ("a", "b"), "image_size": 32}
+    uri = str(tmp_path / "bundle")
+    original = save_bundle(uri, torch_net.state_dict(), **card)
+    network = quantize(forward_pass(uri, original), check_pixels(32))
+    written = save_bundle(uri, torch_net.state_dict() | network.tensors(), **card, precision="int8")
+    (tmp_path / "in").mkdir()
+    for seed in range(3):
+        save_noise(tmp_path / f"in/{seed}.png", seed)
+    classify(tmp_path / "in", uri, tmp_path / "out", precision="auto")
+    rows = rows_of(tmp_path / "out")
+    assert rows["status"].to_pylist() == ["ok"] * 3
+    said = {name: set(rows[name].to_pylist()) for name in ("engine", "precision", "model_id")}
+    assert said == {"engine": {"openvino"}, "precision": {"int8"}, "model_id": {written.model_id}}
+    expected = Classifier(uri, device="cpu", precision="fp32")
+    for row in rows.to_pylist():
+        assert row["prob_a"] == pytest.approx(expected.classify(load_image(row["uri"])).probabilities["a"], abs=0.05)
+    classify(tmp_path / "in", uri, tmp_path / "exact", precision="fp32")
+    assert set(rows_of(tmp_path / "exact")["precision"].to_pylist()) == {"fp32"}, "the original is in the bundle, too"
 
 
 def test_the_log_of_a_run_is_kept_beside_its_rows(scored_once):

@@ -1,4 +1,4 @@
-"""Check that an engine computes what torch computes in fp32, on a fixed batch of drawn images."""
+"""Check that an engine computes what its reference computed, torch in fp32, on a fixed batch of drawn images."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from cxr_ray.errors import EngineError
 from cxr_ray.models.engines.engine import Engine, ForwardPass
 
 TOLERANCE = 0.02
-"""Maximum difference of a probability from that of torch in fp32."""
+"""Maximum difference of a probability from that of the reference."""
 CHECK_IMAGES = 8
 
 
@@ -33,17 +33,19 @@ def require_agreement(engine: Engine, forward: ForwardPass) -> None:
     """
     expected, found = engine.reference, engine(check_pixels(forward.image_size))
     if found.shape != expected.shape:
-        raise EngineError(f"its output has the shape {list(found.shape)}, and that of torch {list(expected.shape)}")
+        raise EngineError(
+            f"its output has the shape {list(found.shape)}, and that of {engine.compared_with} {list(expected.shape)}"
+        )
     comparable = np.isfinite(expected)  # a broken model gives no number in any engine, and its rows become errors
     is_off = comparable & ~(np.abs(found - expected) <= TOLERANCE)
     if is_off.mean() > forward.stray_fraction:
         raise EngineError(
-            f"{is_off.mean():.1%} of its probabilities differ from those of torch by more than {TOLERANCE}"
+            f"{is_off.mean():.1%} of its probabilities differ from those of {engine.compared_with} by more than {TOLERANCE}"
         )
     (labels, _), (expected_labels, margins) = _labels(found), _labels(expected)
     is_wrong = (labels != expected_labels) & (margins > TOLERANCE)
     if is_wrong.mean() > forward.stray_fraction:
-        raise EngineError(f"{is_wrong.mean():.1%} of its labels differ from those of torch")
+        raise EngineError(f"{is_wrong.mean():.1%} of its labels differ from those of {engine.compared_with}")
 
 
 def _labels(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

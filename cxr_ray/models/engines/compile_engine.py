@@ -12,7 +12,7 @@ from cxr_ray.archive.uris import one_line
 from cxr_ray.errors import EngineError
 from cxr_ray.models.engines.converted_model import converted_model, reference_of
 from cxr_ray.models.engines.device_parts import DeviceParts
-from cxr_ray.models.engines.engine import ComputedPrecision, ForwardPass
+from cxr_ray.models.engines.engine import FloatPrecision, ForwardPass
 from cxr_ray.models.precision import Precision, autocast, chosen_precision, hardware_name
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ class CompileEngine:
     """
 
     name = "compile"
+    compared_with = "torch"
 
     def __init__(self, forward: ForwardPass, *, device: str, precision: Precision, threads: int | None) -> None:
         if threads and device == "cpu":
             torch.set_num_threads(threads)
         self.device = torch.device(device)
-        self.precision: ComputedPrecision = chosen_precision(self.device, precision)
+        self.precision: FloatPrecision = chosen_precision(self.device, precision)
         folder = converted_model(
             forward,
             partial(_compile, self.device, self.precision),
@@ -65,7 +66,7 @@ class CompileEngine:
 
 
 def _compile(
-    device: torch.device, precision: ComputedPrecision, network: "nn.Module", example: torch.Tensor, folder: Path
+    device: torch.device, precision: FloatPrecision, network: "nn.Module", example: torch.Tensor, folder: Path
 ) -> None:
     """Compile a network for any number of images of the size of `example`."""
     network, images = network.to(device), torch.export.Dim("images", min=1, max=4096)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,7 @@ Convert = Callable[["nn.Module", "torch.Tensor", Path], None]
 
 
 def converted_model(forward: ForwardPass, convert: Convert, *, depends_on: list[str]) -> Path:
-    """Folder of the node's cache with what `convert` made of a model, and the model's outputs in `REFERENCE`.
-
-    The cache is `$XDG_CACHE_HOME/cxr_ray/engines`, or below `~/.cache`; it may be deleted at any time. The first process
-    of the node that asks makes the folder, whole or not at all, and others wait for it. Files are checked by their
-    sha256; a damaged folder is made again.
+    """Folder of the node's cache with what `convert` made of a model, and torch's outputs in fp32 in `REFERENCE`.
 
     Args:
         forward: the model.
@@ -43,7 +40,25 @@ def converted_model(forward: ForwardPass, convert: Convert, *, depends_on: list[
         EngineError: if the cache cannot be written.
         BundleError: if the model's bundle is missing or damaged.
     """
-    key = hashlib.sha256(json.dumps([__version__, forward.identity, *depends_on]).encode()).hexdigest()[:32]
+    return kept_folder(partial(_convert, forward, convert), depends_on=[forward.identity, *depends_on])
+
+
+def kept_folder(make: Callable[[Path], None], *, depends_on: list[str]) -> Path:
+    """Folder of the node's cache with what `make` wrote there.
+
+    The cache is `$XDG_CACHE_HOME/cxr_ray/engines`, or below `~/.cache`; it may be deleted at any time. The first process
+    of the node that asks makes the folder, whole or not at all, and others wait for it. Files are checked by their
+    sha256; a damaged folder is made again.
+
+    Args:
+        make: writes files into an existing empty folder.
+        depends_on: whatever these files depend on, besides the version of this package.
+
+    Raises:
+        EngineError: if the cache cannot be written.
+        CxrRayError: any error that `make` raises.
+    """
+    key = hashlib.sha256(json.dumps([__version__, *depends_on]).encode()).hexdigest()[:32]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "cxr_ray" / "engines"
     folder, part = cache / key, cache / f"{key}.part"
     try:
@@ -53,7 +68,8 @@ def converted_model(forward: ForwardPass, convert: Convert, *, depends_on: list[
                 for unfinished in (folder, part):
                     shutil.rmtree(unfinished, ignore_errors=True)
                 part.mkdir()
-                _make(forward, convert, part)
+                make(part)
+                (part / SUMS).write_text(json.dumps(sums_of(part)))
                 part.rename(folder)
     except OSError as error:
         raise EngineError(
@@ -63,7 +79,7 @@ def converted_model(forward: ForwardPass, convert: Convert, *, depends_on: list[
 
 
 def reference_of(folder: Path) -> np.ndarray:
-    """Probabilities float32 [8, ...] of torch in fp32 for `check_pixels`, kept in a folder of `converted_model`."""
+    """Right outputs float32 [8, ...] for `check_pixels`, kept in a folder of the cache."""
     return np.asarray(np.load(folder / REFERENCE))
 
 
@@ -73,14 +89,13 @@ def is_whole(folder: Path) -> bool:
     return sums.exists() and json.loads(sums.read_bytes()) == sums_of(folder)
 
 
-def _make(forward: ForwardPass, convert: Convert, folder: Path) -> None:
+def _convert(forward: ForwardPass, convert: Convert, folder: Path) -> None:
     import torch
 
     network, pixels = forward.build(), torch.from_numpy(check_pixels(forward.image_size))
     with torch.inference_mode():
         np.save(folder / REFERENCE, network(pixels).numpy())
     convert(network, pixels, folder)
-    (folder / SUMS).write_text(json.dumps(sums_of(folder)))
 
 
 def sums_of(folder: Path) -> dict[str, str]:

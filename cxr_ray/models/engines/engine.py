@@ -11,8 +11,11 @@ from cxr_ray.models.precision import Precision
 if TYPE_CHECKING:
     from torch import nn
 
+    from cxr_ray.models.engines.int8_network import Int8Network
+
 EngineName = Literal["auto", "torch", "compile", "openvino"]
-ComputedPrecision = Literal["bf16", "fp16", "fp32"]
+FloatPrecision = Literal["bf16", "fp16", "fp32"]
+ComputedPrecision = FloatPrecision | Literal["int8"]
 
 
 class Engine(Protocol):
@@ -21,13 +24,18 @@ class Engine(Protocol):
     name: str
     """Name of the engine in outputs: `torch`, `compile` or `openvino`."""
     precision: ComputedPrecision
-    """Floating-point precision in which most of the arithmetic is done."""
+    """Precision in which most of the arithmetic is done."""
+    compared_with: str
+    """Whose outputs `reference` are, in messages."""
 
     def __init__(self, forward: "ForwardPass", *, device: str, precision: Precision, threads: int | None) -> None: ...
 
     @property
     def reference(self) -> np.ndarray:
-        """Outputs float32 [8, ...] of torch in fp32 for the fixed batch of `agreement.check_pixels`."""
+        """Outputs float32 [8, ...] that are right for the fixed batch of `agreement.check_pixels`.
+
+        They are those of torch in fp32; for an int8 network, its own outputs where it was made and measured.
+        """
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Compute the model's output float32 [N, ...] for uint8 [N, S, S], N at least 1."""
@@ -45,5 +53,7 @@ class ForwardPass:
     """Height and width S of the pixels."""
     build: "Callable[[], nn.Module]"
     """Loads the network in eval mode, fp32, on the CPU: uint8 [N, S, S] -> probabilities float32 [N, ...]."""
+    int8: "Callable[[], Int8Network] | None" = None
+    """Loads the model's int8 network, which computes the same outputs; None for a model that has none."""
     stray_fraction: float = 0.0
     """Fraction (0 to 1) of the outputs that may differ from the reference by more than the tolerance."""

@@ -1,4 +1,4 @@
-"""The choice of an engine: the fastest one that is there and computes what torch computes."""
+"""The choice of an engine: the fastest one that is there and computes what torch, or the int8 network, computed."""
 
 import logging
 from importlib import import_module
@@ -33,6 +33,10 @@ def fastest_engine(
     Engines are checked on this device with `require_agreement`; torch is so only if both its choice and its precision are
     left to `auto`, which then takes fp32 if bf16 disagrees. A line of the log says why `auto` passed an engine over.
 
+    A model with an int8 network is computed by it where OpenVINO is the engine and the precision is `auto`; the network
+    must then agree with what it computed where it was made. Else the model's own network is computed, and a line of the
+    log says so if `auto` chose the engine.
+
     Args:
         forward: the model.
         engine: name of the engine.
@@ -59,8 +63,19 @@ def fastest_engine(
                 raise EngineError(f"{forward.name} cannot be computed by the engine {name}: {error}") from error
             log.warning("%s is not computed by the engine %s: %s", forward.name, name, error)
         else:
+            _say_if_not_int8(forward, started, engine, precision)
             return started
     raise AssertionError("torch is tried last and computes every model")
+
+
+def _say_if_not_int8(forward: ForwardPass, started: Engine, engine: EngineName, precision: Precision) -> None:
+    if forward.int8 is not None and (engine, precision) == ("auto", "auto") and started.precision != "int8":
+        log.warning(
+            "the int8 network of %s, which only OpenVINO on CPUs computes, is not used: %s computes the original in %s",
+            forward.name,
+            started.name,
+            started.precision,
+        )
 
 
 def engine_class(name: str) -> type[Engine]:

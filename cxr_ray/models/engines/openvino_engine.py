@@ -1,4 +1,4 @@
-"""OpenVINO on CPUs: graphs of fused operators, in bf16 where the CPU has instructions for it."""
+"""OpenVINO on CPUs: graphs of fused operators, in bf16 where the CPU has instructions for it, or in int8."""
 
 import logging
 import sys
@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxr_ray.archive.uris import one_line
 from cxr_ray.errors import EngineError
-from cxr_ray.models.engines.converted_model import converted_model, reference_of
-from cxr_ray.models.engines.engine import ComputedPrecision, ForwardPass
+from cxr_ray.models.engines.converted_model import converted_model, kept_folder, reference_of
+from cxr_ray.models.engines.engine import ComputedPrecision, FloatPrecision, ForwardPass
+from cxr_ray.models.engines.int8_network import GRAPH
 from cxr_ray.models.precision import Precision
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-TYPES: dict[str, ComputedPrecision] = {"bf16": "bf16", "f16": "fp16", "f32": "fp32"}
+TYPES: dict[str, FloatPrecision] = {"bf16": "bf16", "f16": "fp16", "f32": "fp32"}
 """Precision by the name of OpenVINO's type."""
-CAPABILITIES = {"bf16": "BF16", "fp16": "FP16", "fp32": "FP32"}
-GRAPH = "model.xml"
+CAPABILITIES = {"bf16": "BF16", "fp16": "FP16", "fp32": "FP32", "int8": "INT8"}
 
 
 class OpenVinoEngine:
@@ -34,7 +35,8 @@ class OpenVinoEngine:
     Args:
         forward: the model.
         device: `cpu`.
-        precision: precision of the forward pass; `auto` takes the one that OpenVINO prefers on this CPU.
+        precision: precision of the forward pass; `auto` takes the model's int8 network if it has one, else the precision
+            that OpenVINO prefers on this CPU.
         threads: number of threads; None takes all cores.
 
     Raises:
@@ -47,23 +49,15 @@ class OpenVinoEngine:
     def __init__(self, forward: ForwardPass, *, device: str, precision: Precision, threads: int | None) -> None:
         if device != "cpu":
             raise EngineError(f"OpenVINO computes on CPUs alone; got the device {device}")
-        openvino = _import_openvino()
-        folder = converted_model(
-            forward, partial(_convert, openvino), depends_on=[self.name, openvino.__version__, version("torch")]
-        )
+        openvino = import_openvino()
+        is_int8 = forward.int8 is not None and precision == "auto"
+        _require_capability(openvino, "int8" if is_int8 else precision)
+        folder = _kept_int8(forward) if is_int8 else _kept_conversion(openvino, forward)
         self.reference = reference_of(folder)
-        core = openvino.Core()
-        if precision != "auto" and CAPABILITIES[precision] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise EngineError(f"OpenVINO has no {precision} on this CPU; ask for precision auto")
-        settings: dict[str, Any] = {
-            "INFERENCE_NUM_THREADS": threads or 0,
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # every process of the node would pin its threads to the same first cores
-        }
-        if precision != "auto":
-            settings["INFERENCE_PRECISION_HINT"] = {ours: name for name, ours in TYPES.items()}[precision]
-        self._compiled = core.compile_model(core.read_model(folder / GRAPH), "CPU", settings)
-        self.precision = TYPES[self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()]
+        self.compared_with = "its int8 network where that was made" if is_int8 else "torch"
+        self._compiled = compiled_graph(openvino, folder / GRAPH, precision=precision, threads=threads)
+        chosen = TYPES[self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()]
+        self.precision: ComputedPrecision = "int8" if is_int8 else chosen
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Compute float32 [N, ...] for uint8 [N, S, S], as part of a batch of `filled_count` images."""
@@ -83,8 +77,12 @@ def filled_count(count: int) -> int:
     return power * 3 // 4 if count <= power * 3 // 4 else power
 
 
-def _import_openvino() -> Any:
-    """Import OpenVINO, and keep it from telling its makers that it is used: hospitals allow no such connection."""
+def import_openvino() -> Any:
+    """Import OpenVINO, and keep it from telling its makers that it is used: hospitals allow no such connection.
+
+    Raises:
+        EngineError: if OpenVINO is not installed.
+    """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # its import fails, as if not installed
     try:
         return import_module("openvino")
@@ -104,8 +102,14 @@ def _kept_log() -> Iterator[None]:
         root.handlers[:] = handlers
 
 
-def _convert(openvino: Any, network: "nn.Module", example: "torch.Tensor", folder: Path) -> None:
-    """Write a network as OpenVINO's graph, for any number of images of the size of `example`."""
+def graph_of(openvino: Any, network: "nn.Module", example: "torch.Tensor") -> Any:
+    """Convert a network into OpenVINO's graph, for any number of images of the size of `example`, uint8 [N, S, S].
+
+    Batch norms become part of the convolutions before them.
+
+    Raises:
+        EngineError: if OpenVINO cannot convert the network.
+    """
     import torch
 
     failures = openvino.frontend.OpConversionFailure, openvino.frontend.NotImplementedFailure, RuntimeError
@@ -119,4 +123,58 @@ def _convert(openvino: Any, network: "nn.Module", example: "torch.Tensor", folde
             summary = " ".join(str(error).rpartition("Summary:")[2].split())
             raise EngineError(f"OpenVINO cannot convert the network: {summary}") from error
     graph.reshape([-1, *example.shape[1:]])
-    openvino.save_model(graph, folder / GRAPH, compress_to_fp16=False)
+    return graph
+
+
+def compiled_graph(openvino: Any, path: Path, *, precision: Precision, threads: int | None) -> Any:
+    """Compile the graph in a file for this CPU; called with uint8 [N, S, S], it returns a list of one output.
+
+    Args:
+        openvino: the module.
+        path: XML of the graph, with its constants beside it.
+        precision: floating-point precision of what is not int8; `auto` takes the one that OpenVINO prefers.
+        threads: number of threads; None takes all cores.
+
+    Raises:
+        EngineError: if this version of OpenVINO cannot read or compile the graph.
+    """
+    core = openvino.Core()
+    settings: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads or 0,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # every process of the node would pin its threads to the same first cores
+    }
+    if precision != "auto":
+        settings["INFERENCE_PRECISION_HINT"] = {ours: name for name, ours in TYPES.items()}[precision]
+    try:
+        return core.compile_model(core.read_model(path), "CPU", settings)
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO {openvino.__version__} cannot compute the graph: {one_line(error)}") from error
+
+
+def _require_capability(openvino: Any, precision: Precision | ComputedPrecision) -> None:
+    if precision == "auto":
+        return
+    if CAPABILITIES[precision] not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        advice = "name another precision" if precision == "int8" else "ask for precision auto"
+        raise EngineError(f"OpenVINO has no {precision} on this CPU; {advice}")
+
+
+def _kept_conversion(openvino: Any, forward: ForwardPass) -> Path:
+    """Folder of the node's cache with the graph converted from the model's network, and torch's outputs."""
+    depends_on = [OpenVinoEngine.name, openvino.__version__, version("torch")]
+    return converted_model(forward, partial(_convert, openvino), depends_on=depends_on)
+
+
+def _convert(openvino: Any, network: "nn.Module", example: "torch.Tensor", folder: Path) -> None:
+    openvino.save_model(graph_of(openvino, network, example), folder / GRAPH, compress_to_fp16=False)
+
+
+def _kept_int8(forward: ForwardPass) -> Path:
+    """Folder of the node's cache with the int8 network of the model's bundle, which was checked before it was written."""
+
+    def write(folder: Path) -> None:
+        if forward.int8 is not None:
+            forward.int8().write(folder)
+
+    return kept_folder(write, depends_on=[forward.identity, OpenVinoEngine.name, "int8"])

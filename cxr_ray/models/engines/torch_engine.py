@@ -5,7 +5,7 @@ import torch
 
 from cxr_ray.models.engines.agreement import check_pixels
 from cxr_ray.models.engines.device_parts import DeviceParts
-from cxr_ray.models.engines.engine import ComputedPrecision, ForwardPass
+from cxr_ray.models.engines.engine import FloatPrecision, ForwardPass
 from cxr_ray.models.precision import Precision, autocast, chosen_precision
 
 
@@ -20,6 +20,7 @@ class TorchEngine:
     """
 
     name = "torch"
+    compared_with = "torch"
 
     def __init__(self, forward: ForwardPass, *, device: str, precision: Precision, threads: int | None) -> None:
         if threads and device == "cpu":
@@ -39,6 +40,6 @@ class TorchEngine:
         """Compute float32 [N, ...] for uint8 [N, S, S]."""
         return self._outputs(pixels, self.precision)
 
-    def _outputs(self, pixels: np.ndarray, precision: ComputedPrecision) -> np.ndarray:
+    def _outputs(self, pixels: np.ndarray, precision: FloatPrecision) -> np.ndarray:
         with torch.inference_mode(), autocast(self.device, precision):
             return self._in_parts(pixels)

@@ -25,3 +25,13 @@ def small_forward(tmp_path, monkeypatch):
     """A forward pass, with a cache of converted models of the test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return ForwardPass(name="small", identity="small", image_size=16, build=lambda: SmallNetwork().eval())
+
+
+@pytest.fixture(scope="session")
+def small_int8():
+    """The int8 network of `SmallNetwork`."""
+    from cxr_ray.models.engines.agreement import check_pixels
+    from cxr_ray.models.engines.quantize import quantize
+
+    forward = ForwardPass(name="small", identity="small", image_size=16, build=lambda: SmallNetwork().eval())
+    return quantize(forward, check_pixels(16))

@@ -12,7 +12,13 @@ def check(expected, found, stray=0.0):
     """Check given outputs, which stand for those of an engine and of its reference."""
     answers = SimpleNamespace(reference=np.array(expected, np.float32))
     engine = type(
-        "Given", (), {"reference": answers.reference, "__call__": lambda self, _: np.array(found, np.float32)}
+        "Given",
+        (),
+        {
+            "compared_with": "torch",
+            "reference": answers.reference,
+            "__call__": lambda self, _: np.array(found, np.float32),
+        },
     )
     forward = ForwardPass(name="m", identity="m", image_size=8, build=lambda: None, stray_fraction=stray)
     require_agreement(engine(), forward)

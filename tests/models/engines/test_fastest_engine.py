@@ -1,6 +1,7 @@
 import json
 import logging
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,3 +57,40 @@ def test_an_engine_that_disagrees_with_torch_is_passed_over(small_forward, torch
 @pytest.mark.parametrize("precision", ["auto", "fp32"])
 def test_a_gpu_has_an_engine_that_agrees(small_forward, precision):
     require_agreement(fastest_engine(small_forward, device="cuda", precision=precision), small_forward)
+
+
+@pytest.fixture
+def moved_int8(small_forward, small_int8):
+    """A model whose int8 network, on this CPU, does not compute what it computed where it was made."""
+    other = replace(small_int8, reference=1 - small_int8.reference)
+    return replace(small_forward, int8=lambda: other)
+
+
+def test_the_int8_network_is_taken_without_a_word(small_forward, small_int8, caplog):
+    engine = fastest_engine(replace(small_forward, int8=lambda: small_int8), device="cpu")
+    assert (engine.name, engine.precision, caplog.text) == ("openvino", "int8", "")
+    exact = fastest_engine(replace(small_forward, int8=lambda: small_int8), device="cpu", precision="fp32")
+    assert (exact.name, exact.precision, caplog.text) == ("openvino", "fp32", "")
+
+
+def test_an_int8_network_that_is_not_used_is_named(moved_int8, caplog):
+    engine = fastest_engine(moved_int8, device="cpu")
+    assert engine.name == "torch"
+    disagreement, consequence = [record.getMessage() for record in caplog.records]
+    assert disagreement.startswith(
+        "small is not computed by the engine openvino: 100.0% of its probabilities differ from "
+    )
+    assert disagreement.endswith(" those of its int8 network where that was made by more than 0.02")
+    assert consequence == (
+        "the int8 network of small, which only OpenVINO on CPUs computes, is not used: torch computes the original in "
+        f"{engine.precision}"
+    )
+    with pytest.raises(
+        EngineError, match=r"small cannot be computed by the engine openvino: .* its int8 network where"
+    ):
+        fastest_engine(moved_int8, engine="openvino", device="cpu")
+
+
+def test_an_engine_that_was_named_computes_the_original_of_a_quantised_model_without_a_word(moved_int8, caplog):
+    assert fastest_engine(moved_int8, engine="torch", device="cpu", precision="auto").name == "torch"
+    assert caplog.text == ""

@@ -1,6 +1,7 @@
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from cxr_ray.errors import EngineError
+from cxr_ray.models.engines.agreement import require_agreement
 from cxr_ray.models.engines.engine import ForwardPass
 from cxr_ray.models.engines.openvino_engine import OpenVinoEngine, filled_count
 from cxr_ray.models.engines.torch_engine import TorchEngine
@@ -105,3 +107,29 @@ def test_a_kept_model_is_scored_without_torch_and_nobody_is_told(save_random, tm
     ]
     assert said == [["openvino", "timm", "torch"], ["openvino"]]
     assert len(list(Path(tmp_path, "cache/cxr_ray/engines").glob("*/model.xml"))) == 1
+
+
+@pytest.fixture
+def int8_forward(small_forward, small_int8):
+    return replace(small_forward, int8=lambda: small_int8)
+
+
+def test_auto_takes_the_int8_network_of_a_model_that_has_one(int8_forward, small_int8, tmp_path):
+    engine = OpenVinoEngine(int8_forward, device="cpu", precision="auto", threads=1)
+    assert (engine.name, engine.precision) == ("openvino", "int8")
+    np.testing.assert_array_equal(engine.reference, small_int8.reference)
+    require_agreement(engine, int8_forward)
+    pixels = RANDOM.integers(0, 256, (5, 16, 16), dtype=np.uint8)
+    exact = OpenVinoEngine(int8_forward, device="cpu", precision="fp32", threads=1)
+    assert exact.precision == "fp32"
+    assert 0 < np.abs(engine(pixels) - exact(pixels)).max() < 0.06
+    absent = replace(int8_forward, int8=lambda: pytest.fail("the node has kept the network"))
+    again = OpenVinoEngine(absent, device="cpu", precision="auto", threads=1)
+    np.testing.assert_array_equal(again(pixels), engine(pixels))
+
+
+def test_an_int8_network_that_openvino_cannot_read_is_an_engine_error(small_forward, small_int8):
+    broken = replace(small_int8, graph=small_int8.graph.replace(b"</edges>", b'<edge from-layer="99" /></edges>'))
+    forward = replace(small_forward, int8=lambda: broken)
+    with pytest.raises(EngineError, match=r"OpenVINO 20.* cannot compute the graph: \S"):
+        OpenVinoEngine(forward, device="cpu", precision="auto", threads=1)
