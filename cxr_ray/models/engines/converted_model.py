@@ -63,7 +63,7 @@ def converted_model(forward: ForwardPass, convert: Convert, *, depends_on: list[
 
 
 def reference_of(folder: Path) -> np.ndarray:
-    """Probabilities float32 [8, ...] of torch in fp32 for `check_pixels`, kept in a folder of `converted_model`."""
+    """Outputs float32 [8, ...] of torch in fp32 for `check_pixels`, kept in a folder of `converted_model`."""
     return np.asarray(np.load(folder / REFERENCE))
 
 
