@@ -46,7 +46,7 @@ def test_every_file_is_one_row_and_the_same_command_adds_none(ray_cluster, save_
     assert json.loads((tmp_path / "out/run.json").read_text())["images_scored"] == 0
     with pytest.raises(ResumeError, match=r"made with layer pooled; this command has layer blocks\.2"):
         embed(archive.uri, tmp_path / "out", *models, layer="blocks.2")
-    with pytest.raises(ResumeError, match="with the column embedding_efficientnet_b0|made with model"):
+    with pytest.raises(ResumeError, match="made with model"):
         embed(archive.uri, tmp_path / "out", models[0])
     assert pc.all(pc.equal(rows["layer"], "pooled")).as_py()
 
