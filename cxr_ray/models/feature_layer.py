@@ -63,7 +63,8 @@ def _output_of(network: "nn.Module", layer: str, images: "torch.Tensor") -> "tor
     import torch
 
     outputs: list[torch.Tensor] = []
-    hook = network.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    module = network.get_submodule(layer)
+    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     try:
         network(images)
     finally:
@@ -72,7 +73,8 @@ def _output_of(network: "nn.Module", layer: str, images: "torch.Tensor") -> "tor
     if not isinstance(output, torch.Tensor) or output.ndim not in (2, 3, 4) or output.shape[0] != images.shape[0]:
         raise ConfigError(f"layer {layer!r} gives no tensor with one entry for each image; name another layer")
     if output.ndim == 4:
-        return output.mean((1, 2) if getattr(network, "output_fmt", "NCHW") == "NHWC" else (2, 3))
+        layout = getattr(module, "output_fmt", None) or getattr(network, "output_fmt", "NCHW")
+        return output.mean((1, 2) if layout == "NHWC" else (2, 3))
     if output.ndim == 3:
         others = 0 if layer.startswith("patch_embed") else getattr(network, "num_prefix_tokens", 0)
         return output[:, others:].mean(1)

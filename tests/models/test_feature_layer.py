@@ -56,6 +56,13 @@ def test_a_network_whose_channels_come_last_is_averaged_over_height_and_width():
     assert feature_count(network_of("swin_tiny_patch4_window7_224", {"img_size": 64}), "layers.1", image_size=64) == 192
 
 
+def test_patches_of_a_vit_of_any_image_size_are_averaged(images):
+    network = network_of("vit_b16", None)
+    with torch.no_grad():
+        expected = network.patch_embed.proj(images).mean((2, 3))
+        torch.testing.assert_close(feature_reader(network, "patch_embed")(images), expected)
+
+
 @pytest.mark.parametrize(
     ("layer", "count"), [("pooled", 192), ("cls", 192), ("blocks.3.mlp.fc1", 768), ("patch_embed", 192)]
 )

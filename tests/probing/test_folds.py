@@ -25,6 +25,6 @@ def test_a_class_of_few_patients_is_refused():
     ):
         require_folds(TRUTH, GROUPS, labels, folds=14)
     with pytest.raises(
-        DatasetError, match="c has images of 1 patients, .*; label images of more patients, or leave it out"
+        DatasetError, match=r"c has images of 1 patients, .*; label images of more patients, or leave it out"
     ):
         require_folds(np.where(TRUTH == 2, np.where(GROUPS == 2, 2, 0), TRUTH), GROUPS, labels, folds=5)

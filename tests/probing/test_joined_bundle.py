@@ -86,7 +86,7 @@ def test_another_encoder_is_refused(embedded, rows, save_encoder, tmp_path):
     message = f"the embeddings are of {own}, whose bundle was not found: .*other holds {other.model_id}; name it by --model-uri"
     with pytest.raises(BundleError, match=message):
         find_encoder(embedded.uri, rows, "embedding", model_uri=str(tmp_path / "other"))
-    with pytest.raises(BundleError, match="was not found: no run.json names it; name it by --model-uri"):
+    with pytest.raises(BundleError, match=r"was not found: no run\.json names it; name it by --model-uri"):
         find_encoder(str(tmp_path / "out"), rows, "embedding", model_uri=None)
     record = json.loads((embedded.folder / "out/run.json").read_text())
     record["config"]["model_uri"] = [str(tmp_path / "gone")]

@@ -94,7 +94,7 @@ def test_a_probe_of_another_encoder_and_a_fully_labelled_archive_are_refused(emb
         BundleError, match=f"is a probe on {card.model_id}, and the embeddings are of test_efficientnet-"
     ):
         select(embedded, tmp_path / "a.csv", probe_uri=str(tmp_path / "other"))
-    with pytest.raises(DatasetError, match="every image of .* has a label; embed more images"):
+    with pytest.raises(DatasetError, match=r"every image of .* has a label; embed more images"):
         select(embedded, tmp_path / "a.csv", dataset_uri=(embedded.dataset_uri,))
 
 

@@ -64,7 +64,7 @@ def test_what_was_measured_is_kept_and_said(embedded, trained):
 
 def test_a_bundle_is_not_replaced_unless_asked_for(embedded, trained):
     output, *_ = trained
-    with pytest.raises(ConfigError, match="a bundle is at .*; name another output or add --overwrite"):
+    with pytest.raises(ConfigError, match=r"a bundle is at .*; name another output or add --overwrite"):
         train(embedded, output)
     before = read_card(str(output)).weights_sha256
     train(embedded, output, overwrite=True, learning_curve=False)
