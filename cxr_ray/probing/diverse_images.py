@@ -15,7 +15,8 @@ def uncertain_and_diverse(vectors: np.ndarray, probabilities: np.ndarray, *, cou
 
     An image is represented by the gradient of the loss with respect to the last layer, as if the predicted class were the
     true one: the outer product of its embedding and the error of the probabilities. It is long where the probe is unsure,
-    and its direction tells images apart; k-means++ chooses images whose gradients are long and far from each other.
+    and its direction tells images apart; k-means++ chooses images whose gradients are far from each other. Other than in
+    the paper, the gradient of length 0 counts as chosen, so that images about which the probe is sure are not drawn.
 
     Args:
         vectors: embeddings, float32 [N, D].

@@ -1,6 +1,7 @@
 """Logistic regression on embeddings, whose strength is chosen by patients that were left out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,9 @@ INNER_FOLDS = 3
 STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-12, 5))
 """Inverse strengths C of the L2 penalty, from strong to weak; those after two that did not help are not tried."""
 PATIENCE = 2
-MOST_ITERATIONS = 300
+SEARCH = {"tol": 1e-3, "max_iter": 200}
+FIT = {"tol": 1e-5, "max_iter": 2_000}
+"""When scikit-learn's solver stops: sooner while C is searched for, each step of which starts from the one before."""
 LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
 
 
@@ -55,7 +58,7 @@ def fit_probe(
     scaled = scaler.transform(vectors)
     fold = grouped_folds(truth, groups, folds=INNER_FOLDS, seed=seed)
     parts = [(fold != number, fold == number) for number in range(INNER_FOLDS)]
-    models = [_model(balanced) for _ in parts]
+    models = [_model(balanced, warm_start=True, **SEARCH) for _ in parts]
     losses: list[float] = []
     for strength in STRENGTHS:
         losses.append(0.0)
@@ -63,23 +66,21 @@ def fit_probe(
             model.set_params(C=strength).fit(scaled[train], truth[train])
             found = _probabilities(model, scaled[val], classes)
             losses[-1] += _log_loss(found, truth[val], balanced) / len(parts)
-        if len(losses) > PATIENCE and min(losses[-PATIENCE:]) >= min(losses[:-PATIENCE]):
+        if len(losses) > PATIENCE and min(losses[-PATIENCE:]) > min(losses[:-PATIENCE]):
             break
     best = STRENGTHS[int(np.argmin(losses))]
-    weights, bias = _layer(_model(balanced).set_params(C=best).fit(scaled, truth))
+    weights, bias = _layer(_model(balanced, C=best, **FIT).fit(scaled, truth))
     weights = weights / scaler.scale_
     return LinearProbe(weights=weights, bias=bias - weights @ scaler.mean_, strength=best)
 
 
-def _model(balanced: bool) -> "LogisticRegression":  # type: ignore[name-defined] # noqa: F821
+def _model(balanced: bool, **options: Any) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(
-        class_weight="balanced" if balanced else None, max_iter=MOST_ITERATIONS, tol=1e-3, warm_start=True
-    )
+    return LogisticRegression(class_weight="balanced" if balanced else None, **options)
 
 
-def _layer(model: "LogisticRegression") -> tuple[np.ndarray, np.ndarray]:  # type: ignore[name-defined] # noqa: F821
+def _layer(model: Any) -> tuple[np.ndarray, np.ndarray]:
     """Weights float64 [K, D] and bias float64 [K] whose softmax gives the model's probabilities."""
     weights, bias = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
     if len(weights) == 1:  # two classes, of which scikit-learn keeps the difference
@@ -87,7 +88,7 @@ def _layer(model: "LogisticRegression") -> tuple[np.ndarray, np.ndarray]:  # typ
     return weights, bias
 
 
-def _probabilities(model: "LogisticRegression", scaled: np.ndarray, classes: int) -> np.ndarray:  # type: ignore[name-defined] # noqa: F821
+def _probabilities(model: Any, scaled: np.ndarray, classes: int) -> np.ndarray:
     """Probabilities float64 [N, K]; those of classes that the model has not seen are 0."""
     found = np.zeros((len(scaled), classes))
     found[:, model.classes_] = model.predict_proba(scaled)

@@ -3,7 +3,7 @@ import numpy as np
 from cxr_ray.probing.diverse_images import diverse, uncertain_and_diverse
 
 RANDOM = np.random.default_rng(0)
-CENTRES = 10 * np.eye(5, 8)
+CENTRES = 100 * np.eye(5, 8)
 CLUSTER = np.repeat(np.arange(5), [200, 50, 20, 10, 4])
 VECTORS = (CENTRES[CLUSTER] + 0.1 * RANDOM.normal(size=(284, 8))).astype(np.float32)
 
@@ -37,7 +37,8 @@ def test_distances_of_gradients_are_those_of_outer_products():
 def test_a_sure_image_is_not_chosen_and_an_unsure_one_is():
     sure, unsure = np.array([0.999, 0.001]), np.array([0.5, 0.5])
     is_unsure = np.arange(284) % 7 == 0
-    chosen = uncertain_and_diverse(VECTORS, np.where(is_unsure[:, None], unsure, sure), count=20, seed=0)
+    spread = (VECTORS + 20 * RANDOM.normal(size=VECTORS.shape)).astype(np.float32)
+    chosen = uncertain_and_diverse(spread, np.where(is_unsure[:, None], unsure, sure), count=20, seed=0)
     assert is_unsure[chosen].all()
     assert len(set(CLUSTER[chosen])) >= 4
 
