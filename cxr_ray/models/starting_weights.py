@@ -83,7 +83,7 @@ def load_starting_weights(model: "nn.Module", uri: str, *, backbone: str, labels
 
 
 def _per_channel(values: Sequence[float]) -> PerChannel:
-    first, second, third = values * 3 if len(values) == 1 else values
+    first, second, third = tuple(values) * 3 if len(values) == 1 else values
     return first, second, third
 
 

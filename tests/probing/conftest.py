@@ -57,7 +57,7 @@ def embedded(save_encoder, tmp_path_factory) -> Embedded:
     """90 images with embeddings, and one that is broken."""
     folder = tmp_path_factory.mktemp("embedded")
     encoder_uri, uri, dataset_uri = (str(folder / name) for name in ("encoder", "out", "dataset.parquet"))
-    save_encoder(encoder_uri, backbone="test_efficientnet", network={}, image_size=32)
+    save_encoder(encoder_uri, backbone="test_resnet", network={}, image_size=32)
     random, rows, labels = np.random.default_rng(0), [], []
     (folder / "images").mkdir()
     for patient in range(PATIENTS):
@@ -73,7 +73,7 @@ def embedded(save_encoder, tmp_path_factory) -> Embedded:
     block, geometry = pa.Table.from_pylist(rows, schema=schema), Geometry(image_size=32, interpolation="bilinear")
     (loaded,) = LoadStage(geometries=(geometry,), limits=DecodeLimits(), patient_secret=PatientSecret(b"s"))(block)
     options = {"device": "cpu", "engine": "torch", "precision": "fp32", "threads": 1, "run_id": "r"}
-    stage = EmbedStage(model_uris=(encoder_uri,), layer="pooled", sizes=(256,), **options)
+    stage = EmbedStage(model_uris=(encoder_uri,), layer="pooled", sizes=(96,), **options)
     write_table(stage(loaded), f"{uri}/embeddings/0.parquet")
     config = EmbedConfig(input_uri=str(folder / "images"), model_uri=(encoder_uri,), output_uri=uri)
     write_run_record(uri, config)

@@ -81,7 +81,7 @@ def test_the_encoder_is_the_one_that_the_record_names(embedded, rows, tmp_path):
 
 
 def test_another_encoder_is_refused(embedded, rows, save_encoder, tmp_path):
-    other = save_encoder(tmp_path / "other", backbone="test_efficientnet", network={}, seed=5)
+    other = save_encoder(tmp_path / "other", backbone="test_resnet", network={}, seed=5)
     own = rows["model_id"][0].as_py()
     message = f"the embeddings are of {own}, whose bundle was not found: .*other holds {other.model_id}; name it by --model-uri"
     with pytest.raises(BundleError, match=message):

@@ -90,9 +90,7 @@ def test_labels_that_were_filled_in_are_not_overwritten(embedded, tmp_path):
 
 def test_a_probe_of_another_encoder_and_a_fully_labelled_archive_are_refused(embedded, save_random, tmp_path):
     card = save_random(tmp_path / "other")
-    with pytest.raises(
-        BundleError, match=f"is a probe on {card.model_id}, and the embeddings are of test_efficientnet-"
-    ):
+    with pytest.raises(BundleError, match=f"is a probe on {card.model_id}, and the embeddings are of test_resnet-"):
         select(embedded, tmp_path / "a.csv", probe_uri=str(tmp_path / "other"))
     with pytest.raises(DatasetError, match=r"every image of .* has a label; embed more images"):
         select(embedded, tmp_path / "a.csv", dataset_uri=(embedded.dataset_uri,))
@@ -100,5 +98,5 @@ def test_a_probe_of_another_encoder_and_a_fully_labelled_archive_are_refused(emb
 
 def test_the_head_of_a_bundle_is_read_without_its_network(probe_uri):
     weights, bias = head_of(probe_uri, read_card(probe_uri))
-    assert (weights.shape, bias.shape) == ((3, 256), (3,))
+    assert (weights.shape, bias.shape) == ((3, 96), (3,))
     assert np.isfinite(weights).all()

@@ -56,7 +56,7 @@ def test_what_was_measured_is_kept_and_said(embedded, trained):
     card = read_card(str(output))
     assert card.metrics["accuracy"] == results["cross_validation"]["accuracy"]
     assert card.temperature == results["temperature"]
-    assert lines[0].startswith("learned from 72 images of 24 patients, 3 classes, 256 features of test_efficientnet-")
+    assert lines[0].startswith("learned from 72 images of 24 patients, 3 classes, 96 features of test_resnet-")
     assert lines[-1] == f"classifier {card.model_id} in {output}"
     assert [point["images"] for point in results["learning_curve"]][-1] == 48
     assert json.loads((output / "run.json").read_text())["model_id"] == card.model_id

@@ -2,26 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxr_ray.models.bundle import ModelCard
-from cxr_ray.models.engines.engine import Engine
-from cxr_ray.models.precision import Precision, hardware_name
+from cxr_ray.models.classifier import Classifier
+from cxr_ray.models.encoder import Encoder
+from cxr_ray.models.precision import hardware_name
 from cxr_ray.schema import NOT_FINITE
 from cxr_ray.scoring.stages.load import Geometry, pixels_of
 
 
-class Model(Protocol):
-    """A classifier or an encoder on one device."""
-
-    card: ModelCard
-    device_name: str
-    engine: Engine
-    precision: Precision
+Model = Classifier | Encoder
 
 
 def outputs_of(batch: pa.Table, models: Sequence[Model], widths: Sequence[int]) -> tuple[list[np.ndarray], np.ndarray]:
