@@ -6,8 +6,8 @@ import numpy as np
 
 ROWS_AT_ONCE = 2_048
 """Number of labelled images to which distances are computed at a time."""
-ROUNDING = 1e-6
-"""Squared distances below this fraction of the largest one are those of equal images."""
+ROUNDING = 1e-5
+"""Squared distances below this fraction of the squared lengths of both vectors are those of equal images."""
 
 
 def uncertain_and_diverse(vectors: np.ndarray, probabilities: np.ndarray, *, count: int, seed: int) -> list[int]:
@@ -34,7 +34,7 @@ def uncertain_and_diverse(vectors: np.ndarray, probabilities: np.ndarray, *, cou
 
     def distances(place: int) -> np.ndarray:  # the product of two outer products is that of the products of their parts
         products = (errors @ errors[place]) * (vectors @ vectors[place])
-        return np.asarray(norms + norms[place] - 2 * products)
+        return _without_rounding(norms + norms[place] - 2 * products, norms + norms[place])
 
     return _seeds(distances, norms, first=int(norms.argmax()), count=count, seed=seed)
 
@@ -60,7 +60,7 @@ def diverse(vectors: np.ndarray, labelled: np.ndarray, *, count: int, seed: int)
         nearest = np.minimum(nearest, 2 - 2 * (unit @ known[start : start + ROWS_AT_ONCE].T).max(1))
 
     def distances(place: int) -> np.ndarray:
-        return np.asarray(2 - 2 * (unit @ unit[place]))
+        return _without_rounding(2 - 2 * (unit @ unit[place]), 2.0)
 
     first = int(nearest.argmax()) if len(known) else int(np.random.default_rng(seed).integers(len(unit)))
     return _seeds(distances, nearest, first=first, count=count, seed=seed)
@@ -79,16 +79,18 @@ def _seeds(
         seed: seed of the draws.
     """
     random, chosen = np.random.default_rng(seed), [first]
-    least = ROUNDING * float(nearest.max())
     nearest = nearest.astype(np.float64)
     while len(chosen) < min(count, len(nearest)):
         nearest = np.minimum(nearest, distances(chosen[-1]))
         nearest[chosen[-1]] = 0
-        weights = np.where(nearest > least, nearest, 0)
-        if not weights.any():
+        if not nearest.any():
             break
-        chosen.append(int(random.choice(len(weights), p=weights / weights.sum())))
+        chosen.append(int(random.choice(len(nearest), p=nearest / nearest.sum())))
     return chosen
+
+
+def _without_rounding(distances: np.ndarray, lengths: np.ndarray | float) -> np.ndarray:
+    return np.where(distances > ROUNDING * np.asarray(lengths), distances, 0)
 
 
 def _of_length_one(vectors: np.ndarray) -> np.ndarray:

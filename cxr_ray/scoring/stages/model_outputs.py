@@ -13,7 +13,6 @@ from cxr_ray.models.precision import hardware_name
 from cxr_ray.schema import NOT_FINITE
 from cxr_ray.scoring.stages.load import Geometry, pixels_of
 
-
 Model = Classifier | Encoder
 
 
