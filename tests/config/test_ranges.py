@@ -113,6 +113,13 @@ SEGMENTER = {"model_uri": "m"}
             {"show_predictions": True},
             "show_predictions must be left out without probe_uri, which predicts; got True",
         ),
+        (TrainClassifierConfig, {"layer_decay": 0.0}, "layer_decay must be above 0, and at most 1; got 0.0"),
+        (TrainClassifierConfig, {"dropout": 1.0}, r"dropout must be in \[0, 1\); got 1.0"),
+        (
+            TrainClassifierConfig,
+            {"backbone": "densenet121", "drop_path": 0.1},
+            "drop_path must be 0 for densenet121, which has no residual blocks; got 0.1",
+        ),
         (DemoConfig, {"epochs": 0}, "epochs must be >= 1; got 0"),
         (DemoConfig, {"batch_size": 0}, "batch_size must be >= 1; got 0"),
         (DemoConfig, {"image_size": 16}, "image_size must be >= 32; got 16"),

@@ -41,7 +41,12 @@ class ClassifierLearner:
         channels_last = BACKBONES[config.backbone].channels_last
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         model = build_backbone(
-            config.backbone, num_classes=classes, image_size=config.image_size, pretrained=config.pretrained
+            config.backbone,
+            num_classes=classes,
+            image_size=config.image_size,
+            pretrained=config.pretrained,
+            dropout=config.dropout,
+            drop_path=config.drop_path,
         )
         self.normalisation = usual_normalisation(config.backbone)
         if config.pretrained:
