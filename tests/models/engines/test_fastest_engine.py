@@ -1,6 +1,7 @@
 import json
 import logging
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,3 +48,12 @@ def test_an_engine_that_disagrees_with_torch_is_passed_over(small_forward, torch
     assert "of its probabilities differ from those of torch by more than 0.02" in caplog.text
     with pytest.raises(EngineError, match=r"small cannot be computed by the engine openvino: .* differ from those"):
         fastest_engine(small_forward, engine="openvino", device="cpu", precision="fp32")
+
+
+def test_features_are_computed_in_fp32_where_no_faster_engine_or_precision_agrees(
+    small_forward, torch_disagrees, caplog
+):
+    features = replace(small_forward, outputs="features")
+    engine = fastest_engine(features, device="cpu")
+    assert (engine.name, engine.precision) == ("torch", "fp32")
+    assert caplog.text.count("the features of 100.0% of the images differ from those of torch by more than 2%") == 2
