@@ -12,7 +12,8 @@ the package loads nothing heavy: a name is loaded when it is first used, and Ray
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cxr_ray.config import ClassifyConfig, SegmentConfig, TrainClassifierConfig
+    from cxr_ray.archive.embeddings import Embeddings, read_embeddings
+    from cxr_ray.config import ClassifyConfig, EmbedConfig, SegmentConfig, TrainClassifierConfig
     from cxr_ray.errors import CxrRayError
     from cxr_ray.imaging.radiograph import Radiograph, load_image
     from cxr_ray.models.bundle import ModelCard
@@ -26,6 +27,8 @@ __all__ = [
     "Classifier",
     "ClassifyConfig",
     "CxrRayError",
+    "EmbedConfig",
+    "Embeddings",
     "LungSegmentation",
     "Prediction",
     "Radiograph",
@@ -33,7 +36,9 @@ __all__ = [
     "Segmenter",
     "TrainClassifierConfig",
     "classify_archive",
+    "embed_archive",
     "load_image",
+    "read_embeddings",
     "segment_archive",
     "train_classifier",
 ]
@@ -42,6 +47,8 @@ _HOMES = {
     "Classifier": "cxr_ray.models.classifier",
     "ClassifyConfig": "cxr_ray.config",
     "CxrRayError": "cxr_ray.errors",
+    "EmbedConfig": "cxr_ray.config",
+    "Embeddings": "cxr_ray.archive.embeddings",
     "LungSegmentation": "cxr_ray.models.lung_segmentation",
     "Prediction": "cxr_ray.models.classifier",
     "Radiograph": "cxr_ray.imaging.radiograph",
@@ -49,6 +56,7 @@ _HOMES = {
     "Segmenter": "cxr_ray.models.segmenter",
     "TrainClassifierConfig": "cxr_ray.config",
     "load_image": "cxr_ray.imaging.radiograph",
+    "read_embeddings": "cxr_ray.archive.embeddings",
 }
 """Module of each public name that is loaded when it is first used."""
 
@@ -71,6 +79,29 @@ def classify_archive(config: "ClassifyConfig") -> dict[str, int]:
             rows are kept).
     """
     from cxr_ray.scoring.classify_archive import classify_archive as job
+
+    return job(config)
+
+
+def embed_archive(config: "EmbedConfig") -> dict[str, int]:
+    """Compute the embedding of every image of an archive; each image gets one row in Parquet, broken files included.
+
+    The job joins the Ray cluster that `RAY_ADDRESS` names, or starts one on this machine. The same config on the same
+    output resumes: finished rows are neither downloaded nor embedded again. `read_embeddings` reads the rows into NumPy.
+    This function is stable.
+
+    Args:
+        config: `EmbedConfig(input_uri="radiographs/", model_uri=("models/encoder",), output_uri="embedded/")`; its other
+            fields are the options of `jobs/embed_archive.py`.
+
+    Returns:
+        The number of rows by status, such as `{"ok": 990, "error": 10}`.
+
+    Raises:
+        CxrRayError: if a bundle is missing, the output holds other work, or too many images are errors (`GateError`; all
+            rows are kept).
+    """
+    from cxr_ray.scoring.embed_archive import embed_archive as job
 
     return job(config)
 

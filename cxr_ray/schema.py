@@ -137,6 +137,34 @@ def predictions_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] 
     return pa.schema([*_classified_fields(labels, model_prefixes), *PREDICTION_FIELDS])
 
 
+EMBEDDING_COLUMN = "embedding"
+LAYER_COLUMN = "layer"
+"""Column of the layer of the encoder from which an embedding was read: `pooled`, `cls` or the name of a module."""
+
+
+def embedding_column(prefix: str = "") -> str:
+    """Name of the column of the embeddings of one encoder: `embedding`, or `embedding_resnet50` for the prefix `resnet50_`."""
+    return f"{EMBEDDING_COLUMN}_{prefix}".rstrip("_")
+
+
+def embeddings_schema(sizes: tuple[int, ...], model_prefixes: tuple[str, ...] = ()) -> pa.Schema:
+    """Schema of `OUTPUT/embeddings/`; an embedding is a list of fixed size of float16, and null if the image failed.
+
+    Args:
+        sizes: number of features of each encoder.
+        model_prefixes: one prefix per encoder, such as `resnet50_`, if several embed together; each then has a column
+            `embedding_resnet50` and a column `resnet50_model_id`.
+    """
+    prefixes = model_prefixes or ("",)
+    vectors = [
+        pa.field(embedding_column(prefix), pa.list_(pa.float16(), size))
+        for prefix, size in zip(prefixes, sizes, strict=True)
+    ]
+    ids = [pa.field(f"{prefix}model_id", pa.string()) for prefix in model_prefixes]
+    layer = pa.field(LAYER_COLUMN, pa.string(), nullable=False)
+    return pa.schema([*IMAGE_FIELDS, *vectors, layer, *PROVENANCE_FIELDS, *DICOM_FIELDS, *ids])
+
+
 def scores_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] = ()) -> pa.Schema:
     """Schema of `OUTPUT/scores/`, which the cascade writes; each row holds a prediction and then a mask.
 
@@ -164,3 +192,5 @@ def loaded_schema() -> pa.Schema:
 
 NOT_FINITE = {"status": "error", "error_kind": "not_finite", "error": "a model's output is not a finite number"}
 """Values of a row whose model gave NaN or infinity, which would otherwise look like the first class or an empty mask."""
+TOO_LARGE_FOR_FLOAT16 = NOT_FINITE | {"error": "a feature is beyond 65,504, the largest number of float16"}
+"""Values of a row with a feature that an embedding cannot hold."""

@@ -18,6 +18,7 @@ FLOORS = {
     "cxr_ray.evaluation": 4,
     "cxr_ray.models": 4,
     "cxr_ray.preparation": 4,
+    "cxr_ray.probing": 4,
     "cxr_ray.scoring": 5,
     "cxr_ray.training": 5,
     "cxr_ray.benchmarks": 6,

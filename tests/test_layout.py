@@ -26,6 +26,7 @@ TESTED_ELSEWHERE = {
     "config/benchmark.py": "config/test_ranges.py",
     "config/demo.py": "config/test_ranges.py",
     "config/optimizing.py": "config/test_ranges.py",
+    "config/probing.py": "config/test_ranges.py",
     "config/scoring.py": "config/test_ranges.py",
     "config/segmentation.py": "config/test_ranges.py",
     "config/segmentation_evaluation.py": "evaluation/test_evaluate_segmenter.py",
@@ -61,7 +62,6 @@ TESTED_ELSEWHERE = {
                 f"foreign/{name}"
                 for name in ("timm_filters", "timm_names", "transformers_names", "transformers_network")
             ),
-            *("encoder",),
         )
     },
     "models/inert_pickle.py": "models/test_state_file.py",

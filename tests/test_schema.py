@@ -1,6 +1,15 @@
+import pyarrow as pa
 import pytest
 
-from cxr_ray.schema import LABELS, MASKS, predictions_schema, probability_column, score_fields, scores_schema
+from cxr_ray.schema import (
+    LABELS,
+    MASKS,
+    embeddings_schema,
+    predictions_schema,
+    probability_column,
+    score_fields,
+    scores_schema,
+)
 
 HEAD = ["image_id", "uri", "status", "error_kind", "error", "format", "width", "height", "content_sha256"]
 SCORES = ["label", "confidence", "entropy", "prob_covid", "prob_lung_opacity", "prob_normal", "prob_viral_pneumonia"]
@@ -44,6 +53,14 @@ def test_predictions_of_several_models_end_with_a_set_of_columns_for_each():
     one = [f"vit_b16_{name}" for name in [*SCORES, "model_id"]]
     other = [f"resnet50_{name}" for name in [*SCORES, "model_id"]]
     assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + one + other + PREDICTION
+
+
+def test_embeddings_of_one_encoder_and_of_several():
+    one, two = embeddings_schema((4,)), embeddings_schema((4, 6), ("resnet50_", "resnet50_2_"))
+    assert one.names == [*HEAD, "embedding", "layer", *PROVENANCE, *DICOM]
+    vectors, ids = ["embedding_resnet50", "embedding_resnet50_2"], ["resnet50_model_id", "resnet50_2_model_id"]
+    assert two.names == [*HEAD, *vectors, "layer", *PROVENANCE, *DICOM, *ids]
+    assert [two.field(name).type for name in vectors] == [pa.list_(pa.float16(), 4), pa.list_(pa.float16(), 6)]
 
 
 def test_masks_hold_what_is_theirs():

@@ -27,6 +27,25 @@ def save_random():
 
 
 @pytest.fixture(scope="session")
+def save_encoder():
+    """Save the bundle of an encoder of random weights at a URI; its card."""
+
+    def save(uri, *, seed=0, **card):
+        import torch
+
+        from cxr_ray.models.backbones import build_network
+        from cxr_ray.models.bundle import save_bundle
+        from cxr_ray.models.encoder_card import EncoderCard
+
+        card = {"backbone": "efficientnet_b0", "image_size": 32, "network": None} | card
+        torch.manual_seed(seed)
+        model = build_network(card["backbone"], num_classes=0, image_size=card["image_size"], options=card["network"])
+        return save_bundle(str(uri), model.state_dict(), EncoderCard, features=model.num_features, **card)
+
+    return save
+
+
+@pytest.fixture(scope="session")
 def segmenting_weights(tmp_path_factory):
     """A BiomedCLIP and a SAM, so small that a forward pass takes milliseconds."""
     import torch

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import one_line
 from cxr_ray.errors import DatasetError
-from cxr_ray.schema import DATASET, SPLITS
+from cxr_ray.schema import DATASET, SPLITS, probability_column
 
 
 def read_dataset(uri: str) -> pa.Table:
@@ -44,6 +44,32 @@ def rows_of_split(table: pa.Table, split: str) -> pa.Table:
     if not rows.num_rows:
         raise DatasetError(f"the dataset has no {split} images; splits: {pc.value_counts(table['split']).to_pylist()}")
     return rows
+
+
+def class_labels(dataset: pa.Table) -> tuple[str, ...]:
+    """Return the class names of a dataset in alphabetical order, which is the order of the classifier's outputs.
+
+    Raises:
+        DatasetError: if an image has no label, all images have the same label, or the column names of two labels are equal,
+            as for labels that differ only in case or spaces.
+    """
+    if dataset["label"].null_count:
+        raise DatasetError(
+            f"{dataset['label'].null_count} images have no label; a classifier needs one for each image, so label them or "
+            "drop them from the dataset"
+        )
+    labels = tuple(sorted(set(dataset["label"].to_pylist())))
+    if len(labels) < 2:
+        raise DatasetError(
+            f"all images are labelled {labels[0]!r}; a classifier needs two classes or more, so add images of another class"
+        )
+    columns = [probability_column(label) for label in labels]
+    if repeated := [label for label, column in zip(labels, columns, strict=True) if columns.count(column) > 1]:
+        raise DatasetError(
+            f"labels {', '.join(repeated)} would get the same column in the predictions; give them names that differ in more "
+            "than case and spaces, or the same name"
+        )
+    return labels
 
 
 def refuse_duplicates(table: pa.Table, uri: str, fix: str) -> None:

@@ -24,7 +24,7 @@ PARTS_OF_OUTPUTS = frozenset(
     }
 )
 """Folders and pictures that jobs write into an output."""
-FILES_OF_OUTPUTS = dict.fromkeys(("predictions", "masks", "scores"), ".parquet") | {LOGS_FOLDER: ".jsonl"}
+FILES_OF_OUTPUTS = dict.fromkeys(("predictions", "embeddings", "masks", "scores"), ".parquet") | {LOGS_FOLDER: ".jsonl"}
 """Folders of an output whose files of a suffix are its rows or logs; an archive may have folders of the same names."""
 LOOKAHEAD = 4096
 """Objects that are listed ahead to find the files that mark an output; a larger folder is asked for them by name."""

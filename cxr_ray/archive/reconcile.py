@@ -90,7 +90,7 @@ def reconcile_archive(config: ReconcileConfig) -> Account:
 
 def rows_uri_of(uri: str) -> str:
     """URI of the rows below the output folder of a job, or `uri` itself if it is a table."""
-    inner = (join_uri(uri, name) for name in ("predictions", "masks", "scores"))
+    inner = (join_uri(uri, name) for name in ("predictions", "embeddings", "masks", "scores"))
     return uri if uri.endswith(".parquet") else next(filter(exists, inner), uri)
 
 

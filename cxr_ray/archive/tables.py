@@ -169,6 +169,8 @@ def column_types(schema: pa.Schema) -> dict[str, str]:
 
 def _type_name(kind: pa.DataType) -> str:
     """Name of an Arrow type without the name of a list's values, which Parquet changes when it writes the list."""
+    if pa.types.is_fixed_size_list(kind):
+        return f"list<{_type_name(kind.value_type)}>[{kind.list_size}]"
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     return f"list<{_type_name(kind.value_type)}>" if is_list else str(kind)
 

@@ -6,14 +6,14 @@ import statistics
 import tempfile
 from typing import Any
 
-from cxr_ray.archive.datasets import read_dataset, rows_of_split
+from cxr_ray.archive.datasets import class_labels, read_dataset, rows_of_split
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import read_table
 from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.benchmarks.plain_training import plain_training_rate
 from cxr_ray.config import BenchmarkTrainingConfig, TrainClassifierConfig
 from cxr_ray.errors import DatasetError
-from cxr_ray.training.classifier.train_classifier import class_labels, targets_of, train_classifier
+from cxr_ray.training.classifier.train_classifier import targets_of, train_classifier
 from cxr_ray.training.readable_images import load_resized
 
 

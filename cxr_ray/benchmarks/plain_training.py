@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from cxr_ray.config import BenchmarkTrainingConfig
+from cxr_ray.config.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.backbones import BACKBONES, build_backbone
-from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.precision import autocast, precision_of_gradients
 
 

@@ -15,7 +15,7 @@ from cxr_ray.config.importing import ImportConfig
 from cxr_ray.config.optimizing import OptimizeConfig
 from cxr_ray.config.planning import PlanConfig
 from cxr_ray.config.prediction import PredictConfig
-from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig, ScoreConfig, SegmentConfig
+from cxr_ray.config.scoring import ArchiveJobConfig, ClassifyConfig, EmbedConfig, ScoreConfig, SegmentConfig
 from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
 from cxr_ray.config.segmenter_training import TrainSegmenterConfig
 from cxr_ray.config.training import TrainClassifierConfig
@@ -27,6 +27,7 @@ __all__ = [
     "BenchmarkSegmentationConfig",
     "BenchmarkTrainingConfig",
     "ClassifyConfig",
+    "EmbedConfig",
     "EvaluateClassifierConfig",
     "EvaluateSegmenterConfig",
     "FinetuneClipConfig",

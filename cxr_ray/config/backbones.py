@@ -7,6 +7,10 @@ import tyro
 
 from cxr_ray.config.checks import require
 
+PerChannel = tuple[float, float, float]
+IMAGENET_MEAN: PerChannel = (0.485, 0.456, 0.406)
+IMAGENET_STD: PerChannel = (0.229, 0.224, 0.225)
+
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
@@ -19,13 +23,22 @@ class Backbone:
     """Peak learning rate of AdamW that suits random weights, batches of 32 images, one cycle and clipped gradients."""
     patch_size: int | None = None
     """Pixels per side of a patch of a ViT, whose position embeddings depend on the image size; None for other backbones."""
+    skips_blocks: bool = True
+    """Whether stochastic depth can skip its residual blocks; a DenseNet has none."""
+    mean: PerChannel = IMAGENET_MEAN
+    """Mean of pixels in 0 to 1 that the published weights take, and with which random weights are trained, too."""
+    std: PerChannel = IMAGENET_STD
+    """Standard deviation of pixels in 0 to 1."""
 
 
 BACKBONES = {
     "vit_b16": Backbone("vit_base_patch16_224", channels_last=False, scratch_rate=3e-4, patch_size=16),
     "resnet50": Backbone("resnet50", channels_last=True, scratch_rate=1e-3),
     "efficientnet_b0": Backbone("efficientnet_b0", channels_last=True, scratch_rate=3e-3),
-    "densenet121": Backbone("densenet121", channels_last=True, scratch_rate=1e-3),
+    "densenet121": Backbone("densenet121", channels_last=True, scratch_rate=1e-3, skips_blocks=False),
+    "efficientnet_lite0": Backbone(
+        "tf_efficientnet_lite0", channels_last=True, scratch_rate=3e-3, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+    ),
 }
 """Every backbone, by its name in `--backbone`, in recipes and in model cards."""
 

@@ -38,8 +38,8 @@ class ArchiveJobConfig:
     batch_size: int | None = field(default=None, metadata=MAY_CHANGE)
     """Images per forward pass; if not given, a number that suits the device."""
     engine: Literal["auto", "torch", "compile", "openvino"] = "auto"
-    """Program that computes the models; auto takes the fastest one on the device that gives the probabilities of torch in
-    fp32 within 0.02: OpenVINO on CPUs, torch's compiler on GPUs, else torch."""
+    """Program that computes the models; auto takes the fastest one on the device that gives the probabilities (or features)
+    of torch in fp32 within 0.02: OpenVINO on CPUs, torch's compiler on GPUs, else torch."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Floating-point precision; auto uses bf16 where the engine and the device support it natively, and fp32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = field(default="auto", metadata=MAY_CHANGE)
@@ -105,15 +105,33 @@ class ClassifyConfig(ArchiveJobConfig):
     def __post_init__(self) -> None:
         """Check ranges."""
         ArchiveJobConfig.__post_init__(self)  # super() without arguments fails in a dataclass with slots
-        is_tuple = not isinstance(self.model_uri, str)  # each letter of a string would be taken for a bundle
-        require(is_tuple, "model_uri", self.model_uri, 'a tuple of bundles such as ("models/classifier",)')
-        require(bool(self.model_uri), "model_uri", self.model_uri, "at least one model bundle")
-        require(
-            len(set(self.model_uri)) == len(self.model_uri),
-            "model_uri",
-            self.model_uri,
-            "different bundles; remove the repeated one",
-        )
+        _require_bundles(self.model_uri)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedConfig(ArchiveJobConfig):
+    """Compute the embedding of every image of an archive: one Parquet row per image, and for a broken file a row that says why."""
+
+    model_uri: tuple[str, ...] = field(metadata=MAY_CHANGE)  # the ids of the models are part of the identity
+    """One or more bundles of encoders or classifiers, which share download and decoding; of a classifier the features
+    before its head are the embedding."""
+    layer: str = "pooled"
+    """Layer that gives the embedding: pooled for what the head of the network reads, cls for the class token of a ViT
+    after the last normalisation, or the name of a layer in timm, such as blocks.9 or layer3, averaged over positions."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        ArchiveJobConfig.__post_init__(self)
+        _require_bundles(self.model_uri)
+        require(bool(self.layer), "layer", self.layer, "pooled, cls or the name of a layer")
+
+
+def _require_bundles(model_uri: tuple[str, ...]) -> None:
+    is_tuple = not isinstance(model_uri, str)  # each letter of a string would be taken for a bundle
+    require(is_tuple, "model_uri", model_uri, 'a tuple of bundles such as ("models/classifier",)')
+    require(bool(model_uri), "model_uri", model_uri, "at least one model bundle")
+    is_repeated = len(set(model_uri)) < len(model_uri)
+    require(not is_repeated, "model_uri", model_uri, "different bundles; remove the repeated one")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cxr_ray.config.backbones import BackboneName, require_backbone
+from cxr_ray.config.backbones import BACKBONES, BackboneName, require_backbone
 from cxr_ray.config.checks import require, require_default
 from cxr_ray.config.identity import MAY_CHANGE
 from cxr_ray.errors import ConfigError
@@ -106,6 +106,16 @@ class TrainClassifierConfig(TrainingJobConfig):
     """Multiply the learning rate by the images per step of all workers, divided by 32."""
     weight_decay: float = 0.01
     """Weight decay of the optimiser AdamW."""
+    decay_all: bool = True
+    """Apply the weight decay to biases and normalisation layers, too; recipes for fine-tuning leave them out."""
+    layer_decay: float = 1.0
+    """Factor (above 0, to 1) by which the learning rate falls from each layer to the one below it; 1 gives all layers the
+    same rate."""
+    dropout: float = 0.0
+    """Probability (0 to below 1) with which a feature is set to 0 before the head."""
+    drop_path: float = 0.0
+    """Stochastic depth: probability (0 to below 1) with which the last residual block is skipped; those before it are
+    skipped less often."""
     gradient_clip: float = 1.0
     """Maximum norm of the gradient; a larger gradient is scaled down to it, and 0 turns clipping off."""
     ema_decay: float = 0.0
@@ -157,10 +167,13 @@ class TrainClassifierConfig(TrainingJobConfig):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         for name in ("rotate", "brightness", "contrast", "gamma", "mixup"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("label_smoothing", "ema_decay", "warmup", "scale", "translate"):
+        for name in ("label_smoothing", "ema_decay", "warmup", "scale", "translate", "dropout", "drop_path"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         for name in ("flip", "erase"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
+        require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "above 0, and at most 1")
+        skips = self.drop_path == 0 or BACKBONES[self.backbone].skips_blocks
+        require(skips, "drop_path", self.drop_path, f"0 for {self.backbone}, which has no residual blocks")
         require(self.image_size >= 32, "image_size", self.image_size, ">= 32")
         require(self.learning_rate is None or self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         if self.weights_uri and self.pretrained:

@@ -14,7 +14,15 @@ HEAD_STD = 0.01
 """Standard deviation of the random weights of a new head."""
 
 
-def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: bool = False) -> "nn.Module":
+def build_backbone(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    pretrained: bool = False,
+    dropout: float = 0.0,
+    drop_path: float = 0.0,
+) -> "nn.Module":
     """Build a classification network: float [N, 3, image_size, image_size] -> logits [N, num_classes].
 
     Its head is new and gives all classes about the same probability at first. timm draws the weights of EfficientNet's
@@ -26,6 +34,8 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
         num_classes: number of logits; 0 builds an encoder, whose outputs are the features before the head.
         image_size: height and width in pixels; a ViT pads images up to whole patches.
         pretrained: True starts from timm's ImageNet weights, which timm downloads from its hub.
+        dropout: probability with which a training sets a feature to 0 before the head.
+        drop_path: probability with which a training skips the last residual block; only where the backbone has any.
 
     Raises:
         ConfigError: if `name` is not a key of `BACKBONES`.
@@ -37,12 +47,13 @@ def build_backbone(name: str, *, num_classes: int, image_size: int, pretrained: 
     if name not in BACKBONES:
         raise ConfigError(f"no backbone {name!r}; choose one of {', '.join(BACKBONES)}")
     backbone = BACKBONES[name]
-    grid = {}
+    options: dict[str, Any] = {"drop_rate": dropout} if dropout else {}
+    options |= {"drop_path_rate": drop_path} if drop_path else {}
     if patch := backbone.patch_size:
         # timm pads images to whole patches, but would learn embeddings only for patches that lie wholly in image_size
         padded = -(-image_size // patch) * patch
-        grid = {"img_size": padded, "dynamic_img_size": True, "dynamic_img_pad": True}
-    model = timm.create_model(backbone.timm_name, pretrained=pretrained, num_classes=num_classes, **grid)
+        options |= {"img_size": padded, "dynamic_img_size": True, "dynamic_img_pad": True}
+    model = timm.create_model(backbone.timm_name, pretrained=pretrained, num_classes=num_classes, **options)
     if num_classes:
         head = classifier_head(model)
         nn.init.normal_(head.weight, std=HEAD_STD)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter, Validation
 
 from cxr_ray import __version__
 from cxr_ray.archive.uris import join_uri, read_bytes, write_bytes
+from cxr_ray.config.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.errors import BundleError, StorageError
 from cxr_ray.imaging.raster import DECODING
 from cxr_ray.imaging.resize import INTERPOLATIONS
@@ -29,8 +30,6 @@ INT8_PREFIX = "int8."
 """Prefix of the tensors of an int8 network, which a bundle may hold beside its weights."""
 OTHER_WEIGHTS = "train or export the model again"
 """Advice where the weights of a bundle cannot be used."""
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def _of_own_columns(labels: tuple[str, ...]) -> tuple[str, ...]:

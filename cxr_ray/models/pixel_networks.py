@@ -1,6 +1,6 @@
-"""Networks from uint8 pixels to probabilities: what prepares the pixels and what reads the logits are part of them."""
+"""Networks from uint8 pixels to probabilities or features: what prepares the pixels and reads the outputs is part of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -10,7 +10,29 @@ from cxr_ray.models.bundle import ModelCard
 from cxr_ray.models.segmenter_ensemble import SegmenterCard, standardised
 
 
-class PixelClassifier(nn.Module):
+class PixelNetwork(nn.Module):
+    """A network and the normalisation of its inputs.
+
+    Args:
+        network: normalised float32 [N, 3, S, S] -> logits or features [N, C].
+        card: mean and deviation of the normalisation.
+        memory_format: memory format in which the network is fastest.
+    """
+
+    def __init__(self, network: nn.Module, card: ModelCard, memory_format: torch.memory_format) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=memory_format)
+        self._memory_format = memory_format
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) * 255 for values in (card.mean, card.std))
+        self._mean, self._std = nn.Buffer(mean, persistent=False), nn.Buffer(std, persistent=False)
+
+    def inputs(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalise uint8 [N, S, S] to float32 [N, 3, S, S]."""
+        inputs = (pixels.unsqueeze(1).float() - self._mean) / self._std
+        return inputs.contiguous(memory_format=self._memory_format)
+
+
+class PixelClassifier(PixelNetwork):
     """A classification network, its normalisation and its calibration: uint8 [N, S, S] -> probabilities float32 [N, C].
 
     Args:
@@ -20,17 +42,37 @@ class PixelClassifier(nn.Module):
     """
 
     def __init__(self, network: nn.Module, card: ModelCard, memory_format: torch.memory_format) -> None:
-        super().__init__()
-        self.network = network.to(memory_format=memory_format)
-        self._memory_format, self._temperature = memory_format, card.temperature
-        mean, std = (torch.tensor(values).view(1, -1, 1, 1) * 255 for values in (card.mean, card.std))
-        self._mean, self._std = nn.Buffer(mean, persistent=False), nn.Buffer(std, persistent=False)
+        super().__init__(network, card, memory_format)
+        self._temperature = card.temperature
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Compute calibrated probabilities float32 [N, C] of uint8 [N, S, S]."""
-        inputs = (pixels.unsqueeze(1).float() - self._mean) / self._std
-        logits = self.network(inputs.contiguous(memory_format=self._memory_format))
-        return probabilities(logits.float() / self._temperature)
+        return probabilities(self.network(self.inputs(pixels)).float() / self._temperature)
+
+
+class PixelEncoder(PixelNetwork):
+    """A network, its normalisation and a layer of it: uint8 [N, S, S] -> features float32 [N, D].
+
+    Args:
+        network: network of timm.
+        card: mean and deviation of the normalisation.
+        memory_format: memory format in which the network is fastest.
+        features: computes features [N, D] by `network`, from normalised float32 [N, 3, S, S].
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        card: ModelCard,
+        memory_format: torch.memory_format,
+        features: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
+        super().__init__(network, card, memory_format)
+        self._features = features
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Compute features float32 [N, D] of uint8 [N, S, S]."""
+        return self._features(self.inputs(pixels)).float()
 
 
 class PixelSegmenter(nn.Module):

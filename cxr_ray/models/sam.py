@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
+from cxr_ray.config.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.models.light_import import import_without_compiler
 from cxr_ray.models.precision import Precision, autocast, chosen_precision

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from cxr_ray.config.backbones import BACKBONES
+from cxr_ray.config.backbones import BACKBONES, PerChannel
 from cxr_ray.errors import BundleError
 from cxr_ray.models.foreign.fitting import head_names
 from cxr_ray.models.foreign.load import Loaded, load_foreign
@@ -26,7 +27,26 @@ def check_starting_weights(uri: str, *, backbone: str) -> None:
     _loaded(read_source(uri), backbone, compares=True)
 
 
-def load_starting_weights(model: "nn.Module", uri: str, *, backbone: str, labels: Sequence[str] = ()) -> None:
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """Mean and standard deviation of each channel, for pixels in 0 to 1."""
+
+    mean: PerChannel
+    std: PerChannel
+
+
+def usual_normalisation(backbone: str) -> Normalisation:
+    """The normalisation of the table `BACKBONES`."""
+    return Normalisation(BACKBONES[backbone].mean, BACKBONES[backbone].std)
+
+
+def pretrained_normalisation(model: "nn.Module") -> Normalisation:
+    """The normalisation of the weights that timm downloads for `model`."""
+    given: Any = model.pretrained_cfg
+    return Normalisation(tuple(given["mean"]), tuple(given["std"]))
+
+
+def load_starting_weights(model: "nn.Module", uri: str, *, backbone: str, labels: Sequence[str] = ()) -> Normalisation:
     """Load the weights at `uri` into `model`: all tensors of the body, and the head where it has the same classes.
 
     A head whose classes the source names is taken over for the same classes, in the model's order of them; one without
@@ -38,6 +58,9 @@ def load_starting_weights(model: "nn.Module", uri: str, *, backbone: str, labels
         uri: anything that import_model.py reads: a bundle, a state dict, a folder of transformers, a NumPy archive.
         backbone: name of the backbone in `BACKBONES`.
         labels: classes of the model, in the order of its outputs; () if they are unknown.
+
+    Returns:
+        The normalisation that a description beside the weights gives, else that of the table.
 
     Raises:
         BundleError: if no weights can be read from `uri`, or they are not those of `backbone`.
@@ -53,6 +76,15 @@ def load_starting_weights(model: "nn.Module", uri: str, *, backbone: str, labels
         log.warning("the head of %s is not taken over: %s", uri, _other_head(source, loaded))
     elif loaded.tensors.head is not None:
         model.load_state_dict({name: tensor[rows] for name, tensor in loaded.tensors.head.items()}, strict=False)
+    mean, std = source.preprocessing.mean, source.preprocessing.std
+    if not (mean and std):
+        return usual_normalisation(backbone)
+    return Normalisation(_per_channel(mean), _per_channel(std))
+
+
+def _per_channel(values: Sequence[float]) -> PerChannel:
+    first, second, third = tuple(values) * 3 if len(values) == 1 else values
+    return first, second, third
 
 
 def _loaded(source: Source, backbone: str, *, compares: bool) -> Loaded:

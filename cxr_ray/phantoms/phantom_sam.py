@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from cxr_ray.archive.uris import write_bytes
+from cxr_ray.config.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.imaging.resize import resize_to
-from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.models.sam import SamConfig, build_sam
 from cxr_ray.phantoms.phantom import Phantom

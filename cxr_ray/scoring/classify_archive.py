@@ -11,8 +11,9 @@ from cxr_ray.models.bundle import ModelCard, read_card
 from cxr_ray.schema import predictions_schema
 from cxr_ray.scoring.archive_job import Run, run_archive_job, scored_images
 from cxr_ray.scoring.output.claim import identity_of_rows
-from cxr_ray.scoring.stages.classify import ClassifyStage, model_prefixes
+from cxr_ray.scoring.stages.classify import ClassifyStage
 from cxr_ray.scoring.stages.load import Geometry
+from cxr_ray.scoring.stages.model_outputs import model_prefixes
 
 BATCH_SIZE = {"cpu": 32, "cuda": 256}
 """Default number of images of a forward pass by device."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from timm.optim import param_groups_layer_decay
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -29,9 +30,9 @@ class Optimization:
     def __init__(self, model: nn.Module, config: TrainClassifierConfig, *, images_per_step: int) -> None:
         self._model, self._config = model, config
         self._peak = peak_learning_rate(config, images_per_step)
-        self._optimizer = torch.optim.AdamW(
-            model.parameters(), lr=self._peak, weight_decay=config.weight_decay, fused=True
-        )
+        self._optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=self._peak, fused=True)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._peak * group["lr_scale"]
         self._plateau = None
         if config.chosen_schedule == "plateau":
             self._plateau = ReduceLROnPlateau(self._optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE)
@@ -40,8 +41,8 @@ class Optimization:
 
     @property
     def learning_rate(self) -> float:
-        """The current learning rate."""
-        return float(self._optimizer.param_groups[0]["lr"])
+        """The current learning rate of the head; layers before it may have lower ones."""
+        return max(float(group["lr"]) for group in self._optimizer.param_groups)
 
     @property
     def averaged_model(self) -> nn.Module:
@@ -52,7 +53,7 @@ class Optimization:
         """Update the model by its gradients; `progress` (0-1) through the training determines the rate of `cosine`."""
         if not self._plateau:
             for group in self._optimizer.param_groups:
-                group["lr"] = self._peak * cosine_fraction(progress, self._config.warmup)
+                group["lr"] = self._peak * group["lr_scale"] * cosine_fraction(progress, self._config.warmup)
         clipped_step(self._optimizer, self._model, self._config.gradient_clip)
         self._steps += 1
         if self._average:
@@ -83,6 +84,25 @@ class Optimization:
         if self._average:
             self._average.module.load_state_dict(state["average"])
         self._steps = state["steps"]
+
+
+def parameter_groups(model: nn.Module, config: TrainClassifierConfig) -> list[dict[str, Any]]:
+    """Parameters of `model` with their weight decay, and `lr_scale`, the fraction of the learning rate that they get.
+
+    The rate of a layer is that of the layer above it times `config.layer_decay`: Howard and Ruder 2018, "Universal Language
+    Model Fine-tuning for Text Classification", section 3.2. timm says which parameters belong to which layer.
+    """
+    if config.layer_decay == 1 and config.decay_all:
+        return [{"params": list(model.parameters()), "weight_decay": config.weight_decay, "lr_scale": 1.0}]
+    tokens = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()  # and position embeddings of a ViT
+    groups: list[dict[str, Any]] = param_groups_layer_decay(
+        model,
+        config.weight_decay,
+        no_weight_decay_list=() if config.decay_all else tokens,
+        weight_decay_exclude_1d=not config.decay_all,
+        layer_decay=config.layer_decay,
+    )
+    return groups
 
 
 def clipped_step(optimizer: torch.optim.Optimizer, model: nn.Module, gradient_clip: float) -> None:

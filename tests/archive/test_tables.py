@@ -18,7 +18,7 @@ from cxr_ray.archive.tables import (
 )
 from cxr_ray.archive.uris import write_bytes
 from cxr_ray.errors import StorageError
-from cxr_ray.schema import DATASET, LABELS, MANIFEST, MASKS, predictions_schema
+from cxr_ray.schema import DATASET, LABELS, MANIFEST, MASKS, embeddings_schema, predictions_schema
 
 TABLE = pa.table({"image_id": ["a", "b", "c"], "n": [1, 2, 3]})
 
@@ -36,7 +36,10 @@ def test_a_table_comes_back_from_a_file_and_from_its_folder(place):
     assert read_schema(place).equals(TABLE.schema)
 
 
-@pytest.mark.parametrize("schema", [MASKS, predictions_schema(LABELS, ("a_", "b_")), DATASET, MANIFEST])
+@pytest.mark.parametrize(
+    "schema",
+    [MASKS, predictions_schema(LABELS, ("a_", "b_")), embeddings_schema((4, 6), ("a_", "b_")), DATASET, MANIFEST],
+)
 def test_columns_have_the_types_in_a_file_that_they_have_in_its_schema(schema, tmp_path):
     write_table(schema.empty_table(), str(tmp_path / "t.parquet"))
     types = column_types(read_schema(str(tmp_path / "t.parquet")))

@@ -9,7 +9,7 @@ from cxr_ray.config import BenchmarkTrainingConfig, TrainClassifierConfig, load_
 from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.errors import ConfigError
 
-PUBLISHED = ["vit_b16", "resnet50", "efficientnet_b0", "densenet121"]
+PUBLISHED = ["vit_b16", "resnet50", "efficientnet_b0", "densenet121", "efficientnet_lite0"]
 FLAGS = ["--dataset-uri", "d", "--output-uri", "o"]
 
 

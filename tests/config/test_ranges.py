@@ -6,6 +6,7 @@ from cxr_ray.config import (
     BenchmarkConfig,
     BenchmarkTrainingConfig,
     ClassifyConfig,
+    EmbedConfig,
     IndexConfig,
     OptimizeConfig,
     PrepareConfig,
@@ -16,6 +17,7 @@ from cxr_ray.config import (
 )
 from cxr_ray.config.checks import require
 from cxr_ray.config.demo import DemoConfig
+from cxr_ray.config.probing import SelectConfig, TrainProbeConfig
 from cxr_ray.errors import ConfigError
 
 REQUIRED = {
@@ -27,6 +29,9 @@ REQUIRED = {
     BenchmarkTrainingConfig: {"dataset_uri": "d"},
     TrainSegmenterConfig: {"dataset_uri": "d", "output_uri": "o"},
     OptimizeConfig: {"model_uri": "m", "dataset_uri": "d", "output_uri": "o"},
+    EmbedConfig: {"input_uri": "i", "model_uri": ("m",), "output_uri": "o"},
+    TrainProbeConfig: {"embeddings_uri": "e", "dataset_uri": ("d",), "output_uri": "o"},
+    SelectConfig: {"embeddings_uri": "e", "output_uri": "o.csv"},
 }
 TEXT = {"clip_uri": "c", "sam_uri": "s"}
 SEGMENTER = {"model_uri": "m"}
@@ -92,6 +97,30 @@ SEGMENTER = {"model_uri": "m"}
             TrainClassifierConfig,
             {"balance_power": 0.5},
             "balance_power 0.5 changes nothing without class_balance loss or sampling; add that, or leave balance_power at 1.0",
+        ),
+        (EmbedConfig, {"model_uri": ()}, r"model_uri must be at least one model bundle; got \(\)"),
+        (EmbedConfig, {"layer": ""}, "layer must be pooled, cls or the name of a layer; got ''"),
+        (
+            TrainProbeConfig,
+            {"dataset_uri": "d"},
+            r'dataset_uri must be a tuple of tables such as \("dataset.parquet",\)',
+        ),
+        (TrainProbeConfig, {"dataset_uri": ()}, r"dataset_uri must be at least one table; got \(\)"),
+        (TrainProbeConfig, {"folds": 1}, "folds must be >= 2; got 1"),
+        (SelectConfig, {"output_uri": "o"}, r"output_uri must be the name of a file that ends in \.csv; got 'o'"),
+        (SelectConfig, {"count": 0}, "count must be >= 1; got 0"),
+        (SelectConfig, {"max_candidates": 9}, "max_candidates must be at least count, 100; got 9"),
+        (
+            SelectConfig,
+            {"show_predictions": True},
+            "show_predictions must be left out without probe_uri, which predicts; got True",
+        ),
+        (TrainClassifierConfig, {"layer_decay": 0.0}, "layer_decay must be above 0, and at most 1; got 0.0"),
+        (TrainClassifierConfig, {"dropout": 1.0}, r"dropout must be in \[0, 1\); got 1.0"),
+        (
+            TrainClassifierConfig,
+            {"backbone": "densenet121", "drop_path": 0.1},
+            "drop_path must be 0 for densenet121, which has no residual blocks; got 0.1",
         ),
         (DemoConfig, {"epochs": 0}, "epochs must be >= 1; got 0"),
         (DemoConfig, {"batch_size": 0}, "batch_size must be >= 1; got 0"),

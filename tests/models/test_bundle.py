@@ -6,8 +6,9 @@ import uuid
 import fsspec
 import pytest
 
+from cxr_ray.config.backbones import IMAGENET_MEAN
 from cxr_ray.errors import BundleError
-from cxr_ray.models.bundle import CARD_NAME, IMAGENET_MEAN, WEIGHTS_NAME, kind_of, load_weights, read_card, save_bundle
+from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, kind_of, load_weights, read_card, save_bundle
 from cxr_ray.models.segmenter_ensemble import SegmenterCard
 
 

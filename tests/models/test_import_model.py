@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import efficientnet_lite_pytorch
 import numpy as np
 import open_clip
 import pyarrow as pa
@@ -291,6 +292,44 @@ def transformers_resnet_whose_strides_are_in_other_layers(folder):
 
 
 B0 = {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280, "image_size": 64}
+
+
+def efficientnet_pytorch(name):
+    return disturbed(efficientnet_lite_pytorch.EfficientNet.from_name(name, num_classes=3))
+
+
+@case
+def efficientnet_pytorch_lite0(folder):
+    model = efficientnet_pytorch("efficientnet-lite0")
+    path = saved(folder, model.state_dict(), "efficientnet-lite0-57934424.pth")  # the name of the published file
+    return Case(path, "efficientnet_lite0", model, says="equal to that of an EfficientNet of TensorFlow")
+
+
+@case
+def efficientnet_pytorch_b0_in_safetensors_is_that_of_tensorflow(folder):
+    model = efficientnet_pytorch("efficientnet-b0")
+    save_file(model.state_dict(), folder / "w.safetensors")
+    return Case(folder / "w.safetensors", "tf_efficientnet_b0", model)
+
+
+@case
+def efficientnet_pytorch_b0_is_not_that_of_timm(folder):
+    model = efficientnet_pytorch("efficientnet-b0")
+    return Case(saved(folder, model.state_dict()), "efficientnet_b0", refusal="name tf_efficientnet_b0 or its kin")
+
+
+@case
+def timm_efficientnet_lite0_is_not_that_of_tensorflow(folder):
+    content = {"arch": "efficientnet_lite0", "state_dict": timm_model("efficientnet_lite0").state_dict()}
+    refusal = r"is timm's efficientnet_lite0, which computes other features .* name --architecture efficientnet_lite0\.ra_in1k"
+    return Case(saved(folder, content), "efficientnet_lite0", refusal=refusal)
+
+
+@case
+def timm_efficientnet_lite0_by_its_tag(folder):
+    model = timm_model("efficientnet_lite0")
+    content = {"arch": "efficientnet_lite0", "state_dict": model.state_dict()}
+    return Case(saved(folder, content), "efficientnet_lite0.ra_in1k", model)
 
 
 @case

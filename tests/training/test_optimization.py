@@ -1,9 +1,10 @@
 import pytest
+import timm
 import torch
 
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.training.learning_rate import cosine_fraction
-from cxr_ray.training.optimization import Optimization
+from cxr_ray.training.optimization import Optimization, parameter_groups
 
 
 @pytest.fixture
@@ -24,6 +25,37 @@ def optimization(model, **options):
 def one_step(training, model, progress=0.0, scale=1.0):
     (scale * model(torch.ones(1, 3)).sum()).backward()
     training.step(progress)
+
+
+def groups_by_name(model, **options):
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model, config_of(**options))
+    return {names[id(parameter)]: group for group in groups for parameter in group["params"]}
+
+
+def test_layers_far_from_the_head_learn_more_slowly_and_norms_and_biases_do_not_decay():
+    model = timm.create_model("test_efficientnet", num_classes=3)
+    found = groups_by_name(model, layer_decay=0.8, weight_decay=0.1, decay_all=False)
+    assert found.keys() == dict(model.named_parameters()).keys()
+    rates = [
+        found[name]["lr_scale"] for name in ("conv_stem.weight", "blocks.1.0.conv_exp.weight", "classifier.weight")
+    ]
+    assert rates[0] < rates[1] < rates[2] == 1
+    decays = {name: group["weight_decay"] for name, group in found.items()}
+    assert decays["conv_stem.weight"] == 0.1
+    assert {decays[name] for name in ("bn1.weight", "bn1.bias", "classifier.bias")} == {0.0}
+    every = groups_by_name(model, layer_decay=0.8, weight_decay=0.1)
+    assert {group["weight_decay"] for group in every.values()} == {0.1}
+
+
+def test_the_schedule_scales_the_rate_of_each_layer():
+    model = timm.create_model("test_efficientnet", num_classes=3)
+    training = optimization(model, schedule="cosine", warmup=0.5, layer_decay=0.5)
+    model(torch.randn(2, 3, 32, 32)).sum().backward()
+    training.step(0.9)
+    assert training.learning_rate == pytest.approx(1e-3 * cosine_fraction(0.9, 0.5))
+    rates = {group["lr"] for group in training.state_dict()["optimizer"]["param_groups"]}
+    assert min(rates) < 0.2 * max(rates)
 
 
 def test_a_step_takes_the_rate_of_its_progress(model):

@@ -43,7 +43,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForwardPass:
-    """The forward pass of a model, from pixels to probabilities, before an engine is chosen for it."""
+    """The forward pass of a model, from pixels to probabilities or features, before an engine is chosen for it."""
 
     name: str
     """Name of the model in messages."""
@@ -52,8 +52,10 @@ class ForwardPass:
     image_size: int
     """Height and width S of the pixels."""
     build: "Callable[[], nn.Module]"
-    """Loads the network in eval mode, fp32, on the CPU: uint8 [N, S, S] -> probabilities float32 [N, ...]."""
+    """Loads the network in eval mode, fp32, on the CPU: uint8 [N, S, S] -> float32 [N, ...]."""
+    outputs: Literal["probabilities", "features"] = "probabilities"
+    """What the outputs are, which decides how they are compared with those of another engine."""
     int8: "Callable[[], Int8Network] | None" = None
     """Loads the model's int8 network, which computes the same outputs; None for a model that has none."""
     stray_fraction: float = 0.0
-    """Fraction (0 to 1) of the outputs that may differ from the reference by more than the tolerance."""
+    """Fraction (0 to 1) of the probabilities that may differ from the reference by more than the tolerance."""

@@ -3,10 +3,9 @@
 import difflib
 from dataclasses import dataclass
 
-from cxr_ray.config.backbones import BACKBONES
+from cxr_ray.config.backbones import BACKBONES, IMAGENET_MEAN
 from cxr_ray.errors import ConfigError
 from cxr_ray.models.biomedclip import CLIP_MEAN, CLIP_STD
-from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.foreign.preprocessing import Preprocessing, of_timm
 from cxr_ray.models.light_import import import_without_compiler
 
@@ -68,7 +67,8 @@ def architecture_of(name: str, *, needs_timm_preprocessing: bool = False) -> Arc
     Args:
         name: a key of `PUBLISHED` or `BACKBONES`, or timm's name, with or without the tag of its weights.
         needs_timm_preprocessing: True takes timm's preprocessing also for a backbone of the table, whose weights are
-            otherwise taken to be trained with ImageNet's mean and standard deviation, as most scripts do.
+            otherwise taken to be trained with the mean and standard deviation of the table, mostly ImageNet's, as by most
+            scripts.
 
     Raises:
         ConfigError: if there is no such name; similar names are proposed.
@@ -87,10 +87,13 @@ def architecture_of(name: str, *, needs_timm_preprocessing: bool = False) -> Arc
         known = f"similar names are {', '.join(similar)}" if similar else "timm.list_models() lists the names"
         raise ConfigError(f"no architecture {name!r}; {known}")
     usual = of_timm(given.to_dict(), f"timm's settings of {given.architecture or timm_name}")
-    if timm_name in {backbone.timm_name for backbone in BACKBONES.values()} and not (tag or needs_timm_preprocessing):
+    key = backbone_of(timm_name)
+    if key is not None and not (tag or needs_timm_preprocessing):
+        own = BACKBONES[key]
+        whose = "ImageNet's" if own.mean == IMAGENET_MEAN else f"those of the published {key}"
         usual = Preprocessing(
-            mean=IMAGENET_MEAN, std=IMAGENET_STD, image_size=usual.image_size, interpolation="bilinear",
-            origin="ImageNet's, assumed; --mean and --std give others",
+            mean=own.mean, std=own.std, image_size=usual.image_size, interpolation="bilinear",
+            origin=f"{whose}, assumed; --mean and --std give others",
         )  # fmt: skip
     return Architecture(timm_name=timm_name, preprocessing=usual, licence=given.license if tag else None)
 

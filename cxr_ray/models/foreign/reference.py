@@ -8,9 +8,11 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.errors import BundleError
 from cxr_ray.models.backbones import build_network
 from cxr_ray.models.foreign.source import Source
+from cxr_ray.models.foreign.timm_names import is_efficientnet_pytorch
 from cxr_ray.models.foreign.transformers_network import features_of
 from cxr_ray.models.light_import import import_without_compiler
 
@@ -28,6 +30,8 @@ TOLERANCE = 1e-4
 """Largest difference of a feature, relative to the largest feature; rounding gives about 1e-6."""
 SIDE_OF_CONVOLUTIONS = 96
 """Pixels per side of the random images for a network that takes any size."""
+TENSORFLOW_EPS = 1e-3
+"""Epsilon of the batch normalisation of EfficientNets in TensorFlow."""
 TORCHVISION_VITS = {
     "vit_base_patch16_224": "vit_b_16",
     "vit_base_patch32_224": "vit_b_32",
@@ -79,7 +83,12 @@ def timm_features(model: "nn.Module", images: "torch.Tensor") -> "torch.Tensor":
 
 def _way_on(name: str) -> str:
     if name.startswith("timm's "):
-        return f"name --architecture {name.removeprefix('timm' + chr(39) + 's ')}"
+        declared = name.removeprefix("timm's ")
+        if (
+            declared in BACKBONES and BACKBONES[declared].timm_name != declared
+        ):  # timm's network needs the tag to be meant
+            declared += f".{import_without_compiler('timm').get_pretrained_cfg(declared).tag}"
+        return f"name --architecture {declared}"
     if "efficientnet" in name.lower():
         return "name tf_efficientnet_b0 or its kin, whose epsilon and padding are those of TensorFlow"
     if "clip" in name.lower():
@@ -99,6 +108,8 @@ def _references(source: Source, body: "State", timm_name: str, image_size: int) 
         own = build_network(card.backbone, num_classes=0, image_size=card.image_size, options=card.network)
         return _with_body(f"the bundle's {card.backbone}", own, body)
     state = source.checkpoint.state
+    if is_efficientnet_pytorch(state):
+        return _efficientnet_of_tensorflow(body, timm_name)
     if "class_token" in state or "features.0.0.weight" in state:
         return _torchvision(state, timm_name, image_size)
     return _timm(source, body, timm_name)
@@ -111,6 +122,13 @@ def _timm(source: Source, body: "State", timm_name: str) -> "list[tuple[str, Fea
     if declared == timm_name or not timm.is_model(declared):
         return []
     return _with_body(f"timm's {declared}", timm.create_model(declared, num_classes=0), body)
+
+
+def _efficientnet_of_tensorflow(body: "State", timm_name: str) -> "list[tuple[str, Features]]":
+    """The network with the padding and the epsilon of TensorFlow, which efficientnet_pytorch and its relatives have."""
+    timm = import_without_compiler("timm")
+    network = timm.create_model(timm_name, num_classes=0, pad_type="same", bn_eps=TENSORFLOW_EPS)
+    return _with_body("an EfficientNet of TensorFlow", network, body)
 
 
 def _with_body(name: str, network: "nn.Module", body: "State") -> "list[tuple[str, Features]]":

@@ -1,4 +1,4 @@
-"""Names of tensors in torchvision and in old files, and timm's names for them."""
+"""Names of tensors in torchvision, efficientnet_pytorch and old files, and timm's names for them."""
 
 import re
 from collections.abc import Mapping
@@ -26,6 +26,24 @@ VIT_NAMES = (
 """Patterns of torchvision's names of the tensors of a ViT, and timm's names for them."""
 OLD_DENSE_LAYER = re.compile(r"(denselayer\d+)\.(norm|relu|conv)\.([12])\.")
 """Names in old files of a DenseNet, in which the module `norm1` was called `norm.1`."""
+EFFICIENTNET_PYTORCH_MODULES = (
+    *(
+        "_conv_stem",
+        "_bn_stem",
+        "_blocks",
+        "_expand_conv",
+        "_bn0",
+        "_depthwise_conv",
+        "_bn1",
+        "_se_reduce",
+        "_se_expand",
+    ),
+    *("_project_conv", "_bn2", "_conv_head", "_bn_head", "_fc"),
+)
+"""Modules of efficientnet_pytorch in the order of the forward pass, in which timm has the same tensors.
+
+The normalisation after the stem is called `_bn0` and that after the last convolution `_bn1` there, as in the blocks.
+"""
 TENSORS_OF_A_MODULE = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 """Tensors of a module, in the order in which torch keeps them."""
 
@@ -34,16 +52,48 @@ def named_as_timm(state: "State", wanted: "State", head: tuple[str, ...] = ()) -
     """Rename the tensors of `state` to timm's names; the tensors show where they come from, not an architecture's name.
 
     Args:
-        state: tensors under the names of timm or torchvision, of any architecture.
+        state: tensors under the names of timm, torchvision or efficientnet_pytorch, of any architecture.
         wanted: the model's own tensors, in the order of its modules.
         head: names of the tensors of `wanted` that belong to its last layer; by default the last module's.
     """
     if "class_token" in state:
         return {renamed(name, VIT_NAMES): tensor for name, tensor in state.items()}
+    if is_efficientnet_pytorch(state):
+        return _named_from_efficientnet_pytorch(state, wanted, head or _last_module(list(wanted)))
     state = {OLD_DENSE_LAYER.sub(r"\1.\2\3.", name): tensor for name, tensor in state.items()}
     if "features.0.0.weight" in state and not state.keys() & wanted.keys():
         return _named_by_order(state, wanted, head or _last_module(list(wanted)))
     return state
+
+
+def is_efficientnet_pytorch(state: "State") -> bool:
+    """Whether the tensors are named as by efficientnet_pytorch and its relatives, which port the weights of TensorFlow."""
+    return "_conv_stem.weight" in state and "_conv_head.weight" in state
+
+
+def _named_from_efficientnet_pytorch(state: "State", wanted: "State", head: tuple[str, ...]) -> "State":
+    """Rename the tensors, if the body has the same sizes in the same order; else return them as they are."""
+    heads = {name: tensor for name, tensor in state.items() if name.startswith("_fc.")}
+    body = in_order_of(
+        sorted(state.keys() - heads.keys(), key=_efficientnet_pytorch_order),
+        state,
+        {name: tensor for name, tensor in wanted.items() if name not in head},
+    )
+    if body is None:
+        return state
+    module = head[0].rpartition(".")[0] if head else "classifier"
+    return body | {f"{module}.{name.removeprefix('_fc.')}": tensor for name, tensor in heads.items()}
+
+
+def _efficientnet_pytorch_order(name: str) -> tuple[int, int, int, int]:
+    """Sort key for the order of the forward pass: module, number of the block, module of the block, tensor."""
+    first, *others, tensor = re.sub(r"^_bn0\.", "_bn_stem.", re.sub(r"^_bn1\.", "_bn_head.", name)).split(".")
+    block, inner = (int(others[0]), others[1]) if others else (-1, first)
+    places = [
+        EFFICIENTNET_PYTORCH_MODULES.index(m) if m in EFFICIENTNET_PYTORCH_MODULES else -1 for m in (first, inner)
+    ]
+    known = TENSORS_OF_A_MODULE.index(tensor) if tensor in TENSORS_OF_A_MODULE else -1
+    return places[0], block, places[1], known
 
 
 def renamed(name: str, patterns: tuple[tuple[str, str], ...]) -> str:

@@ -30,7 +30,7 @@ class OutputState:
 
     Args:
         uri: URI of the output folder.
-        table: name of the folder of rows in it: `predictions`, `masks` or `scores`.
+        table: name of the folder of rows in it: `predictions`, `embeddings`, `masks` or `scores`.
         shard: which shard of the images the rows are of, such as `3/16`; None for all images. Each shard of a table has its
             own rows, working files, owner and record in the same output folder.
     """

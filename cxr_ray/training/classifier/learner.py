@@ -8,11 +8,10 @@ from torch import nn
 
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.models.backbones import BACKBONES, build_backbone, classifier_head
-from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.depthwise import replace_depthwise
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.models.precision import autocast, precision_of_gradients
-from cxr_ray.models.starting_weights import load_starting_weights
+from cxr_ray.models.starting_weights import load_starting_weights, pretrained_normalisation, usual_normalisation
 from cxr_ray.training.epochs import train_epoch
 from cxr_ray.training.optimization import Optimization
 from cxr_ray.training.worker_context import WorkerContext
@@ -42,14 +41,24 @@ class ClassifierLearner:
         channels_last = BACKBONES[config.backbone].channels_last
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
         model = build_backbone(
-            config.backbone, num_classes=classes, image_size=config.image_size, pretrained=config.pretrained
+            config.backbone,
+            num_classes=classes,
+            image_size=config.image_size,
+            pretrained=config.pretrained,
+            dropout=config.dropout,
+            drop_path=config.drop_path,
         )
+        self.normalisation = usual_normalisation(config.backbone)
+        if config.pretrained:
+            self.normalisation = pretrained_normalisation(model)
         if config.weights_uri:
-            load_starting_weights(model, config.weights_uri, backbone=config.backbone, labels=labels)
+            self.normalisation = load_starting_weights(
+                model, config.weights_uri, backbone=config.backbone, labels=labels
+            )
         if context.device.type == "cpu":
             replace_depthwise(model)
         self.model = model.to(context.device).to(memory_format=memory_format)
-        self.to_input = GreyInput(IMAGENET_MEAN, IMAGENET_STD, context.device, memory_format)
+        self.to_input = GreyInput(self.normalisation.mean, self.normalisation.std, context.device, memory_format)
         self.optimization = Optimization(
             self.model, config, images_per_step=config.batch_size * config.accumulate * context.world_size
         )

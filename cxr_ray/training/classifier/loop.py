@@ -117,6 +117,8 @@ def _save_bundle(
         backbone=task.config.backbone,
         labels=task.labels,
         image_size=task.config.image_size,
+        mean=learner.normalisation.mean,
+        std=learner.normalisation.std,
         dataset_fingerprint=task.dataset_fingerprint,
         temperature=temperature,
         metrics=metrics,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 
-from cxr_ray.archive.datasets import dataset_fingerprint, read_dataset, rows_of_split
+from cxr_ray.archive.datasets import class_labels, dataset_fingerprint, read_dataset, rows_of_split
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.config.terminal import print_line
@@ -19,7 +19,6 @@ from cxr_ray.config.training import REFERENCE_BATCH
 from cxr_ray.errors import ConfigError, DatasetError
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.models.starting_weights import check_starting_weights
-from cxr_ray.schema import probability_column
 from cxr_ray.training.cached_feed import cache_pixels
 from cxr_ray.training.classifier.task import ClassifierTask
 from cxr_ray.training.learning_rate import peak_learning_rate
@@ -71,32 +70,6 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
         labels=labels,
     )
     return run_training(training, show)
-
-
-def class_labels(dataset: pa.Table) -> tuple[str, ...]:
-    """Return the class names of a dataset in alphabetical order, which is the order of the classifier's outputs.
-
-    Raises:
-        DatasetError: if an image has no label, all images have the same label, or the column names of two labels are equal,
-            as for labels that differ only in case or spaces.
-    """
-    if dataset["label"].null_count:
-        raise DatasetError(
-            f"{dataset['label'].null_count} images have no label; a classifier needs one for each image, so label them or "
-            "drop them from the dataset"
-        )
-    labels = tuple(sorted(set(dataset["label"].to_pylist())))
-    if len(labels) < 2:
-        raise DatasetError(
-            f"all images are labelled {labels[0]!r}; a classifier needs two classes or more, so add images of another class"
-        )
-    columns = [probability_column(label) for label in labels]
-    if repeated := [label for label, column in zip(labels, columns, strict=True) if columns.count(column) > 1]:
-        raise DatasetError(
-            f"labels {', '.join(repeated)} would get the same column in the predictions; give them names that differ in more "
-            "than case and spaces, or the same name"
-        )
-    return labels
 
 
 def check_sizes(rows: dict[str, pa.Table], labels: tuple[str, ...], *, workers: int) -> None:

@@ -8,7 +8,7 @@ from cxr_ray.models.engines.agreement import CHECK_IMAGES, check_pixels, require
 from cxr_ray.models.engines.engine import ForwardPass
 
 
-def check(expected, found, stray=0.0):
+def check(expected, found, stray=0.0, outputs="probabilities"):
     """Check given outputs, which stand for those of an engine and of its reference."""
     answers = SimpleNamespace(reference=np.array(expected, np.float32))
     engine = type(
@@ -20,7 +20,9 @@ def check(expected, found, stray=0.0):
             "__call__": lambda self, _: np.array(found, np.float32),
         },
     )
-    forward = ForwardPass(name="m", identity="m", image_size=8, build=lambda: None, stray_fraction=stray)
+    forward = ForwardPass(
+        name="m", identity="m", image_size=8, build=lambda: None, outputs=outputs, stray_fraction=stray
+    )
     require_agreement(engine(), forward)
 
 
@@ -71,3 +73,13 @@ def test_a_few_pixels_of_a_map_may_stray():
     found[0, 0, 1] = 0.3
     with pytest.raises(EngineError, match=r"1\.0% of its probabilities"):
         check(expected, found, stray=0.005)
+
+
+def test_features_agree_by_the_length_of_their_difference():
+    check([[3.0, 4.0], [0.0, 0.0]], [[3.06, 4.08], [0.0, 0.0]], outputs="features")
+    check([[np.nan, 1.0], [30.0, 40.0]], [[1.0, 1.0], [30.0, 40.9]], outputs="features")
+    message = "the features of 50.0% of the images differ from those of torch by more than 2% of their length, at worst by 3.0%"
+    with pytest.raises(EngineError, match=message):
+        check([[3.0, 4.0], [3.0, 4.0]], [[3.0, 4.0], [3.09, 4.12]], outputs="features")
+    with pytest.raises(EngineError, match=r"100\.0% of the images"):
+        check([[3.0, 4.0]], [[np.nan, 4.0]], outputs="features")

@@ -94,3 +94,12 @@ def test_an_int8_network_that_is_not_used_is_named(moved_int8, caplog):
 def test_an_engine_that_was_named_computes_the_original_of_a_quantised_model_without_a_word(moved_int8, caplog):
     assert fastest_engine(moved_int8, engine="torch", device="cpu", precision="auto").name == "torch"
     assert caplog.text == ""
+
+
+def test_features_are_computed_in_fp32_where_no_faster_engine_or_precision_agrees(
+    small_forward, torch_disagrees, caplog
+):
+    features = replace(small_forward, outputs="features")
+    engine = fastest_engine(features, device="cpu")
+    assert (engine.name, engine.precision) == ("torch", "fp32")
+    assert caplog.text.count("the features of 100.0% of the images differ from those of torch by more than 2%") == 2

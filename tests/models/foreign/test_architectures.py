@@ -1,7 +1,7 @@
 import pytest
 
+from cxr_ray.config.backbones import IMAGENET_MEAN
 from cxr_ray.errors import ConfigError
-from cxr_ray.models.bundle import IMAGENET_MEAN
 from cxr_ray.models.foreign.architectures import architecture_of, backbone_of
 
 

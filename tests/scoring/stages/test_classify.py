@@ -8,7 +8,7 @@ from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.models.classifier import Classifier
 from cxr_ray.schema import PROVENANCE_FIELDS, predictions_schema, score_fields
 from cxr_ray.scoring.patient_secret import PatientSecret
-from cxr_ray.scoring.stages.classify import ClassifyStage, joint_model_id, model_prefixes, refuse_not_finite
+from cxr_ray.scoring.stages.classify import ClassifyStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
 
 LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
@@ -151,23 +151,6 @@ def test_a_single_class_is_present_or_not(save_random, tmp_path, batch):
         assert row["confidence"] == pytest.approx(max(probability, 1 - probability))
 
 
-@pytest.mark.parametrize(
-    ("backbones", "prefixes"),
-    [
-        (["vit_b16"], ()),
-        (["vit_b16", "resnet50"], ("vit_b16_", "resnet50_")),
-        (["resnet50", "vit_b16", "resnet50", "resnet50"], ("resnet50_", "vit_b16_", "resnet50_2_", "resnet50_3_")),
-    ],
-)
-def test_model_prefixes(backbones, prefixes):
-    assert model_prefixes(backbones) == prefixes
-
-
-def test_joint_model_id():
-    assert joint_model_id(["a-1"]) == "a-1"
-    assert joint_model_id(["a-1", "b-2"]) == "a-1+b-2"
-
-
 @pytest.mark.slow
 def test_a_model_that_gives_nan_makes_errors_and_no_labels(save_random, tmp_path, batch):
     save_random(tmp_path / "whole", seed=1)
@@ -179,15 +162,3 @@ def test_a_model_that_gives_nan_makes_errors_and_no_labels(save_random, tmp_path
     assert [kind == "not_finite" for kind in kinds] == loaded
     for name in ("label", "confidence", "prob_covid", "efficientnet_b0_label"):
         assert scored[name].null_count == scored.num_rows
-
-
-def test_only_the_row_that_is_not_finite_is_refused(batch):
-    present = np.array([status == "ok" for status in batch["status"].to_pylist()])
-    probs = np.full((present.sum(), 4), 0.25, np.float32)
-    probs[1, 2] = np.inf
-    table, (kept,), still = refuse_not_finite(batch, [probs], present)
-    second = np.flatnonzero(present)[1]
-    assert np.flatnonzero(present & ~still).tolist() == [second]
-    assert kept.shape == (present.sum() - 1, 4)
-    assert table["error_kind"][int(second)].as_py() == "not_finite"
-    assert table["image_id"].equals(batch["image_id"])

@@ -2,8 +2,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cxr_ray.archive.datasets import class_labels
 from cxr_ray.errors import DatasetError
-from cxr_ray.training.classifier.train_classifier import class_labels, targets_of
+from cxr_ray.training.classifier.train_classifier import targets_of
 
 
 def table(*labels):

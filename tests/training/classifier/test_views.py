@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cxr_ray.models.bundle import IMAGENET_MEAN, IMAGENET_STD
+from cxr_ray.config.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.training.augmentation import Augmentation
 from cxr_ray.training.classifier.views import TrainingViews

@@ -1,0 +1,1 @@
+"""Probes: small models on the embeddings of an encoder, judged by whole patients, and the choice of images to label next."""
