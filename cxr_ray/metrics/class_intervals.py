@@ -4,7 +4,7 @@ Proportions have Wilson's interval at the number of independent images (see `int
 bootstrapped by patient, except where few patients or a figure of 0 or 1 would make that too narrow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ def class_intervals(truth: Indices, predicted: Indices, classes: int, groups: In
 
 
 def area_intervals(
-    truth: Indices, probabilities: Floats, rows: list[Row], groups: Indices, *, resamples: int, seed: int
+    truth: Indices, probabilities: Floats, rows: Sequence[Row], groups: Indices, *, resamples: int, seed: int
 ) -> tuple[list[Intervals], Interval | None]:
     """Compute the intervals of `auroc` and `auprc` of each class, and that of the mean AUROC.
 
@@ -88,7 +88,9 @@ def area_intervals(
         return found, None
     patients = {k: (_patients(groups, truth == k), _patients(groups, truth != k)) for k in known}
     many = [k for k in known if min(patients[k]) >= MIN_PATIENTS]
-    drawn = resampled_areas(truth, probabilities, many, groups, resamples=resamples, seed=seed) if many else ((), ())
+    drawn: tuple[Any, Any] = ((), ())
+    if many:
+        drawn = resampled_areas(truth, probabilities, many, groups, resamples=resamples, seed=seed)
     for k in known:
         auroc, auprc = rows[k]["auroc"], rows[k]["auprc"]
         found[k] = {
@@ -99,7 +101,7 @@ def area_intervals(
             if k in many and min(value, 1 - value) * min(patients[k]) >= MIN_FAILURES:
                 found[k][name] = percentile_interval(areas[:, many.index(k)])
     values = [rows[k]["auroc"] for k in known]
-    if all(one["auroc"] and one["auroc"].method == "bootstrap" for one in (found[k] for k in known)):
+    if {one.method for one in _present([found[k]["auroc"] for k in known])} == {"bootstrap"}:
         return found, percentile_interval(np.nanmean(drawn[0], axis=1))
     return found, mean_of_intervals(values, _present([found[k]["auroc"] for k in known]), independent=False)
 
@@ -108,7 +110,7 @@ def overall_intervals(
     truth: Indices,
     predicted: Indices,
     probabilities: Floats,
-    rows: list[Row],
+    rows: Sequence[Row],
     per_class: list[Intervals],
     *,
     groups: Indices,
@@ -192,5 +194,5 @@ def _patients(groups: Indices, chosen: NDArray[np.bool_]) -> int:
     return len(np.unique(groups[chosen]))
 
 
-def _present(intervals: list[Interval | None]) -> list[Interval]:
+def _present(intervals: Sequence[Interval | None]) -> list[Interval]:
     return [one for one in intervals if one is not None]

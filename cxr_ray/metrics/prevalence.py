@@ -37,15 +37,12 @@ def predictive_values(
     if true.all() or not true.any():
         return result | {"intervals": {"ppv": None, "npv": None}}
     generator = np.random.default_rng(seed)
-    found = [float(positive[true].mean()), float((~positive[~true]).mean())]
-    draws = [
-        _drawn(generator, positive[true], groups[true]),
-        _drawn(generator, ~positive[~true], groups[~true]),
-    ]
+    found = _by_bayes(float(positive[true].mean()), float((~positive[~true]).mean()), prevalence)
+    sensitivities = _drawn(generator, positive[true], groups[true])
+    specificities = _drawn(generator, ~positive[~true], groups[~true])
+    draws = _by_bayes(sensitivities, specificities, prevalence)
     intervals: dict[str, list[float] | None] = {}
-    for name, value, drawn in zip(
-        ("ppv", "npv"), _by_bayes(*found, prevalence), _by_bayes(*draws, prevalence), strict=True
-    ):
+    for name, value, drawn in zip(("ppv", "npv"), found, draws, strict=True):
         known = bool(np.isfinite(value))
         result[name] = float(value) if known else None
         low, high = np.percentile(drawn, PERCENT)
