@@ -37,7 +37,10 @@ TESTED_ELSEWHERE = {
     "benchmarks/plain_training.py": "benchmarks/test_benchmark_training.py",
     # one thing in several files: the test drives it as a whole
     "evaluation/segmentation_sheet.py": "evaluation/test_evaluate_segmenter.py",
+    "evaluation/classifier_output.py": "evaluation/test_evaluate_classifier.py",
+    "evaluation/predictions.py": "evaluation/test_evaluate_classifier.py",
     "evaluation/true_masks.py": "evaluation/test_evaluate_segmenter.py",
+    "metrics/class_intervals.py": "metrics/test_classification.py",
     "models/allocator.py": "benchmarks/test_benchmark_segmentation.py",
     "models/engines/engine.py": "models/engines/test_fastest_engine.py",
     "models/clip_weights.py": "models/test_biomedclip_checkpoint.py",

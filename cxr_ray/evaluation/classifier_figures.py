@@ -97,6 +97,7 @@ def external_png(external: Mapping[str, Any], palette: Palette = LIGHT) -> bytes
             known = {row: external["per_class"][label][name] for row, label in enumerate(labels)}
             _intervals(axes, known, kind, offset, {"marker": marker, "color": colour})
         axes.set_xlim(-0.02, 1.02)
+        axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
         axes.grid(axis="x", color=palette.faint)
         axes.set_axisbelow(True)
     grid[0].set_yticks(range(len(labels)), [label.replace("_", " ") for label in labels])

@@ -89,7 +89,7 @@ def chosen_images(
     left_out: dict[str, int] = {}
     if config.label_map:
         known = {name for name in predictions.column_names if name.startswith("prob_")}
-        images, left_out = map_labels(images, config.labels_mapped(), known, config.dataset_uri)
+        images, left_out = map_labels(images, config.labels_mapped(), known, dataset, config.dataset_uri)
     refuse_other_content(
         images,
         predictions,

@@ -82,6 +82,6 @@ def _pair(internal: Mapping[str, Any], external: Mapping[str, Any], name: str) -
         "difference_interval": None,
     }
     if None not in values and None not in intervals:
-        first, second = (Interval(*interval, "") for interval in intervals)
+        first, second = (Interval(interval[0], interval[1], "") for interval in intervals)
         found["difference_interval"] = list(difference_interval(values[0], first, values[1], second)[:2])
     return found

@@ -10,7 +10,7 @@ from cxr_ray.schema import probability_column
 
 
 def map_labels(
-    images: pa.Table, label_map: Mapping[str, str | None], known: set[str], uri: str
+    images: pa.Table, label_map: Mapping[str, str | None], known: set[str], dataset: pa.Table, uri: str
 ) -> tuple[pa.Table, dict[str, int]]:
     """Translate the labels of images, and leave out those whose label is mapped to nothing.
 
@@ -20,6 +20,7 @@ def map_labels(
         images: rows of `schema.DATASET` with a label.
         label_map: the model's label by the dataset's label, None to leave the images out.
         known: probability columns of the model.
+        dataset: the whole dataset; a label that it lacks may not be mapped.
         uri: URI of the dataset, for errors.
 
     Returns:
@@ -31,11 +32,12 @@ def map_labels(
     """
     wanted = {probability_column(theirs): ours for theirs, ours in label_map.items()}
     names = sorted(set(images["label"].to_pylist()))
-    present = {probability_column(label) for label in names}
+    all_names = sorted(filter(None, set(dataset["label"].to_pylist())))
+    present = {probability_column(label) for label in all_names}
     classes = ", ".join(sorted(column.removeprefix("prob_") for column in known))
     if absent := [theirs for theirs in label_map if probability_column(theirs) not in present]:
         raise DatasetError(
-            f"label_map names {absent[0]!r}, which no image of {uri} has; its labels are {', '.join(names)}"
+            f"label_map names {absent[0]!r}, which no image of {uri} has; its labels are {', '.join(all_names)}"
         )
     if alien := [ours for ours in label_map.values() if ours and probability_column(ours) not in known]:
         raise DatasetError(f"label_map maps to {alien[0]!r}, which the model does not know; its classes are {classes}")
