@@ -23,6 +23,7 @@ TESTED_ELSEWHERE = {
     # configs: one table of bad values for all of them
     "config/archive.py": "config/test_ranges.py",
     "config/benchmark.py": "config/test_ranges.py",
+    "config/drift.py": "evaluation/test_measure_drift.py",
     "config/demo.py": "config/test_ranges.py",
     "config/scoring.py": "config/test_ranges.py",
     "config/segmentation.py": "config/test_ranges.py",
@@ -38,6 +39,7 @@ TESTED_ELSEWHERE = {
     # one thing in several files: the test drives it as a whole
     "evaluation/segmentation_sheet.py": "evaluation/test_evaluate_segmenter.py",
     "evaluation/classifier_output.py": "evaluation/test_evaluate_classifier.py",
+    "evaluation/drift_figure.py": "evaluation/test_measure_drift.py",
     "evaluation/predictions.py": "evaluation/test_evaluate_classifier.py",
     "evaluation/true_masks.py": "evaluation/test_evaluate_segmenter.py",
     "metrics/class_intervals.py": "metrics/test_classification.py",
