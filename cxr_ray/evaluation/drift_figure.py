@@ -42,9 +42,9 @@ def _labels(axes: "Axes", row: dict[str, Any], palette: Palette) -> None:
         axes.barh(places, fractions, height=0.36, color=colour, label=f"{side} ({row[f'n_{side}']:,} images)")
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_title("label", color=palette.ink, fontsize=11)
-    axes.set_xlabel("fraction of the images", color=palette.ink)
-    axes.legend(frameon=False, labelcolor=palette.ink, loc="best")
+    axes.set_xlabel("fraction of the images with this label", color=palette.ink)
+    place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
+    axes.legend(frameon=False, labelcolor=palette.ink, **place)
 
 
 def _effects(axes: "Axes", columns: list[dict[str, Any]], least: float, palette: Palette) -> None:
@@ -64,4 +64,4 @@ def _effects(axes: "Axes", columns: list[dict[str, Any]], least: float, palette:
     axes.set_ylim(len(columns) - 0.5, -0.5)
     axes.set_xlim(0, max([least, *(row["effect"] or 0 for row in columns)]) * 1.3 + 0.02)
     axes.set_title("effect size; filled where it counts as drift", color=palette.ink, fontsize=11)
-    axes.set_xlabel("0: equal, 1: nothing in common; dotted: least effect that counts", color=palette.ink)
+    axes.set_xlabel("0: equal, 1: nothing in common; dotted: least that counts", color=palette.ink)
