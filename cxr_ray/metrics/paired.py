@@ -45,21 +45,19 @@ def paired_metrics(
     sums = np.zeros((numbers.max() + 1, sum(column.shape[1] for column in columns)))
     np.add.at(sums, numbers, np.hstack(columns))
     value, drawn = _metrics(sums.sum(0)[None]), _metrics(_resampled(sums, resamples, seed))
+    (agreement,), (agreements,) = value.pop("agreement"), drawn.pop("agreement")
     result: dict[str, Any] = {"n_images": len(truth), "n_groups": len(sums), "bootstrap_resamples": resamples}
-    for name, pair in value.items():
-        if name != "agreement":
-            a, b = pair
-            difference = drawn[name][1] - drawn[name][0]
-            result[name] = {
-                first: float(a[0]),
-                second: float(b[0]),
-                "difference": float(b[0] - a[0]),
-                "difference_interval": _interval(difference),
-            }
+    for name, (a, b) in value.items():
+        result[name] = {
+            first: float(a[0]),
+            second: float(b[0]),
+            "difference": float(b[0] - a[0]),
+            "difference_interval": _interval(drawn[name][1] - drawn[name][0]),
+        }
     apart = np.abs(both[0] - both[1])
     return result | {
-        "agreement": float(value["agreement"][0][0]),
-        "agreement_interval": _interval(drawn["agreement"][0]),
+        "agreement": float(agreement[0]),
+        "agreement_interval": _interval(agreements),
         "max_difference": float(apart.max()),
         "mean_difference": float(apart.mean()),
     }
