@@ -4,8 +4,10 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from cxr_ray.errors import EngineError
+from cxr_ray.models.engines.agreement import require_agreement
 from cxr_ray.models.engines.converted_model import REFERENCE, SUMS, sums_of
 from cxr_ray.models.engines.fastest_engine import CLASSES, engine_class, fastest_engine
 
@@ -47,3 +49,10 @@ def test_an_engine_that_disagrees_with_torch_is_passed_over(small_forward, torch
     assert "of its probabilities differ from those of torch by more than 0.02" in caplog.text
     with pytest.raises(EngineError, match=r"small cannot be computed by the engine openvino: .* differ from those"):
         fastest_engine(small_forward, engine="openvino", device="cpu", precision="fp32")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_a_gpu_has_an_engine_that_agrees(small_forward, precision):
+    require_agreement(fastest_engine(small_forward, device="cuda", precision=precision), small_forward)
