@@ -4,6 +4,7 @@ import os
 import warnings
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from sklearn.metrics import classification_report
 from cxr_ray.archive.tables import write_table
 from cxr_ray.errors import ConfigError, DatasetError, StorageError
 from cxr_ray.evaluation.evaluate_classifier import evaluate_classifier
+from cxr_ray.schema import LABELS, probability_column
 
 
 @pytest.fixture
@@ -222,6 +224,22 @@ def test_sections_agree_with_the_rows(two_models, tmp_path):
     assert all(
         title in page for title in ("Calibration", "Operating points", "Abstention", "Subgroups by view position")
     )
+
+
+def test_predictions_of_several_models_are_compared_with_their_members(two_models, tmp_path):
+    config = two_models()
+    for path in (tmp_path / "scored/predictions").iterdir():
+        table = pq.read_table(path)
+        for prefix, of in (("vit_b16", "prob_covid"), ("resnet50", "prob_normal")):
+            for label in LABELS:  # members that are sure of one class
+                same = probability_column(label) == of
+                column = pa.array([0.7 if same else 0.1] * table.num_rows, pa.float32())
+                table = table.append_column(f"{prefix}_{probability_column(label)}", column)
+        pq.write_table(table, path)
+
+    models = evaluate_classifier(config)["comparison"]["models"]
+    assert list(models) == ["resnet50-0123456789ab", "vit_b16", "resnet50"]
+    assert models["vit_b16"]["accuracy"] == models["resnet50"]["accuracy"] == 0.5
 
 
 def test_another_dataset_is_set_beside_the_internal_test(two_models, tmp_path):

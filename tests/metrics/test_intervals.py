@@ -23,6 +23,7 @@ from tests.metrics.interval_coverage import (
     closest_possible,
     exact_coverage,
     figure_coverages,
+    main,
 )
 
 OUT_OF_REACH = {(16, 0.99): 0.989, (50, 0.99): 0.986}
@@ -48,6 +49,17 @@ def test_the_bootstrap_would_not_cover_accuracies_of_few_images():
 @pytest.mark.parametrize(("per_patient", "correlation"), [(1, 0.0), (4, 0.3)])
 def test_simulated_evaluations_are_covered(per_patient, correlation):
     assert 0.91 < accuracy_coverage(400, 200, 0.9, per_patient, correlation) < 0.985
+
+
+def test_the_script_prints_every_cell(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["interval_coverage", "--runs", "2", "--images-per-patient", "2", "--correlation", "0.5"]
+    )
+    main()
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(CELLS)
+    assert lines[1].split()[:2] == ["16", "0.6"]
 
 
 @pytest.mark.slow
