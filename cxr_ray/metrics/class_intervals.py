@@ -19,7 +19,12 @@ from cxr_ray.metrics.intervals import (
     proportion_interval,
     wilson_interval,
 )
-from cxr_ray.metrics.patient_bootstrap import percentile_interval, resampled_areas, resampled_confusion
+from cxr_ray.metrics.patient_bootstrap import (
+    mean_of_known_classes,
+    percentile_interval,
+    resampled_areas,
+    resampled_confusion,
+)
 
 MIN_PATIENTS = 30
 """Least number of patients of each of two kinds for a bootstrap: with and without the class, or right and wrong."""
@@ -102,7 +107,7 @@ def area_intervals(
                 found[k][name] = percentile_interval(areas[:, many.index(k)])
     values = [rows[k]["auroc"] for k in known]
     if {one.method for one in _present([found[k]["auroc"] for k in known])} == {"bootstrap"}:
-        return found, percentile_interval(np.nanmean(drawn[0], axis=1))
+        return found, percentile_interval(mean_of_known_classes(drawn[0]))
     return found, mean_of_intervals(values, _present([found[k]["auroc"] for k in known]), independent=False)
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cxr_ray.metrics.classification import auroc
 from cxr_ray.metrics.paired import paired_metrics
-from cxr_ray.metrics.patient_bootstrap import percentile_interval, resampled_areas
+from cxr_ray.metrics.patient_bootstrap import mean_of_known_classes, percentile_interval, resampled_areas
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -60,10 +60,11 @@ def compare_pair(
     differences["macro_auroc"] = intervals["macro_auroc"] = None
     classes = [k for k in range(pair[0].shape[1]) if 0 < (truth == k).sum() < len(truth)]
     if classes:
-        drawn = [np.nanmean(resampled_areas(truth, probs, classes, groups, **drawing)[0], axis=1) for probs in pair]
+        drawn = [mean_of_known_classes(resampled_areas(truth, p, classes, groups, **drawing)[0]) for p in pair]
         values = [np.mean([auroc(truth == k, probs[:, k]) for k in classes]) for probs in pair]
         differences["macro_auroc"] = float(values[1] - values[0])
-        intervals["macro_auroc"] = list(percentile_interval(drawn[1] - drawn[0])[:2])
+        interval = percentile_interval(drawn[1] - drawn[0])
+        intervals["macro_auroc"] = None if interval is None else [interval.low, interval.high]
     first, second = (probs.argmax(axis=1) == truth for probs in pair)
     return {
         "mcnemar": mcnemar(first, second),

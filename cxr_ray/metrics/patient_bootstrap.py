@@ -109,8 +109,21 @@ def resampled_confusion(
     return np.concatenate(drawn).reshape(resamples, classes, classes)
 
 
-def percentile_interval(values: Floats) -> Interval:
-    """Compute the interval between the percentiles of resampled figures, float64 [R], without those that do not exist."""
+def mean_of_known_classes(areas: Floats) -> Floats:
+    """Compute the mean over the classes of areas float64 [R, K] that are not NaN, float64 [R]; NaN where all are."""
+    known = ~np.isnan(areas)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, areas, 0).sum(axis=1) / known.sum(axis=1))
+
+
+def percentile_interval(values: Floats) -> Interval | None:
+    """Compute the interval between the percentiles of resampled figures, float64 [R], without those that are NaN.
+
+    Returns:
+        The interval; None if every resample is NaN.
+    """
+    if np.isnan(values).all():
+        return None
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.nanpercentile(values, [tail, 100 - tail])
     return Interval(float(low), float(high), "bootstrap")

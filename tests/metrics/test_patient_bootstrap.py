@@ -4,6 +4,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from cxr_ray.metrics.patient_bootstrap import (
     RankedClass,
+    mean_of_known_classes,
     percentile_interval,
     resampled_areas,
     resampled_confusion,
@@ -50,6 +51,10 @@ def test_areas_without_images_of_a_class_do_not_exist():
     assert np.isnan([auroc[0], auroc[1], average_precision[0]]).all()
     assert (auroc[2], average_precision[2]) == (1, 1)
     assert percentile_interval(auroc)[:2] == (1, 1)
+    assert percentile_interval(auroc[:2]) is None
+    means = mean_of_known_classes(np.column_stack([auroc, [0.5, np.nan, 0.5]]))
+    assert (means[0], means[2]) == (0.5, 0.75)
+    assert np.isnan(means[1])
 
 
 def test_resampled_matrices_and_areas_are_those_of_the_drawn_images():
