@@ -35,7 +35,7 @@ class EvaluateClassifierConfig:
     """Columns of the predictions, the dataset or --metadata-uri; the images of each value are evaluated apart."""
     metadata_uri: str | None = None
     """CSV or Parquet table with more columns for --subgroups, and a column image_id or path that names the image."""
-    compare_with: tuple[str, ...] = ()
+    compare_uris: tuple[str, ...] = ()
     """Predictions of other models for the same images; each is compared with those of --predictions-uri, and so is the mean
     of all models."""
     label_map: tuple[str, ...] = ()

@@ -51,7 +51,7 @@ class ComparedModels:
 def comparison(
     rows: pa.Table, images: pa.Table, names: dict[str, str], config: EvaluateClassifierConfig
 ) -> dict[str, Any] | None:
-    """Compare the model with those of `config.compare_with`, and with its members if it is the mean of several models.
+    """Compare the model with those of `config.compare_uris`, and with its members if it is the mean of several models.
 
     Args:
         rows: rows from `join_truth` with the number of the patient.
@@ -68,16 +68,16 @@ def comparison(
     columns = sorted(name for name in names if name in rows.column_names)
     folder = predictions_folder(config.predictions_uri)
     members = members_of(read_schema(folder).names, columns)
-    if not config.compare_with and not members:
+    if not config.compare_uris and not members:
         return None
-    models = ComparedModels(has_others=bool(config.compare_with))
+    models = ComparedModels(has_others=bool(config.compare_uris))
     models.add(_name_of(rows, config.predictions_uri), truth_and_probabilities(rows, columns), is_mean=bool(members))
     scored = rows.filter(pc.equal(rows["status"], "ok")).select(["image_id", "label"])
     for prefix, of_member in members.items():
         probabilities = read_columns(folder, of_member).rename_columns(["image_id", *columns])
         models.add(prefix, scored.join(probabilities, keys="image_id", join_type="inner"))
     first = read_predictions(config.predictions_uri)
-    for uri in config.compare_with:
+    for uri in config.compare_uris:
         predictions = read_predictions(uri)
         models.add(_name_of(predictions, uri), other_model(uri, predictions, first, images, names))
     drawing = {"resamples": config.bootstrap_draws, "seed": config.seed}

@@ -73,7 +73,7 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
 def _inputs(config: EvaluateClassifierConfig) -> dict[str, str]:
     """The URIs that the job reads, by the name of their option."""
     named = {name: getattr(config, name) for name in ("predictions_uri", "dataset_uri", "internal_uri", "metadata_uri")}
-    others = {f"compare_with {uri}": uri for uri in config.compare_with}
+    others = {f"compare_uris {uri}": uri for uri in config.compare_uris}
     return {name: uri for name, uri in (named | others).items() if uri}
 
 

@@ -192,7 +192,7 @@ def two_models(evaluation, image_row, prediction_row, predictions_table, tmp_pat
 
 def test_sections_agree_with_the_rows(two_models, tmp_path):
     config = two_models(
-        compare_with=(str(tmp_path / "other"),), subgroups=("view_position",), prevalence=("COVID=0.02",)
+        compare_uris=(str(tmp_path / "other"),), subgroups=("view_position",), prevalence=("COVID=0.02",)
     )
     metrics = evaluate_classifier(config)
 
