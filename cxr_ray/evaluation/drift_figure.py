@@ -63,5 +63,5 @@ def _effects(axes: "Axes", columns: list[dict[str, Any]], least: float, palette:
     axes.set_yticks(places, [row["column"] for row in columns])
     axes.set_ylim(len(columns) - 0.5, -0.5)
     axes.set_xlim(0, max([least, *(row["effect"] or 0 for row in columns)]) * 1.3 + 0.02)
-    axes.set_title("effect size; filled where it counts as drift", color=palette.ink, fontsize=11)
+    axes.set_title("effect size and corrected p-value; filled: drift", color=palette.ink, fontsize=11)
     axes.set_xlabel("0: equal, 1: nothing in common; dotted: least that counts", color=palette.ink)

@@ -199,7 +199,7 @@ def drift_text(result: dict[str, Any]) -> str:
     lines = [f"{'column':<24}{'test':<16}{'reference':>11}{'current':>11}{'effect':>9}{'p (Holm)':>10}  drift"]
     for row in result["columns"]:
         medians = [_middle(row[side]) for side in ("reference", "current")]
-        p_value = "-" if row["p_value_holm"] is None else f"{row['p_value_holm']:.4f}"
+        p_value = "-" if row["p_value_holm"] is None else _p_value(row["p_value_holm"])
         effect = "-" if row["effect"] is None else f"{row['effect']:.3f}"
         verdict = "yes" if row["drifted"] else "no"
         lines.append(
@@ -219,6 +219,10 @@ def drift_text(result: dict[str, Any]) -> str:
     if result["not_compared"]:
         lines.append("Not compared: " + "; ".join(f"{name} ({why})" for name, why in result["not_compared"].items()))
     return "\n".join(lines) + "\n"
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _middle(value: float | dict[str, float] | None) -> str:
