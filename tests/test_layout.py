@@ -24,6 +24,7 @@ TESTED_ELSEWHERE = {
     # configs: one table of bad values for all of them
     "config/archive.py": "config/test_ranges.py",
     "config/benchmark.py": "config/test_ranges.py",
+    "config/drift.py": "evaluation/test_measure_drift.py",
     "config/demo.py": "config/test_ranges.py",
     "config/optimizing.py": "config/test_ranges.py",
     "config/probing.py": "config/test_ranges.py",
@@ -40,7 +41,11 @@ TESTED_ELSEWHERE = {
     "benchmarks/plain_training.py": "benchmarks/test_benchmark_training.py",
     # one thing in several files: the test drives it as a whole
     "evaluation/segmentation_sheet.py": "evaluation/test_evaluate_segmenter.py",
+    "evaluation/classifier_output.py": "evaluation/test_evaluate_classifier.py",
+    "evaluation/drift_figure.py": "evaluation/test_measure_drift.py",
+    "evaluation/predictions.py": "evaluation/test_evaluate_classifier.py",
     "evaluation/true_masks.py": "evaluation/test_evaluate_segmenter.py",
+    "metrics/class_intervals.py": "metrics/test_classification.py",
     "models/allocator.py": "benchmarks/test_benchmark_segmentation.py",
     "models/engines/engine.py": "models/engines/test_fastest_engine.py",
     "models/engines/nncf_process.py": "models/engines/test_quantize.py",

@@ -59,7 +59,7 @@ def confusion_matrix_png(confusion: NDArray[np.int64], labels: Sequence[str], pa
     _name_axes(axes, labels, palette)
     if classes <= MAX_ANNOTATED_CLASSES:
         _write_cells(axes, confusion, fraction, palette)
-    return _png(figure)
+    return png_of(figure)
 
 
 def _name_axes(axes: "Axes", labels: Sequence[str], palette: Palette) -> None:
@@ -98,19 +98,41 @@ def risk_coverage_png(uncertainty: Mapping[str, Any], palette: Palette = LIGHT) 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.2, 3.2), layout="constrained", facecolor=palette.surface)
-    axes = figure.add_subplot(facecolor=palette.surface)
+    axes = risk_coverage_axes(figure, uncertainty, palette, "least uncertain first", "risk: mean of 1 - DSC")
+    axes.legend(frameon=False, labelcolor=palette.ink)
+    return png_of(figure)
+
+
+def risk_coverage_axes(
+    figure: "Figure", uncertainty: Mapping[str, Any], palette: Palette, order: str, risk_name: str
+) -> "Axes":
+    """Draw the risk-coverage curve and the risk of a random order, without a legend.
+
+    Args:
+        figure: an empty figure.
+        uncertainty: metrics that `uncertainty_metrics` returned.
+        palette: colours of the page that shows the figure.
+        order: what comes first on the curve, for the legend.
+        risk_name: label of the vertical axis.
+    """
+    axes = figure.add_subplot()
+    style_axes(axes, palette)
     coverage, risk = zip(*uncertainty["risk_at_coverage"], strict=True)
-    axes.plot(coverage, risk, color=palette.strong, marker="o", markersize=3, label="least uncertain first")
+    axes.plot(coverage, risk, color=palette.strong, marker="o", markersize=3, label=order)
     axes.axhline(uncertainty["aurc_random"], color=palette.ink, linestyle=":", linewidth=1, label="random order")
     axes.set_xlabel("coverage: fraction of images kept", color=palette.ink)
-    axes.set_ylabel("risk: mean of 1 - DSC", color=palette.ink)
+    axes.set_ylabel(risk_name, color=palette.ink)
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
+    return axes
+
+
+def style_axes(axes: "Axes", palette: Palette) -> None:
+    """Give axes the colours of the page."""
+    axes.set_facecolor(palette.surface)
     axes.tick_params(colors=palette.ink)
     for spine in axes.spines.values():
         spine.set_color(palette.ink)
-    axes.legend(frameon=False, labelcolor=palette.ink)
-    return _png(figure)
 
 
 def mistakes_png(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], palette: Palette = LIGHT) -> bytes:
@@ -133,10 +155,11 @@ def mistakes_png(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], p
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
         axes.text(0.5, -0.03, caption, color=palette.ink, fontsize=8, ha="center", va="top", transform=axes.transAxes)
-    return _png(figure)
+    return png_of(figure)
 
 
-def _png(figure: "Figure") -> bytes:
+def png_of(figure: "Figure") -> bytes:
+    """Encode a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
     return buffer.getvalue()

@@ -8,20 +8,23 @@ from cxr_ray.evaluation.thumbnails import ScoredImage, data_uri
 
 
 def classifier_report_html(
-    metrics: Mapping[str, Any], confusion_matrix: Mapping[str, bytes], strip: Sequence[ScoredImage]
+    metrics: Mapping[str, Any], figures: Mapping[str, Mapping[str, bytes]], strip: Sequence[ScoredImage]
 ) -> str:
     """Render the report of one evaluation of a classifier.
 
     Args:
         metrics: content of metrics.json.
-        confusion_matrix: the confusion matrix as PNG, for each name in `figures.THEMES`.
+        figures: figures as PNG, by name and then by theme (`figures.THEMES`); `confusion_matrix` is always there.
         strip: scored images to show; the page separates mistakes from correct predictions and keeps the order of each.
     """
     return render_page(
         "classifier_report.html.j2",
         metrics=metrics,
         provenance=metrics["provenance"],
-        confusion_matrix={theme: data_uri(png, "image/png") for theme, png in confusion_matrix.items()},
+        figures={
+            name: {theme: data_uri(png, "image/png") for theme, png in themes.items()}
+            for name, themes in figures.items()
+        },
         mistakes=[image for image in strip if not image.correct],
         hits=[image for image in strip if image.correct],
     )
@@ -38,12 +41,31 @@ def render_page(template: str, **content: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": _figure, "count": _count, "spaced": _spaced}
+    environment.filters |= {
+        "figure": _figure,
+        "count": _count,
+        "spaced": _spaced,
+        "bounds": _bounds,
+        "p_value": _p_value,
+        "signed": _signed,
+    }
     return environment.get_template(template).render(content)
 
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _bounds(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.3f}–{interval[1]:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _count(value: int) -> str:

@@ -11,6 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_ray.metrics.class_intervals import (
+    area_intervals,
+    as_json,
+    brier_terms,
+    class_intervals,
+    overall_intervals,
+)
+
 RESAMPLES = 1000
 INTERVAL_PERCENT = (2.5, 97.5)
 MIN_PROBABILITY = float(np.finfo(np.float32).eps)  # probabilities are stored as float32
@@ -20,31 +28,60 @@ Floats = NDArray[np.float64]
 
 
 def classification_metrics(
-    truth: Indices, predicted: Indices, probabilities: Floats, labels: Sequence[str]
+    truth: Indices,
+    predicted: Indices,
+    probabilities: Floats,
+    labels: Sequence[str],
+    groups: Indices | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Compute all metrics of one evaluation, ready for strict JSON.
+    """Compute all metrics of one evaluation with their 95 % confidence intervals, ready for strict JSON.
 
     Averages follow scikit-learn: macro F1 is the mean over the classes that occur in the truth or the predictions,
-    balanced accuracy is the mean over the classes that occur in the truth.
+    balanced accuracy is the mean over the classes that occur in the truth. `class_intervals` explains the intervals.
+
+    Args:
+        truth: int64 [N], indices of the true classes.
+        predicted: int64 [N], indices of the predicted classes.
+        probabilities: float64 [N, K], NaN in the column of a class that the model does not know.
+        labels: names of the K classes.
+        groups: int64 [N], number of the patient of each image; None if every image is of a patient of its own.
+        resamples: number of bootstrap resamples, where an interval needs them.
+        seed: seed of the bootstrap.
     """
     from sklearn.metrics import accuracy_score, f1_score
 
-    confusion = confusion_matrix(truth, predicted, len(labels))
+    groups = np.arange(len(truth)) if groups is None else groups
+    drawing = {"resamples": resamples, "seed": seed}
     per_class = per_class_metrics(truth, predicted, probabilities, labels)
-    intervals = bootstrap_intervals(confusion)
+    rows = list(per_class.values())
+    intervals = class_intervals(truth, predicted, len(labels), groups)
+    areas, of_macro_auroc = area_intervals(truth, probabilities, rows, groups, **drawing)
+    overall = overall_intervals(truth, predicted, probabilities, rows, intervals, groups=groups, **drawing)
+    overall["macro_auroc"] = of_macro_auroc
+    of_accuracy, of_f1 = overall["accuracy"], overall["macro_f1"]
     return {
         "accuracy": float(accuracy_score(truth, predicted)),
-        "accuracy_interval": intervals["accuracy"],
-        "balanced_accuracy": _mean_of_known([row["recall"] for row in per_class.values()]),
+        "accuracy_interval": of_accuracy and list(of_accuracy[:2]),
+        "balanced_accuracy": _mean_of_known([row["recall"] for row in rows]),
         "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
-        "macro_f1_interval": intervals["macro_f1"],
-        "bootstrap_resamples": RESAMPLES,
+        "macro_f1_interval": of_f1 and list(of_f1[:2]),
+        "bootstrap_resamples": resamples,
+        "bootstrap_seed": seed,
+        "n_patients": len(np.unique(groups)),
         "weighted_f1": float(f1_score(truth, predicted, average="weighted", zero_division=0)),
-        "macro_auroc": _mean_of_known([row["auroc"] for row in per_class.values()]),
+        "macro_auroc": _mean_of_known([row["auroc"] for row in rows]),
         "log_loss": log_loss(truth, probabilities),
+        "brier": brier_score(truth, probabilities),
+        **as_json(overall),
         "labels": list(labels),
-        "per_class": per_class,
-        "confusion_matrix": confusion.tolist(),
+        "per_class": {
+            label: row | as_json(of_class | of_areas)
+            for (label, row), of_class, of_areas in zip(per_class.items(), intervals, areas, strict=True)
+        },
+        "confusion_matrix": confusion_matrix(truth, predicted, len(labels)).tolist(),
     }
 
 
@@ -64,10 +101,11 @@ def confusion_matrix(truth: Indices, predicted: Indices, classes: int) -> Indice
 def per_class_metrics(
     truth: Indices, predicted: Indices, probabilities: Floats, labels: Sequence[str]
 ) -> dict[str, dict[str, float | int | None]]:
-    """Compute precision, recall (sensitivity), specificity, F1, AUROC (one versus rest) and support for each label.
+    """Compute the metrics of each label, one versus rest.
 
-    A metric that does not exist is None: recall, F1 and AUROC of a class without images, precision of a class that is
-    never predicted, and specificity of a class that every image has.
+    They are precision (PPV), recall (sensitivity), specificity, NPV, F1, AUROC, AUPRC (average precision), support and
+    prevalence. A metric that does not exist is None: recall, F1, AUROC and AUPRC of a class without images, precision of a
+    class that is never predicted, NPV of one that is always predicted, and specificity of one that every image has.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -80,9 +118,12 @@ def per_class_metrics(
             "precision": _known(precision[k]),
             "recall": _known(recall[k]),
             "specificity": _ratio(neither[k], len(truth) - int(support[k])),
+            "npv": _ratio(neither[k], int((predicted != k).sum())),
             "f1": _known(f1[k]) if support[k] else None,
             "auroc": auroc(truth == k, probabilities[:, k]),
+            "auprc": auprc(truth == k, probabilities[:, k]),
             "support": int(support[k]),
+            "prevalence": int(support[k]) / len(truth),
         }
         for k, label in enumerate(labels)
     }
@@ -105,37 +146,38 @@ def auroc(positive: NDArray[np.bool_], score: Floats) -> float | None:
     return float(roc_auc_score(positive, score))
 
 
+def auprc(positive: NDArray[np.bool_], score: Floats) -> float | None:
+    """Compute the average precision, in [0, 1], which is the area under the precision-recall curve without interpolation.
+
+    Args:
+        positive: bool [N], True for an image of the class.
+        score: float64 [N], higher for an image that is more likely to be of the class.
+
+    Returns:
+        The area; None if all images are positive, all are negative, or a score is NaN.
+    """
+    from sklearn.metrics import average_precision_score
+
+    if positive.all() or not positive.any() or np.isnan(score).any():
+        return None
+    return float(average_precision_score(positive, score))
+
+
+def brier_score(truth: Indices, probabilities: Floats) -> float | None:
+    """Compute the mean squared distance of the probabilities from the true class, in [0, 2] (Brier 1950).
+
+    It sums over the classes; for two classes it is twice scikit-learn's `brier_score_loss`.
+
+    Returns:
+        The score; None if there is a class that the model does not know.
+    """
+    return _known(brier_terms(truth, probabilities).mean())
+
+
 def log_loss(truth: Indices, probabilities: Floats) -> float | None:
     """Compute the mean negative log probability of the true class, in nats; None if the model does not know a true class."""
     of_truth = probabilities[np.arange(len(truth)), truth]
     return _known(-np.log(np.maximum(of_truth, MIN_PROBABILITY)).mean())
-
-
-def bootstrap_intervals(confusion: Indices, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, list[float]]:
-    """Compute 95 % bootstrap percentile intervals of accuracy and macro F1.
-
-    Both metrics depend on the images only through the confusion matrix. Drawing its K x K cells from a multinomial
-    distribution is therefore equivalent to drawing N images with replacement, at a cost that does not grow with N.
-
-    Args:
-        confusion: int64 [K, K], rows true classes, columns predicted classes, with a sum N >= 1.
-        resamples: number of bootstrap resamples.
-        seed: seed of the random generator; the same matrix and seed always give the same intervals.
-
-    Returns:
-        The intervals `accuracy` and `macro_f1`, each a list [low, high].
-    """
-    total = confusion.sum()
-    drawn = np.random.default_rng(seed).multinomial(total, confusion.ravel() / total, size=resamples)
-    drawn = drawn.reshape(resamples, *confusion.shape)
-    correct = np.diagonal(drawn, axis1=1, axis2=2)
-    of_both = drawn.sum(axis=1) + drawn.sum(axis=2)  # 2 TP + FP + FN of each class
-    f1 = 2 * correct / np.maximum(of_both, 1)
-    samples = {
-        "accuracy": correct.sum(axis=1) / total,
-        "macro_f1": f1.sum(axis=1) / np.count_nonzero(of_both, axis=1),
-    }
-    return {name: np.percentile(values, INTERVAL_PERCENT).tolist() for name, values in samples.items()}
 
 
 def report_text(truth: Indices, predicted: Indices, labels: Sequence[str]) -> str:

@@ -4,13 +4,16 @@ import os
 import warnings
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from sklearn.metrics import classification_report
 
+from cxr_ray.archive.tables import write_table
 from cxr_ray.errors import ConfigError, DatasetError, StorageError
 from cxr_ray.evaluation.evaluate_classifier import evaluate_classifier
+from cxr_ray.schema import LABELS, probability_column
 
 
 @pytest.fixture
@@ -161,6 +164,110 @@ def test_absent_pictures_do_not_stop_the_report(small_evaluation, tmp_path):
     page = (Path(config.output_uri) / "report.html").read_text()
     assert page.count("data:image/jpeg") == 1
     assert page.count('<div class="picture blank">') == 2
+
+
+@pytest.fixture
+def two_models(evaluation, image_row, prediction_row, predictions_table, tmp_path):
+    """Writes 90 images of two classes in three splits, and the predictions of two models."""
+
+    def write(*, labels=("COVID", "Normal"), **choices):
+        splits = ("test", "val", "train")
+        images = [image_row(f"{n}", labels[n % 2], splits[n // 30]) | {"patient_id": f"p{n // 2}"} for n in range(90)]
+        words = ("COVID", "Normal")
+        first, second = (
+            [
+                prediction_row(
+                    f"{n}", words[(n % 2) ^ (n % every == 0)], 0.5 + n % 10 / 25, view_position="AP" if n % 3 else "PA"
+                )
+                for n in range(90)
+            ]
+            for every in (5, 3)
+        )
+        config = evaluation(images, first, strip_images=0, bootstrap_draws=20, **choices)
+        write_table(predictions_table(second), str(tmp_path / "other/predictions/0.parquet"))
+        return config
+
+    return write
+
+
+def test_sections_agree_with_the_rows(two_models, tmp_path):
+    config = two_models(
+        compare_uris=(str(tmp_path / "other"),), subgroups=("view_position",), prevalence=("COVID=0.02",)
+    )
+    metrics = evaluate_classifier(config)
+
+    rows = pq.read_table(Path(config.output_uri) / "rows.parquet").to_pylist()
+    assert metrics["n_patients"] == len({row["patient"] for row in rows}) == 15
+    assert metrics["n_without_patient"] == 0
+    groups = metrics["subgroups"]["view_position"]
+    assert {name: row["n"] for name, row in groups.items()} == {"AP": 20, "PA": 10}
+    by_id = {row["image_id"]: row for row in rows}
+    of_pa = [by_id[f"{n}"]["correct"] for n in range(0, 30, 3)]
+    assert groups["PA"]["accuracy"] == pytest.approx(sum(of_pa) / 10)
+    models = metrics["comparison"]["models"]
+    assert models["resnet50-0123456789ab"]["accuracy"] == metrics["accuracy"] == pytest.approx(24 / 30)
+    assert models["resnet50-0123456789ab (2)"]["accuracy"] == pytest.approx(20 / 30)
+    assert list(models)[2] == "mean of all models"
+    covid = metrics["per_class"]["COVID"]
+    odds = covid["recall"] * 0.02 / ((1 - covid["specificity"]) * 0.98)
+    assert metrics["at_prevalence"]["COVID"]["ppv"] == pytest.approx(odds / (1 + odds))
+    point = metrics["operating_points"]["classes"]["COVID"]["youden"]
+    called = [row["prob_covid"] >= point["chosen"]["threshold"] for row in rows]
+    assert point["n_called"] == sum(called)
+    mistakes = [row["image_id"] for row in metrics["confident_mistakes"]]
+    assert sorted(mistakes) == sorted(row["image_id"] for row in rows if not row["correct"])
+    confidences = [row["confidence"] for row in metrics["confident_mistakes"]]
+    assert confidences == sorted(confidences, reverse=True)
+    written = {path.name for path in Path(config.output_uri).iterdir()}
+    assert {"reliability.png", "risk_coverage.png", "confusion_matrix.png", "report.html"} <= written
+    page = Path(config.output_uri, "report.html").read_text()
+    assert all(
+        title in page for title in ("Calibration", "Operating points", "Abstention", "Subgroups by view position")
+    )
+
+
+def test_predictions_of_several_models_are_compared_with_their_members(two_models, tmp_path):
+    config = two_models()
+    for path in (tmp_path / "scored/predictions").iterdir():
+        table = pq.read_table(path)
+        for prefix, of in (("vit_b16", "prob_covid"), ("resnet50", "prob_normal")):
+            for label in LABELS:  # members that are sure of one class
+                same = probability_column(label) == of
+                column = pa.array([0.7 if same else 0.1] * table.num_rows, pa.float32())
+                table = table.append_column(f"{prefix}_{probability_column(label)}", column)
+        pq.write_table(table, path)
+
+    models = evaluate_classifier(config)["comparison"]["models"]
+    assert list(models) == ["resnet50-0123456789ab", "vit_b16", "resnet50"]
+    assert models["vit_b16"]["accuracy"] == models["resnet50"]["accuracy"] == 0.5
+
+
+def test_another_dataset_is_set_beside_the_internal_test(two_models, tmp_path):
+    internal = two_models()
+    evaluate_classifier(dataclasses.replace(internal, output_uri=str(tmp_path / "internal")))
+    theirs = two_models(
+        labels=("SARS-CoV-2", "healthy"),
+        label_map=("SARS-CoV-2=COVID", "healthy=Normal"),
+        internal_uri=str(tmp_path / "internal"),
+        split="all",
+    )
+    metrics = evaluate_classifier(theirs)
+
+    found = json.loads((tmp_path / "internal/metrics.json").read_text())
+    assert metrics["external"]["figures"]["accuracy"]["internal"] == found["accuracy"]
+    assert metrics["external"]["figures"]["accuracy"]["external"] == metrics["accuracy"]
+    assert metrics["external"]["n_images"] == {"internal": 30, "external": 90}
+    assert metrics["operating_points"]["chosen_on"] == "internal"
+    ours, there = (one["operating_points"]["classes"]["COVID"]["youden"]["chosen"] for one in (found, metrics))
+    assert ours == there
+    assert "External validation" in Path(theirs.output_uri, "report.html").read_text()
+
+
+def test_unknown_columns_and_classes_are_refused(two_models):
+    with pytest.raises(DatasetError, match=r"no table has the column 'sex' of subgroups; there are .*view_position"):
+        evaluate_classifier(two_models(subgroups=("sex",)))
+    with pytest.raises(ConfigError, match=r"prevalence must be of one of the classes COVID, .* got 'TB'"):
+        evaluate_classifier(two_models(prevalence=("TB=0.1",)))
 
 
 @pytest.mark.slow

@@ -5,11 +5,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import classification_report, f1_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    classification_report,
+    mean_squared_error,
+    precision_score,
+    recall_score,
+)
 
 from cxr_ray.metrics.classification import (
     auroc,
-    bootstrap_intervals,
+    brier_score,
     classification_metrics,
     log_loss,
     per_class_metrics,
@@ -112,28 +119,53 @@ def test_report_is_the_one_scikit_learn_prints(labels):
     assert report_text(TRUTH, PREDICTED, labels) == classification_report(names[TRUTH], names[PREDICTED], digits=2)
 
 
-@pytest.mark.slow
-def test_bootstrap_agrees_with_drawing_images():
-    confusion = np.array([[30, 10, 0], [10, 20, 10], [0, 0, 20]])
-    truth, predicted = (np.repeat(axis.ravel(), confusion.ravel()) for axis in np.indices((3, 3)))
-    rng = np.random.default_rng(1)
-    draws = rng.integers(0, 100, size=(1000, 100))
-    accuracy = (truth == predicted)[draws].mean(axis=1)
-    macro_f1 = [f1_score(truth[draw], predicted[draw], average="macro") for draw in draws]
+def test_the_further_figures_are_those_of_scikit_learn():
+    generator = np.random.default_rng(0)
+    truth, predicted = generator.integers(3, size=(2, 60))
+    probabilities = generator.multinomial(10, np.ones(3) / 3, size=60) / 10  # with ties
+    metrics = classification_metrics(truth, predicted, probabilities, LABELS, resamples=2)
 
-    intervals = bootstrap_intervals(confusion)
+    for k, row in enumerate(metrics["per_class"].values()):
+        assert row["npv"] == pytest.approx(precision_score(truth != k, predicted != k))
+        assert row["specificity"] == pytest.approx(recall_score(truth != k, predicted != k))
+        assert row["auprc"] == pytest.approx(average_precision_score(truth == k, probabilities[:, k]))
+        assert row["prevalence"] == pytest.approx((truth == k).mean())
+    is_true = np.eye(3)[truth]
+    assert metrics["brier"] == pytest.approx(3 * mean_squared_error(is_true, probabilities))
+    two = probabilities[:, 1:] + probabilities[:, :1] / 2
+    assert brier_score(truth // 2, two) == pytest.approx(2 * brier_score_loss(truth // 2, two[:, 1]))
 
-    assert intervals["accuracy"] == pytest.approx(np.percentile(accuracy, [2.5, 97.5]), abs=0.02)
-    assert intervals["macro_f1"] == pytest.approx(np.percentile(macro_f1, [2.5, 97.5]), abs=0.02)
-    assert bootstrap_intervals(confusion) == intervals
+
+def test_a_perfect_classifier_of_100_images_has_intervals():
+    truth = np.arange(100) % 2
+    metrics = classification_metrics(truth, truth, np.eye(2)[truth], ("a", "b"))
+
+    assert metrics["accuracy"] == 1
+    assert 0.95 < metrics["accuracy_interval"][0] < 0.975
+    figures = metrics["intervals"] | metrics["per_class"]["a"]["intervals"]
+    found = {name: interval for name, interval in figures.items() if name not in ("brier", "log_loss", "weighted_f1")}
+    assert {name for name, (low, high) in found.items() if not (0.85 < low < 0.985 and high == 1)} == set()
 
 
-def test_the_interval_of_accuracy_holds_95_percent_of_a_binomial_distribution():
-    low, high = bootstrap_intervals(np.diag([45_000, 45_000, 0]) + np.eye(3, k=1, dtype=int) * 5_000, resamples=50_000)[
-        "accuracy"
+def test_several_images_of_a_patient_widen_the_intervals():
+    truth = np.arange(600) // 6 % 2  # 100 patients of six images each
+    predicted = np.where(np.arange(600) // 6 % 5, truth, 1 - truth)  # a fifth of the patients are wrong
+    probabilities = spread(predicted, 2, top=0.7)
+    alone = classification_metrics(truth, predicted, probabilities, ("a", "b"))
+    patients = classification_metrics(truth, predicted, probabilities, ("a", "b"), np.arange(600) // 6)
+
+    assert (alone["n_patients"], patients["n_patients"]) == (600, 100)
+    pairs = [
+        (one["intervals"], other["intervals"])
+        for one, other in ((alone, patients), (alone["per_class"]["a"], patients["per_class"]["a"]))
     ]
-    deviation = np.sqrt(0.9 * 0.1 / 100_000)
-    assert [(low - 0.9) / deviation, (high - 0.9) / deviation] == pytest.approx([-1.96, 1.96], abs=0.06)
+    wider = [
+        (both[1][name][1] - both[1][name][0]) / (both[0][name][1] - both[0][name][0])
+        for both in pairs
+        for name in both[0]
+        if both[0][name] and both[1][name]
+    ]
+    assert 2 < min(wider) <= max(wider) < 3.5, "the root of six is 2.4"
 
 
 @pytest.mark.slow
