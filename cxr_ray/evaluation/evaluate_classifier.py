@@ -19,7 +19,7 @@ from cxr_ray.evaluation.predictions import predictions_folder, read_columns, rea
 from cxr_ray.evaluation.provenance import describe
 from cxr_ray.evaluation.scored_arrays import Scored, scored_arrays, with_patients
 from cxr_ray.evaluation.subgroups import subgroups
-from cxr_ray.evaluation.thresholds import abstention, at_prevalences, calibration, operating_points
+from cxr_ray.evaluation.thresholds import abstention, at_prevalences, calibration, compare_with_val, operating_points
 from cxr_ray.evaluation.truth_join import class_names, join_truth, labelled_images
 from cxr_ray.metrics.classification import classification_metrics, report_text
 from cxr_ray.schema import probability_column
@@ -58,6 +58,7 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
     metrics |= {"n_without_patient": unknown_patients, "n_left_out_by_label_map": left_out}
     metrics["provenance"] = describe(rows, dataset, config)
     val = scored_val(dataset, predictions, names, config)
+    metrics["val"] = compare_with_val(scored, val, config)
     metrics["at_prevalence"] = at_prevalences(scored, config)
     metrics["calibration"] = calibration(scored, val, config, metrics["provenance"]["model_id"])
     metrics["operating_points"] = operating_points(scored, val, config, internal)

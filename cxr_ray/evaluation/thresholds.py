@@ -12,6 +12,7 @@ from cxr_ray.errors import BundleError, CxrRayError
 from cxr_ray.evaluation.scored_arrays import Scored
 from cxr_ray.metrics.abstention import choose_abstention, figures_of_abstention
 from cxr_ray.metrics.calibration import before_temperature, calibration_metrics, ece_interval, fit_temperature
+from cxr_ray.metrics.intervals import difference_interval, proportion_interval
 from cxr_ray.metrics.operating_points import choose_thresholds, figures_at
 from cxr_ray.metrics.prevalence import predictive_values
 from cxr_ray.metrics.risk_coverage import uncertainty_metrics
@@ -25,6 +26,29 @@ def no_val_reason(val: Scored | None, split: str) -> str | None:
     if split in ("val", "all"):
         return IN_SAMPLE
     return NO_VAL if val is None or not len(val) else None
+
+
+def compare_with_val(scored: Scored, val: Scored | None, config: EvaluateClassifierConfig) -> dict[str, Any] | None:
+    """Compare the accuracy with that on the val split, of which a model that learned from val knows more.
+
+    Returns:
+        `n_images` of val, its `accuracy` and `interval`, `difference_interval` of the accuracy on the evaluated images minus that
+        on val, and `is_suspicious`: whether the whole interval is below 0. None where no threshold is chosen on val.
+    """
+    if val is None or no_val_reason(val, config.split):
+        return None
+    both = [proportion_interval(one.right, np.ones_like(one.right), one.groups) for one in (val, scored)]
+    accuracies = [float(one.right.mean()) for one in (val, scored)]
+    if both[0] is None or both[1] is None:
+        return None
+    difference = difference_interval(accuracies[0], both[0], accuracies[1], both[1])
+    return {
+        "n_images": len(val),
+        "accuracy": accuracies[0],
+        "interval": [both[0].low, both[0].high],
+        "difference_interval": [difference.low, difference.high],
+        "is_suspicious": difference.high < 0,
+    }
 
 
 def calibration(

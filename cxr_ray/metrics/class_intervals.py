@@ -141,7 +141,8 @@ def overall_intervals(
     found["balanced_accuracy"] = mean_of_intervals([rows[k]["recall"] for k in occurring], recalls, independent=True)
     if min(_patients(groups, right), _patients(groups, ~right)) >= MIN_PATIENTS:
         confusion = resampled_confusion(truth, predicted, len(rows), groups, resamples=resamples, seed=seed)
-        found["macro_f1"], found["weighted_f1"] = map(percentile_interval, _f1(confusion))
+        absent = len(set(predicted.tolist()) - set(truth.tolist()))
+        found["macro_f1"], found["weighted_f1"] = map(percentile_interval, _f1(confusion, absent))
     else:
         f1 = [rows[k]["f1"] for k in occurring]
         macro = mean_of_intervals(f1, _present([per_class[k]["f1"] for k in occurring]), independent=False)
@@ -186,13 +187,18 @@ def _f1_of_jaccard(jaccard: Interval) -> Interval:
     return Interval(low, high, jaccard.method)
 
 
-def _f1(confusion: Floats) -> tuple[Floats, Floats]:
-    """Compute macro and weighted F1 of confusion matrices float64 [R, K, K], each float64 [R]."""
+def _f1(confusion: Floats, absent: int) -> tuple[Floats, Floats]:
+    """Compute macro and weighted F1 of resampled confusion matrices, float64 [R, K, K], each float64 [R].
+
+    Macro F1 is the mean over the classes with images in a resample and the `absent` ones, which are predicted for some image
+    but have none, and whose F1 is 0. Were they counted only where they are drawn, the mean would jump between resamples.
+    """
     correct = np.diagonal(confusion, axis1=1, axis2=2)
     support = confusion.sum(axis=2)
-    of_both = support + confusion.sum(axis=1)  # 2 TP + FP + FN of each class
-    f1 = 2 * correct / np.maximum(of_both, 1)
-    return f1.sum(axis=1) / np.count_nonzero(of_both, axis=1), (f1 * support).sum(axis=1) / support.sum(axis=1)
+    f1 = 2 * correct / np.maximum(support + confusion.sum(axis=1), 1)  # 2 TP / (2 TP + FP + FN)
+    return f1.sum(axis=1) / (np.count_nonzero(support, axis=1) + absent), (f1 * support).sum(axis=1) / support.sum(
+        axis=1
+    )
 
 
 def _patients(groups: Indices, chosen: NDArray[np.bool_]) -> int:

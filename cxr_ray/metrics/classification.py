@@ -160,7 +160,7 @@ def auprc(positive: NDArray[np.bool_], score: Floats) -> float | None:
 
     if positive.all() or not positive.any() or np.isnan(score).any():
         return None
-    return float(average_precision_score(positive, score))
+    return min(float(average_precision_score(positive, score)), 1.0)  # its sum may round to more than 1
 
 
 def brier_score(truth: Indices, probabilities: Floats) -> float | None:

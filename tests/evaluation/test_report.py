@@ -37,6 +37,7 @@ def metrics():
     sections = {
         "n_without_patient": 0,
         "n_left_out_by_label_map": {},
+        "val": None,
         "at_prevalence": {},
         "calibration": {
             "n_images": 4,
@@ -105,6 +106,14 @@ def test_page_shows_figures_provenance_and_the_research_line(metrics):
     assert "Runs run-1, run-2" in text
     assert "Dataset fingerprint 00112233aabb" in text
     assert "For research use only; not a medical device." in text
+
+
+def test_a_model_that_knows_the_val_split_is_named(metrics):
+    val = {"accuracy": 0.999, "is_suspicious": True}
+    text = words(classifier_report_html(metrics | {"val": val}, FIGURES, []))
+
+    assert "On the val split the accuracy is 0.999, and here 0.750." in text
+    assert "learned from the val split" not in words(classifier_report_html(metrics, FIGURES, []))
 
 
 def test_clean_evaluation_shows_no_failures_and_no_empty_strip(metrics):

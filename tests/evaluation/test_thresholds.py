@@ -8,7 +8,15 @@ from scipy.special import softmax
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.errors import BundleError
 from cxr_ray.evaluation.scored_arrays import Scored
-from cxr_ray.evaluation.thresholds import IN_SAMPLE, NO_VAL, abstention, at_prevalences, calibration, operating_points
+from cxr_ray.evaluation.thresholds import (
+    IN_SAMPLE,
+    NO_VAL,
+    abstention,
+    at_prevalences,
+    calibration,
+    compare_with_val,
+    operating_points,
+)
 from cxr_ray.metrics.calibration import expected_calibration_error
 
 LABELS = ("a", "b", "c")
@@ -74,6 +82,18 @@ def test_thresholds_are_chosen_on_val_and_applied_to_test():
     again = operating_points(scored_images(2), None, CONFIG, {"operating_points": points})
     assert again["chosen_on"] == "internal"
     assert again["classes"]["a"]["sensitivity"]["chosen"] == point["chosen"]
+
+
+def test_a_model_that_learned_from_val_is_suspected():
+    test, val = scored_images(0), scored_images(1)
+
+    honest = compare_with_val(test, val, CONFIG)
+    assert (honest["n_images"], honest["accuracy"]) == (300, val.right.mean())
+    assert not honest["is_suspicious"]
+    low, high = honest["difference_interval"]
+    assert low < test.right.mean() - val.right.mean() < high
+    assert compare_with_val(test, val.only(val.right), CONFIG)["is_suspicious"]
+    assert compare_with_val(test, None, CONFIG) is None
 
 
 def test_without_a_val_split_the_reason_is_said():

@@ -15,6 +15,7 @@ from sklearn.metrics import (
 )
 
 from cxr_ray.metrics.classification import (
+    auprc,
     auroc,
     brier_score,
     classification_metrics,
@@ -136,6 +137,12 @@ def test_the_further_figures_are_those_of_scikit_learn():
     assert brier_score(truth // 2, two) == pytest.approx(2 * brier_score_loss(truth // 2, two[:, 1]))
 
 
+def test_a_perfect_average_precision_does_not_round_above_1():
+    score = np.linspace(0, 1, 150)
+    assert average_precision_score(score > 0.7, score) > 1
+    assert auprc(score > 0.7, score) == 1
+
+
 def test_a_perfect_classifier_of_100_images_has_intervals():
     truth = np.arange(100) % 2
     metrics = classification_metrics(truth, truth, np.eye(2)[truth], ("a", "b"))
@@ -145,6 +152,17 @@ def test_a_perfect_classifier_of_100_images_has_intervals():
     figures = metrics["intervals"] | metrics["per_class"]["a"]["intervals"]
     found = {name: interval for name, interval in figures.items() if name not in ("brier", "log_loss", "weighted_f1")}
     assert {name for name, (low, high) in found.items() if not (0.85 < low < 0.985 and high == 1)} == set()
+
+
+def test_a_class_that_is_seldom_predicted_does_not_make_macro_f1_jump():
+    truth = np.arange(400) % 2
+    predicted = np.where(np.arange(400) % 5, truth, 1 - truth)
+    predicted[0] = 2  # a third class, which no image has; a third of the resamples lack it
+    metrics = classification_metrics(truth, predicted, spread(predicted, 3), LABELS)
+
+    low, high = metrics["macro_f1_interval"]
+    assert metrics["macro_f1"] == pytest.approx(0.8 * 2 / 3, abs=0.01)
+    assert low < metrics["macro_f1"] < high < 0.6
 
 
 def test_several_images_of_a_patient_widen_the_intervals():
