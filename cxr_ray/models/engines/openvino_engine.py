@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -17,7 +17,7 @@ from cxr_ray.archive.uris import one_line
 from cxr_ray.errors import EngineError
 from cxr_ray.models.engines.converted_model import converted_model, kept_folder, reference_of
 from cxr_ray.models.engines.engine import ComputedPrecision, FloatPrecision, ForwardPass
-from cxr_ray.models.engines.int8_network import GRAPH
+from cxr_ray.models.engines.int8_network import GRAPH, Int8Network
 from cxr_ray.models.precision import Precision
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ class OpenVinoEngine:
         if device != "cpu":
             raise EngineError(f"OpenVINO computes on CPUs alone; got the device {device}")
         openvino = import_openvino()
-        is_int8 = forward.int8 is not None and precision == "auto"
-        _require_capability(openvino, "int8" if is_int8 else precision)
-        folder = _kept_int8(forward) if is_int8 else _kept_conversion(openvino, forward)
+        int8 = forward.int8 if precision == "auto" else None
+        _require_capability(openvino, "int8" if int8 else precision)
+        folder = _kept_int8(forward, int8) if int8 else _kept_conversion(openvino, forward)
         self.reference = reference_of(folder)
-        self.compared_with = "its int8 network where that was made" if is_int8 else "torch"
+        self.compared_with = "its int8 network where that was made" if int8 else "torch"
         self._compiled = compiled_graph(openvino, folder / GRAPH, precision=precision, threads=threads)
         chosen = TYPES[self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()]
-        self.precision: ComputedPrecision = "int8" if is_int8 else chosen
+        self.precision: ComputedPrecision = "int8" if int8 else chosen
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Compute float32 [N, ...] for uint8 [N, S, S], as part of a batch of `filled_count` images."""
@@ -170,11 +170,6 @@ def _convert(openvino: Any, network: "nn.Module", example: "torch.Tensor", folde
     openvino.save_model(graph_of(openvino, network, example), folder / GRAPH, compress_to_fp16=False)
 
 
-def _kept_int8(forward: ForwardPass) -> Path:
-    """Folder of the node's cache with the int8 network of the model's bundle, which was checked before it was written."""
-
-    def write(folder: Path) -> None:
-        if forward.int8 is not None:
-            forward.int8().write(folder)
-
-    return kept_folder(write, depends_on=[forward.identity, OpenVinoEngine.name, "int8"])
+def _kept_int8(forward: ForwardPass, load: Callable[[], Int8Network]) -> Path:
+    """Folder of the node's cache with the int8 network of a model, which was checked when it was loaded."""
+    return kept_folder(lambda folder: load().write(folder), depends_on=[forward.identity, OpenVinoEngine.name, "int8"])
