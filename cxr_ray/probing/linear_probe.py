@@ -53,10 +53,21 @@ def fit_probe(
         seed: seed of the inner folds.
     """
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     scaler = StandardScaler().fit(vectors)
     scaled = scaler.transform(vectors)
     fold = grouped_folds(truth, groups, folds=INNER_FOLDS, seed=seed)
+    # The products are too small for several threads, which wait for each other: on busy cores that takes ten times as long.
+    with threadpool_limits(limits=1):
+        best = _best_strength(scaled, truth, fold, classes=classes, balanced=balanced)
+        weights, bias = _layer(_model(balanced, C=best, **FIT).fit(scaled, truth))
+    weights = weights / scaler.scale_
+    return LinearProbe(weights=weights, bias=bias - weights @ scaler.mean_, strength=best)
+
+
+def _best_strength(scaled: np.ndarray, truth: np.ndarray, fold: np.ndarray, *, classes: int, balanced: bool) -> float:
+    """The C of the least log loss on the inner folds, int64 [N] in `fold`."""
     parts = [(fold != number, fold == number) for number in range(INNER_FOLDS)]
     models = [_model(balanced, warm_start=True, **SEARCH) for _ in parts]
     losses: list[float] = []
@@ -68,10 +79,7 @@ def fit_probe(
             losses[-1] += _log_loss(found, truth[val], balanced) / len(parts)
         if len(losses) > PATIENCE and min(losses[-PATIENCE:]) > min(losses[:-PATIENCE]):
             break
-    best = STRENGTHS[int(np.argmin(losses))]
-    weights, bias = _layer(_model(balanced, C=best, **FIT).fit(scaled, truth))
-    weights = weights / scaler.scale_
-    return LinearProbe(weights=weights, bias=bias - weights @ scaler.mean_, strength=best)
+    return STRENGTHS[int(np.argmin(losses))]
 
 
 def _model(balanced: bool, **options: Any) -> Any:
