@@ -1,8 +1,10 @@
 """OpenVINO on CPUs: graphs of fused operators, in bf16 where the CPU has instructions for it, or in int8."""
 
+import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -86,7 +88,7 @@ def graph_of(openvino: Any, network: "nn.Module", example: "torch.Tensor") -> An
     import torch
 
     failures = openvino.frontend.OpConversionFailure, openvino.frontend.NotImplementedFailure, RuntimeError
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _root_logger_kept():
         warnings.simplefilter("ignore", FutureWarning)  # the successor of torch.jit takes ten times as long
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes in pixels become constants, as intended
         try:
@@ -97,6 +99,18 @@ def graph_of(openvino: Any, network: "nn.Module", example: "torch.Tensor") -> An
             raise EngineError(f"OpenVINO cannot convert the network: {summary}") from error
     graph.reshape([-1, *example.shape[1:]])
     return graph
+
+
+@contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """Leave the root logger as it was: a conversion that fails leaves it with another level, filter and handler."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, root.filters[:], root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:], root.handlers[:] = filters, handlers
 
 
 def compiled_graph(openvino: Any, path: Path, *, precision: Precision, threads: int | None) -> Any:

@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 from dataclasses import replace
@@ -66,12 +67,15 @@ class Unconvertible(nn.Module):
 
 
 def test_a_network_that_cannot_be_converted_is_an_engine_error(tmp_path, monkeypatch):
+    root = logging.getLogger()
+    before = root.level, root.filters[:], root.handlers[:]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     forward = ForwardPass(name="odd", identity="odd", image_size=8, build=Unconvertible)
     with pytest.raises(
         EngineError, match=r"OpenVINO cannot convert the network: -- No conversion rule found for operations: .*svd"
     ):
         OpenVinoEngine(forward, device="cpu", precision="fp32", threads=None)
+    assert (root.level, root.filters, root.handlers) == before, "a failed conversion silences no other library"
 
 
 WARM = """
