@@ -131,8 +131,7 @@ def test_it_is_scored_in_int8_by_openvino_and_as_the_original_by_torch(original,
     fast = Classifier(optimized[0], device="cpu", engine="auto")
     assert (fast.engine.name, fast.precision) == ("openvino", "int8")
     found = fast.predict(squares)
-    np.testing.assert_allclose(found, expected, atol=0.1)
-    assert np.abs(found - expected).max() > 1e-4, "int8 is not exact"
+    assert 1e-4 < np.abs(found - expected).mean() < 0.03
     assert (found.argmax(1) == expected.argmax(1)).mean() >= 0.9
     for engine in ("torch", "openvino"):
         same = Classifier(optimized[0], device="cpu", engine=engine, precision="fp32")
@@ -153,9 +152,9 @@ def test_it_can_be_imported_and_optimized_again_from_the_original_weights(origin
 
 
 def test_a_network_that_loses_too_much_is_refused_and_nothing_is_written(original, write_dataset, tmp_path):
-    black = [np.zeros((40, 40), np.uint8)] * 20
+    grey = [np.full((40, 40), 115, np.uint8)] * 20  # the mean of all pixels: lighter and darker ones leave the ranges
     config = OptimizeConfig(
-        model_uri=original, dataset_uri=write_dataset(train=black), output_uri=str(tmp_path / "int8"), max_loss=0.1
+        model_uri=original, dataset_uri=write_dataset(train=grey), output_uri=str(tmp_path / "int8"), max_loss=0.1
     )
     lines = []
     with pytest.raises(
