@@ -94,7 +94,7 @@ def parameter_groups(model: nn.Module, config: TrainClassifierConfig) -> list[di
     """
     if config.layer_decay == 1 and config.decay_all:
         return [{"params": list(model.parameters()), "weight_decay": config.weight_decay, "lr_scale": 1.0}]
-    tokens = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()  # and position embeddings of a ViT
+    tokens: Any = getattr(model, "no_weight_decay", tuple)()  # and position embeddings of a ViT
     groups: list[dict[str, Any]] = param_groups_layer_decay(
         model,
         config.weight_decay,
