@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ import pytest
 from cxr_ray.archive.uris import open_filesystem
 
 pytest_plugins = ["tests.tiny_models"]
+WITH_RAY = ("benchmarks/*", "cluster/*", "faults/*", "scoring/*", "training/[cs]*", "training/test_[!a]*")
+collect_ignore_glob = [] if find_spec("ray") else list(WITH_RAY)
+"""Tests whose modules import Ray. A machine with a GPU and without Ray runs all others: `pytest -m gpu`."""
 
 
 os.environ.setdefault("CXR_RAY_PATIENT_SECRET", "of the tests")  # so that no test makes one in the user's home

@@ -19,6 +19,7 @@ TOP_LEVEL = {
 """Entries of the repository's root; hidden entries may lie beside them."""
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 60
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
+PEERS = ("daft_query", "dataloader", "peer", "pipeline", "ray_template")
 TESTED_ELSEWHERE = {
     # configs: one table of bad values for all of them
     "config/archive.py": "config/test_ranges.py",
@@ -34,7 +35,7 @@ TESTED_ELSEWHERE = {
     "benchmarks/archive_costs.py": "benchmarks/test_plan_archive.py",
     "benchmarks/planned_job.py": "benchmarks/test_plan_archive.py",
     "benchmarks/plain_saliency.py": "models/test_m2ib.py",
-    "benchmarks/plain_scoring.py": "benchmarks/test_benchmark_scoring.py",
+    **{f"benchmarks/peers/{name}.py": "benchmarks/peers/test_run.py" for name in PEERS},
     "benchmarks/plain_training.py": "benchmarks/test_benchmark_training.py",
     # one thing in several files: the test drives it as a whole
     "evaluation/segmentation_sheet.py": "evaluation/test_evaluate_segmenter.py",

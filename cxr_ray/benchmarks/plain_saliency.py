@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional
 
 from cxr_ray.models.biomedclip import BiomedClip
-from cxr_ray.models.m2ib import INITIAL, noise_generator
+from cxr_ray.models.m2ib import INITIAL
+from cxr_ray.models.noise import noise_generator
 
 
 def plain_saliency(

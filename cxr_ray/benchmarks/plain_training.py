@@ -10,7 +10,7 @@ import torch
 from cxr_ray.config import BenchmarkTrainingConfig
 from cxr_ray.config.backbones import IMAGENET_MEAN, IMAGENET_STD
 from cxr_ray.models.backbones import BACKBONES, build_backbone
-from cxr_ray.models.precision import autocast
+from cxr_ray.models.precision import autocast, precision_of_gradients
 
 
 def plain_training_rate(
@@ -45,7 +45,7 @@ def plain_training_rate(
             grey = images[chosen].to(device).unsqueeze(1).float()
             flip = torch.rand(len(chosen), 1, 1, 1, device=device) < 0.5
             inputs = (torch.where(flip, grey.flip(3), grey) - mean) / std
-            with autocast(device, config.precision):
+            with autocast(device, precision_of_gradients(device, config.precision)):
                 loss = criterion(forward(inputs.contiguous(memory_format=memory_format)), truth[chosen].to(device))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -87,13 +87,17 @@ def steady_rate(scored_at: pa.ChunkedArray) -> float:
     Raises:
         DatasetError: if all images after the warm-up were scored in one batch.
     """
-    seconds = np.sort(scored_at.cast(pa.int64()).to_numpy()) / 1e6
-    start = int(len(seconds) * WARM_UP_FRACTION)
-    warm_up_end = seconds[start]
+    return rate_after_warm_up(scored_at.cast(pa.int64()).to_numpy() / 1e6)
+
+
+def rate_after_warm_up(seconds: np.ndarray) -> float:
+    """Images per second as `steady_rate` gives it, for the time of each image in seconds, float64 [N]."""
+    seconds = np.sort(seconds)
+    warm_up_end = seconds[int(len(seconds) * WARM_UP_FRACTION)]
     after = int((seconds > warm_up_end).sum())
     if not after:
         raise DatasetError(f"{len(seconds)} images fit in one batch; measure with more images")
-    return after / (seconds[-1] - warm_up_end)
+    return float(after / (seconds[-1] - warm_up_end))
 
 
 def rate_lines(result: dict[str, Any]) -> list[str]:

@@ -24,6 +24,11 @@ PATIENT_START = {
     "RAY_worker_register_timeout_seconds": "600",
 }
 """Environment variables of a cluster that is started here, which otherwise gives its processes 30 or 60 seconds."""
+FEW_RECORDS = {"RAY_task_events_max_num_task_in_gcs": "10000"}
+"""How many tasks and calls of actors a cluster that is started here remembers for its dashboard.
+
+By default it is 100,000, a kilobyte each; a night has more, so that the memory would grow for hours.
+"""
 LONGEST_SOCKET = 107
 """Maximum number of bytes of the path of a Unix socket on Linux; see unix(7)."""
 SOCKET_BELOW = "/ray/session_2026-01-31_12-00-00_123456_1234567/sockets/plasma_store"
@@ -46,7 +51,7 @@ def set_start_variables() -> None:
 
     By default Ray lowers it by 15, and training on a small machine would wait for every other program.
     """
-    for name, value in (PATIENT_START | {"RAY_worker_niceness": "0"}).items():
+    for name, value in (PATIENT_START | FEW_RECORDS | {"RAY_worker_niceness": "0"}).items():
         os.environ.setdefault(name, value)
 
 

@@ -58,7 +58,7 @@ class PrepareConfig:
     """Images with more megapixels are left out with a warning, before any pixel is decoded."""
     max_megabytes: int = 512
     """Files of more megabytes, on disk or decoded, are left out with a warning."""
-    max_decode_seconds: float = 6.0
+    max_decode_seconds: float = 4.0
     """CPU seconds that a decoder may take for a file, in addition to one second for each MB of the file; files that take
     longer are left out with a warning."""
     debug: bool = False

@@ -7,10 +7,15 @@ from typing import Literal
 from cxr_ray.config.backbones import BackboneNames, require_backbone
 from cxr_ray.config.checks import require
 
+PeerName = Literal[
+    "dataloader_fp32", "dataloader_bf16", "pipeline_fp32", "pipeline_bf16",
+    "daft_fp32", "daft_bf16", "ray_template_fp32", "ray_template_bf16",
+]  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchmarkConfig:
-    """Measure how fast an archive is scored, compared with the fastest forward pass alone (the limit) and a plain DataLoader loop (the baseline)."""
+    """Measure how fast an archive is scored, compared with the fastest forward pass alone (the limit) and other tools (the peers)."""
 
     input_uri: str
     """Folder, prefix or manifest; the job scores all of its images in every round."""
@@ -20,8 +25,11 @@ class BenchmarkConfig:
     """Folder that receives benchmark.json and the rows; if not given, the result is only printed."""
     repeats: int = 3
     """Number of rounds; each round measures everything once, and medians over the rounds are reported."""
-    baseline_images: int = 320
-    """Number of images on which the baseline and the limit are measured; the job itself scores all images."""
+    forward_images: int = 320
+    """Number of images on which the limit is measured; the job and the peers score all images that the peers can read."""
+    peers: tuple[PeerName, ...] = ("dataloader_fp32",)
+    """Other tools that score the same PNG and JPEG files with the same model in torch: a DataLoader loop, the pipeline of
+    transformers, Daft and Ray's template, each in fp32 or bf16. Daft must be installed beside this project."""
     batch_size: int | None = None
     """Images per forward pass; if not given, a number that suits the device."""
     engine: Literal["auto", "torch", "compile", "openvino"] = "auto"
@@ -41,7 +49,7 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         require(self.repeats >= 1, "repeats", self.repeats, ">= 1")
-        require(self.baseline_images >= 1, "baseline_images", self.baseline_images, ">= 1")
+        require(self.forward_images >= 1, "forward_images", self.forward_images, ">= 1")
         require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, ">= 1")
         price = self.dollars_per_hour
         require(price is None or 0 <= price < math.inf, "dollars_per_hour", price, ">= 0 and finite")

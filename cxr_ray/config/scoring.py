@@ -60,7 +60,7 @@ class ArchiveJobConfig:
     max_megabytes: int = field(default=512, metadata=MAY_CHANGE)
     """Files of more megabytes, on disk or decoded, become rows with error_kind too_large; a larger limit with
     --retry-errors scores them."""
-    max_decode_seconds: float = field(default=6.0, metadata=MAY_CHANGE)
+    max_decode_seconds: float = field(default=4.0, metadata=MAY_CHANGE)
     """CPU seconds that a decoder may take for a file, in addition to one second for each MB of the file; a file that
     takes longer becomes a row with error_kind decoder_timeout."""
     progress_seconds: float = field(default=30.0, metadata=MAY_CHANGE)

@@ -61,7 +61,7 @@ class TrainingJobConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainClassifierConfig(TrainingJobConfig):
-    """Train a classifier with Ray Train; the weights of the epoch with the best validation accuracy are saved as a model bundle."""
+    """Train a classifier with Ray Train; the weights of the best epoch on the val split are saved as a model bundle."""
 
     backbone: BackboneName = "efficientnet_b0"
     """Network architecture."""
@@ -121,8 +121,12 @@ class TrainClassifierConfig(TrainingJobConfig):
     ema_decay: float = 0.0
     """Decay (0 to below 1) of a moving average of the weights, which is then validated and saved instead of them; 0
     turns it off."""
+    best_by: Literal["accuracy", "macro_f1", "auroc", "loss"] = "accuracy"
+    """Metric of the val split by which the epoch is chosen whose weights are saved."""
     early_stopping_patience: int = 10
-    """Number of epochs without a better validation loss after which the training ends."""
+    """Number of epochs without a better --stop-by after which the training ends."""
+    stop_by: Literal["loss", "accuracy", "macro_f1", "auroc"] = "loss"
+    """Metric of the val split that --early-stopping-patience follows; the published recipe follows the accuracy."""
 
     label_smoothing: float = 0.1
     """Fraction of the target (0 to below 1) that is spread over all classes; 0 means plain cross-entropy."""

@@ -47,7 +47,7 @@ class DecodeLimits:
 
     max_megapixels: float = 100.0
     max_bytes: int = 512 * 2**20
-    max_seconds: float = 6.0
+    max_seconds: float = 4.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.max_megapixels) and self.max_megapixels > 0):

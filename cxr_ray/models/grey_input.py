@@ -27,13 +27,13 @@ class GreyInput:
         self._mean = torch.tensor(mean, device=device).view(1, -1, 1, 1) * 255
         self._std = torch.tensor(std, device=device).view(1, -1, 1, 1) * 255
 
-    def __call__(self, pixels: np.ndarray) -> torch.Tensor:
+    def __call__(self, pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Normalise uint8 [N, H, W] to float32 [N, 3, H, W], the grey plane in every channel."""
         return self.normalised(self.on_device(pixels))
 
-    def on_device(self, pixels: np.ndarray) -> torch.Tensor:
+    def on_device(self, pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Move uint8 [N, H, W] to the device as float32 [N, 1, H, W] in 0 to 255."""
-        return torch.from_numpy(pixels).to(self.device, non_blocking=True).unsqueeze(1).float()
+        return torch.as_tensor(pixels).to(self.device, non_blocking=True).unsqueeze(1).float()
 
     def normalised(self, grey: torch.Tensor) -> torch.Tensor:
         """Normalise float [N, 1, H, W] in 0 to 255 to float32 [N, 3, H, W]."""

@@ -4,14 +4,15 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
+from contextlib import AbstractContextManager
 
 import torch
 from torch.nn import functional
 
 from cxr_ray.errors import ConfigError
 from cxr_ray.models.biomedclip import BiomedClip
-from cxr_ray.models.precision import Precision, autocast
+from cxr_ray.models.noise import Noise
+from cxr_ray.models.precision import Precision, autocast, precision_of_gradients
 
 INITIAL = 5.0
 """Initial value of the bottleneck's parameter a, at which 99.3 % of every token passes."""
@@ -103,8 +104,8 @@ class M2ib:
             maps = [pixels.new_zeros(0, size, size, dtype=torch.float32)]
             for start in range(0, count, images):
                 chunk = slice(start, start + images)
-                generators = [noise_generator(image_id, self.seed) for image_id in image_ids[chunk]]
-                information = self._fitted(pixels[chunk], text[chunk], betas[chunk], generators, pool)
+                noise = Noise(image_ids[chunk], self.seed, pixels.device, pool)
+                information = self._fitted(pixels[chunk], text[chunk], betas[chunk], noise)
                 maps.append(_read_out(information, size))
             return torch.cat(maps)
 
@@ -113,17 +114,15 @@ class M2ib:
         pixels: torch.Tensor,
         text: torch.Tensor,
         betas: torch.Tensor,
-        generators: list[torch.Generator],
-        pool: ThreadPoolExecutor,
+        noise: Noise,
     ) -> torch.Tensor:
         """Fit the bottleneck to each image; the result is K, float32 [B, T, d] in nats, at the last forward pass."""
-        with torch.no_grad(), autocast(pixels.device, self.precision):
+        with torch.no_grad(), self._autocast(pixels.device):
             tokens = self.model.blocks_until(pixels, self.layer).float()
         mix = torch.full_like(tokens, INITIAL)
         adam = torch.optim.Adam([mix], lr=self.learning_rate)
         for _ in range(self.steps - 1):
-            noise = _draw(generators, (self.draws, *tokens.shape[1:]), pixels.device, pool)
-            mix.grad = self._gradient(mix, tokens, noise, text, betas)
+            mix.grad = self._gradient(mix, tokens, noise.draw((self.draws, *tokens.shape[1:])), text, betas)
             adam.step()
         return _information(mix, tokens)
 
@@ -135,27 +134,15 @@ class M2ib:
             leaf = mix.detach().requires_grad_()
             # sigmoid(-a) keeps the digits that 1 - sigmoid(a) loses where nearly everything passes
             mixed = (leaf.sigmoid() * tokens).unsqueeze(1) + (-leaf).sigmoid().unsqueeze(1) * noise
-            with autocast(mixed.device, self.precision):
+            with self._autocast(mixed.device):
                 image = self.model.blocks_after(mixed.flatten(0, 1), self.layer)
             cosine = (image.unflatten(0, noise.shape[:2]) * text.unsqueeze(1)).sum(-1).mean(1)
             loss = betas * _information(leaf, tokens).mean((1, 2)) - cosine
             (gradient,) = torch.autograd.grad(loss.sum(), leaf)
         return gradient
 
-
-def noise_generator(image_id: str, seed: int) -> torch.Generator:
-    """Random generator of the noise of one image; it is on the CPU, so that the noise does not depend on the GPU."""
-    digest = sha256(f"{seed}:{image_id}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def _draw(
-    generators: list[torch.Generator], shape: tuple[int, ...], device: torch.device, pool: ThreadPoolExecutor
-) -> torch.Tensor:
-    """Draw the next noise of every image, float32 [B, *shape], while a GPU still computes the previous step."""
-    noise = torch.empty(len(generators), *shape, pin_memory=device.type == "cuda")
-    list(pool.map(lambda generator, rows: torch.randn(shape, generator=generator, out=rows), generators, noise))
-    return noise.to(device, non_blocking=True)
+    def _autocast(self, device: torch.device) -> AbstractContextManager[object]:
+        return autocast(device, precision_of_gradients(device, self.precision))
 
 
 def _information(mix: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

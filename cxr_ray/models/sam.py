@@ -119,6 +119,10 @@ class Sam:
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.model_id = model_id
         self.image_size = int(model.image_encoder.img_size)
+        if self.device.type == "cuda":
+            from cxr_ray.models.sam_attention import save_memory
+
+            save_memory(model.image_encoder)
         # SAM's mean and deviation are ImageNet's, times 255
         self.to_input = GreyInput(IMAGENET_MEAN, IMAGENET_STD, self.device, torch.contiguous_format)
 

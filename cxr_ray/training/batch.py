@@ -1,8 +1,11 @@
 """The batch of images that a feed yields to a training worker."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Batch(NamedTuple):
@@ -10,5 +13,5 @@ class Batch(NamedTuple):
 
     positions: np.ndarray
     """int64 [B], positions of the images within the split."""
-    pixels: np.ndarray
-    """uint8 [B, S, S], or uint8 [B, P, S, S] for images that have P planes each."""
+    pixels: "np.ndarray | torch.Tensor"
+    """uint8 [B, S, S], or uint8 [B, P, S, S] for images that have P planes each; a tensor if it waits for a GPU."""

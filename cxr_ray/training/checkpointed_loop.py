@@ -14,7 +14,7 @@ from ray import train
 from ray.actor import ActorHandle
 
 from cxr_ray.training.epoch_report import EpochReport
-from cxr_ray.training.training_state import BestBundle, Progress, checkpoint_of, read_state
+from cxr_ray.training.training_state import LOSS, BestBundle, Progress, checkpoint_of, read_state
 from cxr_ray.training.training_task import TrainingTask
 from cxr_ray.training.worker_context import WorkerContext
 
@@ -72,6 +72,7 @@ def train_epochs(
     listener: ActorHandle,
     patience: float = math.inf,
     best_by: str = "val_accuracy",
+    stop_by: str = LOSS,
 ) -> None:
     """Run the epochs after the last checkpoint, and report a checkpoint with the best bundle after each of them.
 
@@ -81,8 +82,9 @@ def train_epochs(
             training diverged, which ends it.
         epochs: maximum number of epochs.
         listener: `EpochLog` actor that receives the reports of the first worker.
-        patience: number of epochs without a lower validation loss after which the training ends.
-        best_by: name of the metric whose maximum determines the best epoch.
+        patience: number of epochs without a better `stop_by` after which the training ends.
+        best_by: name of the metric by which the best epoch is chosen.
+        stop_by: name of the metric that early stopping follows.
     """
     context, progress, best = learner.context, Progress(), BestBundle()
     if checkpoint := train.get_checkpoint():
@@ -92,7 +94,7 @@ def train_epochs(
             best.restore(Path(folder))
     if context.is_first:
         ray.get(listener.begin.remote(progress.history))
-    while progress.epoch < epochs and progress.epochs_since_least_loss < patience:
+    while progress.epoch < epochs and progress.epochs_since_best(stop_by) < patience:
         started = time.monotonic()
         finished = run_epoch(progress.epoch + 1)
         if finished is None:

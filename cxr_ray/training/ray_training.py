@@ -199,7 +199,7 @@ def fit(
             storage_filesystem=arrow_filesystem(fs),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
             failure_config=FailureConfig(max_failures=config.max_failures),
-            worker_runtime_env={"env_vars": KEEPING_FREED_MEMORY},
+            worker_runtime_env={"env_vars": {} if config.use_gpu else KEEPING_FREED_MEMORY},
             callbacks=[lost_workers, *([SeenGpus()] if config.use_gpu else [])],
         ),
     )

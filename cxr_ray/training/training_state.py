@@ -1,9 +1,10 @@
 """The content of a checkpoint: the training's progress, the learner's state, and the bundle of the best epoch."""
 
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +14,42 @@ from ray import train
 from cxr_ray.cluster.scratch_folder import ScratchFolder
 
 STATE_NAME = "state.pt"
+LOSS = "val_loss"
+"""The one metric of which less is better."""
 BEST_NAME = "best"
 
 
 @dataclass(slots=True)
 class Progress:
-    """Progress of a training; the names of the attributes are keys in checkpoints.
+    """Progress of a training, which its history determines.
 
     Attributes:
-        epoch: number of finished epochs.
         history: metrics of each finished epoch.
-        best_accuracy: value of the metric `best_by` (see `add`) in the epoch whose bundle is kept.
-        best_loss: validation loss of the epoch whose bundle is kept.
-        least_loss: minimum validation loss of all epochs.
-        epochs_since_least_loss: number of epochs after the one with the minimum validation loss, for early stopping.
     """
 
-    epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    best_accuracy: float = -1.0
-    best_loss: float = float("inf")
-    least_loss: float = float("inf")
-    epochs_since_least_loss: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return self.history[-1]["epoch"] if self.history else 0
 
     def add(self, metrics: dict[str, Any], best_by: str = "val_accuracy") -> bool:
-        """Add a finished epoch; return True if it is the best so far: maximum `best_by`, then minimum validation loss."""
-        accuracy, loss = metrics[best_by], metrics["val_loss"]
-        self.epoch = metrics["epoch"]
+        """Add a finished epoch; return True if it is the best so far by the metric `best_by`, then by `val_loss`."""
+        earlier = [(_merit(one, best_by), _merit(one, LOSS)) for one in self.history]
         self.history.append(metrics)
-        self.epochs_since_least_loss = 0 if loss < self.least_loss else self.epochs_since_least_loss + 1
-        self.least_loss = min(self.least_loss, loss)
-        is_best = (accuracy, -loss) > (self.best_accuracy, -self.best_loss)
-        if is_best:
-            self.best_accuracy, self.best_loss = accuracy, loss
-        return is_best
+        return not earlier or (_merit(metrics, best_by), _merit(metrics, LOSS)) > max(earlier)
+
+    def epochs_since_best(self, metric: str = LOSS) -> int:
+        """Number of epochs after the first of those whose `metric` is the best, for early stopping."""
+        merits = [_merit(one, metric) for one in self.history]
+        return len(merits) - 1 - merits.index(max(merits)) if merits else 0
+
+
+def _merit(metrics: dict[str, Any], metric: str) -> float:
+    """The value of a metric, negated if it is a loss: more is better. An unknown value (NaN) is the worst."""
+    value = float(metrics[metric])
+    return -math.inf if math.isnan(value) else -value if metric == LOSS else value
 
 
 class BestBundle:
@@ -70,7 +73,7 @@ def checkpoint_of(progress: Progress, learner_state: dict[str, Any], best: BestB
     """Yield a checkpoint for `ray.train.report`; its folder is deleted after the block."""
     folder = ScratchFolder("checkpoint")
     try:
-        torch.save({"progress": asdict(progress), "learner": learner_state}, folder.path / STATE_NAME)
+        torch.save({"progress": {"history": progress.history}, "learner": learner_state}, folder.path / STATE_NAME)
         shutil.copytree(best.path, folder.path / BEST_NAME, copy_function=_link)
         yield train.Checkpoint.from_directory(str(folder.path))
     finally:
@@ -84,4 +87,4 @@ def _link(source: str, target: str) -> None:
 def read_state(checkpoint: Path, *, device: str | torch.device = "cpu") -> tuple[Progress, dict[str, Any]]:
     """Read the progress and the learner's state from the folder of a checkpoint; tensors are loaded to `device`."""
     state = torch.load(checkpoint / STATE_NAME, map_location=device, weights_only=True)
-    return Progress(**state["progress"]), state["learner"]
+    return Progress(state["progress"]["history"]), state["learner"]

@@ -31,7 +31,7 @@ def test_a_benchmark_reports_every_stage(ray_cluster, tmp_path, capsys):
         model_uri=str(tmp_path / "model"),
         output_uri=str(tmp_path / "out"),
         repeats=1,
-        baseline_images=96,
+        forward_images=96,
         dollars_per_hour=1.0,
     )
     result = benchmark_scoring(config)
@@ -44,4 +44,6 @@ def test_a_benchmark_reports_every_stage(ray_cluster, tmp_path, capsys):
     rates = result["images_per_second"]
     assert result["job_steady_to_forward_only"] == pytest.approx(rates["job_steady"] / rates["forward_only"])
     assert result["dollars_per_million_images"] == pytest.approx(1e6 / 3600 / rates["job_steady"])
+    assert result["job_whole_to_dataloader_fp32"] == pytest.approx(rates["job_whole"] / rates["dataloader_fp32_whole"])
+    assert 0 < result["first_batch_seconds"] < 100 / rates["job_whole"]
     assert "job_steady / forward_only" in capsys.readouterr().out

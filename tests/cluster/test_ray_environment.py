@@ -35,7 +35,7 @@ def test_a_variable_that_the_user_has_set_keeps_its_value(environment):
     set_ray_variables()
     set_start_variables()
     assert os.environ[patience] == "7"
-    for name in module.QUIET_RAY | module.SHORT_PLACEMENT | module.PATIENT_START:
+    for name in module.QUIET_RAY | module.SHORT_PLACEMENT | module.PATIENT_START | module.FEW_RECORDS:
         environment.delenv(name)
 
 

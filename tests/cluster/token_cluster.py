@@ -56,8 +56,17 @@ class Submission:
 
     def images(self) -> int:
         """Number of images that are scored, as the last line of progress says."""
-        found = re.findall(r"([\d,]+)/[\d,]+ images", self.said)
-        return int(found[-1].replace(",", "")) if found else 0
+        return self._progress()[0]
+
+    def is_scored(self) -> bool:
+        """Whether all images are scored, as the last line of progress says."""
+        done, total = self._progress()
+        return 0 < total == done
+
+    def _progress(self) -> tuple[int, int]:
+        found = re.findall(r"([\d,]+)/([\d,]+) images", self.said)
+        done, total = (int(number.replace(",", "")) for number in found[-1]) if found else (0, 0)
+        return done, total
 
     def wait_for_images(self, wanted: int, seconds: float = 300.0) -> None:
         """Wait until so many images are scored; raises `TimeoutError` with what the submission said otherwise."""

@@ -105,10 +105,12 @@ class Walk:
         began = time.monotonic()
         if way == "submit.py":
             self._cluster.add_node("node3")
-            self.say(f"node3 joined after {submission.images()} images", time.monotonic() - began)
+            what = "node3 joined"
         else:
             self._cluster.lose_node("node1")
-            self.say(f"node1 was lost after {submission.images()} images", time.monotonic() - began)
+            what = "node1 was lost"
+        self.say(f"{what} after {submission.images()} images", time.monotonic() - began)
+        self._expect(not submission.is_scored(), f"{what} when all images were scored; draw more of them")
 
     def _account(self, way: str, job: str, folder: str) -> None:
         for kind, nodes in blocks_of_nodes(self._cluster).items():
@@ -137,7 +139,7 @@ def _counts(counter: Counter[str]) -> str:
 def main() -> None:
     """Run both ways, and end with code 1 if something went wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images-per-class", type=int, default=100)
+    parser.add_argument("--images-per-class", type=int, default=400)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     arguments = parser.parse_args()
     if reason := why_no_machines():

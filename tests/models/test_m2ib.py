@@ -5,8 +5,10 @@ import torch
 
 from cxr_ray.benchmarks.plain_saliency import plain_saliency
 from cxr_ray.errors import ConfigError
+from cxr_ray.models import noise
 from cxr_ray.models.biomedclip import BiomedClip, BiomedClipConfig
-from cxr_ray.models.m2ib import M2ib, noise_generator
+from cxr_ray.models.m2ib import M2ib
+from cxr_ray.models.noise import noise_generator
 
 TINY = BiomedClipConfig(
     vision_hidden=64,
@@ -177,7 +179,8 @@ def test_arguments_that_do_not_match_the_number_of_images_are_refused(arguments,
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gives_the_map_of_the_cpu(model, pixels, texts):
+def test_a_gpu_gives_the_map_of_the_cpu(model, pixels, texts, monkeypatch):
+    monkeypatch.setattr(noise, "COUNTED_ON", {"cpu", "cuda"})
     on_cpu = M2ib(model, layer=1, precision="fp32").saliency(pixels, texts, IDS)
     try:
         on_gpu = M2ib(model.cuda(), layer=1, precision="fp32").saliency(pixels.cuda(), texts.cuda(), IDS)

@@ -1,5 +1,6 @@
 """Progress of a training: the best epoch, the epochs since the lowest loss, and the content of a checkpoint."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -21,18 +22,35 @@ def test_the_best_epoch_is_the_most_accurate_and_among_equals_that_of_the_lower_
         progress.add(epoch(5, accuracy=0.59, loss=1.0)),
     ]
     assert is_best == [True, True, False, True, False]
-    assert (progress.best_accuracy, progress.best_loss) == (0.6, 2.5)
     assert progress.epoch == 5
     assert [metrics["epoch"] for metrics in progress.history] == [1, 2, 3, 4, 5]
 
 
-def test_epochs_are_counted_since_the_lowest_loss_of_any_epoch():
-    progress, since = Progress(), []
-    for number, loss in enumerate([3.0, 2.0, 2.0, 2.5, 1.9, 2.0], start=1):
-        progress.add(epoch(number, loss=loss))
-        since.append(progress.epochs_since_least_loss)
+def test_epochs_are_counted_since_the_best_of_any_metric():
+    progress, since, since_accuracy = Progress(), [], []
+    assert progress.epochs_since_best() == 0
+    for number, (loss, accuracy) in enumerate(
+        [(3, 0.1), (2, 0.3), (2, 0.2), (2.5, 0.3), (1.9, 0.4), (2, 0.1)], start=1
+    ):
+        progress.add(epoch(number, loss=loss, accuracy=accuracy))
+        since.append(progress.epochs_since_best())
+        since_accuracy.append(progress.epochs_since_best("val_accuracy"))
     assert since == [0, 0, 1, 2, 0, 1]
-    assert progress.least_loss == 1.9
+    assert since_accuracy == [0, 0, 1, 2, 0, 1]
+
+
+def test_the_loss_may_choose_the_best_epoch():
+    progress = Progress()
+    found = [progress.add(epoch(n, accuracy=n / 9, loss=loss), "val_loss") for n, loss in enumerate([2.0, 3.0, 1.0], 1)]
+    assert found == [True, False, True]
+
+
+def test_a_metric_that_is_unknown_is_the_worst_and_the_first_epoch_is_saved_all_the_same():
+    progress = Progress()
+    assert progress.add(epoch(1, auroc=math.nan), "auroc")
+    assert progress.add(epoch(2, auroc=0.1), "auroc")
+    assert not progress.add(epoch(3, auroc=math.nan), "auroc")
+    assert progress.epochs_since_best("auroc") == 1
 
 
 def test_a_training_may_be_judged_by_another_metric():

@@ -11,6 +11,7 @@ from torch._inductor import aoti_compile_and_package, aoti_load_package
 from cxr_ray.archive.uris import one_line
 from cxr_ray.errors import EngineError
 from cxr_ray.models.engines.converted_model import converted_model, reference_of
+from cxr_ray.models.engines.device_parts import DeviceParts
 from cxr_ray.models.engines.engine import ComputedPrecision, ForwardPass
 from cxr_ray.models.precision import Precision, autocast, chosen_precision, hardware_name
 
@@ -33,7 +34,7 @@ class CompileEngine:
     Args:
         forward: the model.
         device: `cpu`, `cuda` or `cuda:N`.
-        precision: precision of the forward pass; `auto` takes bf16 where the device has instructions for it, else fp32.
+        precision: precision of the forward pass; `auto` takes the native one, see `native_precision`.
         threads: number of torch threads of the process on a CPU; None leaves it as it is.
 
     Raises:
@@ -54,12 +55,13 @@ class CompileEngine:
             depends_on=[self.name, torch.__version__, _hardware(self.device), self.precision],
         )
         self.reference = reference_of(folder)
-        self._compiled = aoti_load_package(str(folder / CODE), device_index=self.device.index or -1)
+        compiled = aoti_load_package(str(folder / CODE), device_index=self.device.index or -1)
+        self._in_parts = DeviceParts(compiled, self.device)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Compute float32 [N, ...] for uint8 [N, S, S]."""
         with torch.inference_mode():
-            return np.asarray(self._compiled(torch.from_numpy(pixels).to(self.device)).float().cpu().numpy())
+            return self._in_parts(pixels)
 
 
 def _compile(

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from cxr_ray.models.engines.agreement import check_pixels
+from cxr_ray.models.engines.device_parts import DeviceParts
 from cxr_ray.models.engines.engine import ComputedPrecision, ForwardPass
 from cxr_ray.models.precision import Precision, autocast, chosen_precision
 
@@ -14,7 +15,7 @@ class TorchEngine:
     Args:
         forward: the model.
         device: `cpu`, `cuda` or `cuda:N`.
-        precision: precision of the forward pass; `auto` takes bf16 where the device has instructions for it, else fp32.
+        precision: precision of the forward pass; `auto` takes the native one, see `native_precision`.
         threads: number of torch threads of the process on a CPU; None leaves it as it is.
     """
 
@@ -26,6 +27,7 @@ class TorchEngine:
         self.device = torch.device(device)
         self.precision = chosen_precision(self.device, precision)
         self.network = forward.build().to(self.device)
+        self._in_parts = DeviceParts(self.network, self.device)
         self._image_size = forward.image_size
 
     @property
@@ -39,4 +41,4 @@ class TorchEngine:
 
     def _outputs(self, pixels: np.ndarray, precision: ComputedPrecision) -> np.ndarray:
         with torch.inference_mode(), autocast(self.device, precision):
-            return np.asarray(self.network(torch.from_numpy(pixels).to(self.device)).float().cpu().numpy())
+            return self._in_parts(pixels)

@@ -10,7 +10,7 @@ from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.models.backbones import BACKBONES, build_backbone, classifier_head
 from cxr_ray.models.depthwise import replace_depthwise
 from cxr_ray.models.grey_input import GreyInput
-from cxr_ray.models.precision import autocast
+from cxr_ray.models.precision import autocast, precision_of_gradients
 from cxr_ray.models.starting_weights import load_starting_weights, pretrained_normalisation, usual_normalisation
 from cxr_ray.training.epochs import train_epoch
 from cxr_ray.training.optimization import Optimization
@@ -100,7 +100,8 @@ class ClassifierLearner:
 
     def autocast(self) -> Any:
         """Return the mixed-precision context for the `precision` of the config."""
-        return autocast(self.context.device, self.config.precision)
+        device = self.context.device
+        return autocast(device, precision_of_gradients(device, self.config.precision))
 
     def _freeze(self, frozen: bool) -> None:
         """Train only the head if `frozen`, else all layers; the normalisation statistics of frozen layers do not change."""

@@ -11,6 +11,7 @@ import torch
 from ray import train
 
 from cxr_ray.models.bundle import save_bundle
+from cxr_ray.training.ahead import ahead
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache, batches_per_epoch
 from cxr_ray.training.checkpointed_loop import FinishedEpoch, start_worker, train_and_validate, train_epochs
 from cxr_ray.training.classifier.class_balance import class_weights
@@ -43,6 +44,8 @@ def train_from_last_checkpoint(task: ClassifierTask) -> None:
         epochs=task.config.epochs,
         listener=task.listener,
         patience=task.config.early_stopping_patience,
+        best_by=f"val_{task.config.best_by}",
+        stop_by=f"val_{task.config.stop_by}",
     )
 
 
@@ -70,7 +73,7 @@ def run_epoch(task: ClassifierTask, learner: ClassifierLearner, feeds: Feeds, ep
         generator=seed_epoch(config.seed, epoch, context.rank),
         mixup_generator=np.random.default_rng([config.seed, epoch, context.rank]),
     )
-    batches = feeds["train"].shuffled(seed_of(config.seed, epoch), _draw_weights(task))
+    batches = ahead(feeds["train"].shuffled(seed_of(config.seed, epoch), _draw_weights(task)), context.device)
     count = batches_per_epoch(len(targets["train"]), batch_size=config.batch_size, world_size=context.world_size)
     metrics, shards = train_and_validate(
         learner,

@@ -60,7 +60,10 @@ def _mistakes(batch: Batch, scores: torch.Tensor, truth: np.ndarray) -> list[Mis
     confidence, predicted = (values.numpy() for values in scores.softmax(1).max(1))
     return [
         Mistake(
-            pixels=batch.pixels[i], truth=int(truth[i]), predicted=int(predicted[i]), confidence=float(confidence[i])
+            pixels=np.asarray(batch.pixels[i]),
+            truth=int(truth[i]),
+            predicted=int(predicted[i]),
+            confidence=float(confidence[i]),
         )
         for i in np.flatnonzero(predicted != truth)
     ]

@@ -32,7 +32,7 @@ class TrainingViews:
     generator: torch.Generator
     mixup_generator: np.random.Generator
 
-    def __call__(self, pixels: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, pixels: np.ndarray | torch.Tensor, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Make inputs float32 [B, 3, S, S] and class probabilities float32 [B, classes] on the model's device.
 
         Mixup replaces each image by a convex combination of itself and another image of the batch, and its target by the

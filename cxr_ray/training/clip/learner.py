@@ -9,7 +9,7 @@ from torch import nn
 from cxr_ray.config import FinetuneClipConfig
 from cxr_ray.models.biomedclip import BiomedClip, clip_input
 from cxr_ray.models.dhn_nce import dhn_nce_loss
-from cxr_ray.models.precision import autocast
+from cxr_ray.models.precision import autocast, precision_of_gradients
 from cxr_ray.training.clip.feature_gather import gather_features, gather_rows
 from cxr_ray.training.clip.parameter_groups import parameter_groups
 from cxr_ray.training.clip.split_pairs import same_pairs
@@ -91,7 +91,8 @@ class ClipLearner:
 
     def autocast(self) -> Any:
         """Return the mixed-precision context for the `precision` of the config."""
-        return autocast(self.context.device, self.config.precision)
+        device = self.context.device
+        return autocast(device, precision_of_gradients(device, self.config.precision))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to resume from: the states of model and optimizer."""

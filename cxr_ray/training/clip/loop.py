@@ -9,6 +9,7 @@ import ray
 
 from cxr_ray.models.biomedclip_checkpoint import load_biomedclip, load_tokenizer
 from cxr_ray.models.clip_card import save_clip_bundle
+from cxr_ray.training.ahead import ahead
 from cxr_ray.training.augmentation import RandomResizedCrop
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache, batches_per_epoch
 from cxr_ray.training.checkpointed_loop import FinishedEpoch, start_worker, train_and_validate, train_epochs
@@ -49,7 +50,7 @@ def run_epoch(
     val_views = PairViews(to_input=learner.to_input, pairs=pairs["val"], tokens=tokens)
     metrics, shards = train_and_validate(
         learner,
-        views(feeds["train"].shuffled(seed_of(config.seed, epoch))),
+        views(ahead(feeds["train"].shuffled(seed_of(config.seed, epoch)), context.device)),
         partial(encode_shard, learner.model, val_views(feeds["val"].in_order()), autocast=learner.autocast),
         epoch=epoch,
         steps=batches_per_epoch(len(pairs["train"]), batch_size=config.batch_size, world_size=context.world_size),

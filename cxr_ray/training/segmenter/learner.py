@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from cxr_ray.config import TrainSegmenterConfig
-from cxr_ray.models.precision import autocast, chosen_precision
+from cxr_ray.models.precision import autocast, precision_of_gradients
 from cxr_ray.models.segmenter_ensemble import build_segmenter_network, member_weights, suited_to_cpu
 from cxr_ray.training.epochs import train_epoch
 from cxr_ray.training.learning_rate import cyclic_fraction
@@ -38,7 +38,7 @@ class SegmenterLearner:
     def __init__(self, config: TrainSegmenterConfig, *, context: WorkerContext) -> None:
         self.config, self.context = config, context
         network = build_segmenter_network(config.filters, deep_supervision=config.deep_supervision)
-        if context.device.type == "cpu" and chosen_precision(context.device, config.precision) == "fp32":
+        if context.device.type == "cpu" and precision_of_gradients(context.device, config.precision) == "fp32":
             network = suited_to_cpu(network)
         self.network = network.to(context.device)
         self.members: list[dict[str, torch.Tensor]] = []
@@ -83,7 +83,8 @@ class SegmenterLearner:
 
     def autocast(self) -> Any:
         """Return the mixed-precision context for the `precision` of the config."""
-        return autocast(self.context.device, self.config.precision)
+        device = self.context.device
+        return autocast(device, precision_of_gradients(device, self.config.precision))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to resume from: the network, the optimizer and the ensemble."""

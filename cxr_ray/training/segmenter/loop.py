@@ -10,6 +10,7 @@ import ray
 
 from cxr_ray.models.bundle import save_bundle
 from cxr_ray.models.segmenter_ensemble import SegmenterCard, ensemble_weights, member_weights
+from cxr_ray.training.ahead import ahead
 from cxr_ray.training.batch import Batch
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache, batches_per_epoch
 from cxr_ray.training.checkpointed_loop import FinishedEpoch, start_worker, train_and_validate, train_epochs
@@ -49,7 +50,7 @@ def run_epoch(
     steps = config.steps or one_pass
     metrics, shards = train_and_validate(
         learner,
-        views(drawn_batches(feeds["train"], steps, config.seed, epoch)),
+        views(ahead(drawn_batches(feeds["train"], steps, config.seed, epoch), context.device)),
         partial(
             segment_shard, learner.network, feeds["val"].in_order(), device=context.device, autocast=learner.autocast
         ),

@@ -30,7 +30,7 @@ class MaskedViews:
     def __call__(self, batches: Iterator[Batch]) -> Iterator[tuple[torch.Tensor, MaskTargets]]:
         """Yield inputs float32 [B, 1, S, S] and targets, both on the device, for planes uint8 [B, 2, S, S] (image, mask)."""
         for batch in batches:
-            planes = torch.from_numpy(batch.pixels).to(self._device, non_blocking=True).float()
+            planes = torch.as_tensor(batch.pixels).to(self._device, non_blocking=True).float()
             moved = self._augmentation.moved(planes, self._generator)
             toned = self._augmentation.toned(moved[:, :1], self._generator)
             grey = self._augmentation.erased(toned, self._generator)

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cxr_ray.errors import EngineError
+from cxr_ray.models.engines.agreement import require_agreement
 from cxr_ray.models.engines.converted_model import REFERENCE, SUMS, sums_of
 from cxr_ray.models.engines.fastest_engine import CLASSES, engine_class, fastest_engine
 
@@ -57,3 +59,10 @@ def test_features_are_computed_in_fp32_where_no_faster_engine_or_precision_agree
     engine = fastest_engine(features, device="cpu")
     assert (engine.name, engine.precision) == ("torch", "fp32")
     assert caplog.text.count("the features of 100.0% of the images differ from those of torch by more than 2%") == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_a_gpu_has_an_engine_that_agrees(small_forward, precision):
+    require_agreement(fastest_engine(small_forward, device="cuda", precision=precision), small_forward)

@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from torch import nn
 
 from cxr_ray.errors import EngineError
 from cxr_ray.models.engines.engine import ForwardPass
-from cxr_ray.models.engines.openvino_engine import OpenVinoEngine
+from cxr_ray.models.engines.openvino_engine import OpenVinoEngine, filled_count
 from cxr_ray.models.engines.torch_engine import TorchEngine
 
 RANDOM = np.random.default_rng(3)
@@ -25,6 +26,12 @@ def test_it_computes_what_torch_computes_for_any_number_of_images(small_forward)
         found = engine(pixels)
         assert (found.dtype, found.shape) == (np.float32, (count, 2))
         np.testing.assert_allclose(found, expected(pixels), atol=1e-5)
+
+
+def test_batches_have_few_sizes_so_that_what_openvino_compiles_for_each_does_not_fill_the_memory():
+    sizes = [filled_count(count) for count in range(1, 129)]
+    assert all(count <= size < 1.5 * count for count, size in enumerate(sizes, start=1))
+    assert sorted(set(sizes)) == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
 
 
 def test_outputs_are_not_overwritten_by_the_next_batch(small_forward):
@@ -66,10 +73,13 @@ class Unconvertible(nn.Module):
 def test_a_network_that_cannot_be_converted_is_an_engine_error(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     forward = ForwardPass(name="odd", identity="odd", image_size=8, build=Unconvertible)
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
     with pytest.raises(
         EngineError, match=r"OpenVINO cannot convert the network: -- No conversion rule found for operations: .*svd"
     ):
         OpenVinoEngine(forward, device="cpu", precision="fp32", threads=None)
+    assert (root.level, root.handlers) == before  # the warning of what follows must reach the user
 
 
 WARM = """
