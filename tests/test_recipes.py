@@ -7,7 +7,9 @@ from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.config.segmentation import LUNG_PROMPTS
 
 RECIPES = Path(__file__).parents[1] / "jobs/recipes"
-SEED, STRONG = (sorted(path.stem for path in RECIPES.glob(f"{kind}_*.toml")) for kind in ("seed", "strong"))
+SEED, STRONG, FINETUNE = (
+    sorted(path.stem for path in RECIPES.glob(f"{kind}_*.toml")) for kind in ("seed", "strong", "finetune")
+)
 PUBLISHED = {"vit_b16", "resnet50", "efficientnet_b0", "densenet121"}
 
 
@@ -37,6 +39,18 @@ def test_the_strong_recipe_is_for_random_weights(name):
     assert (config.pretrained, config.chosen_schedule) == (False, "cosine")
     assert config.learning_rate == BACKBONES[config.backbone].scratch_rate
     assert config.early_stopping_patience >= config.epochs, "a cosine that is cut short ends at a high rate"
+
+
+@pytest.mark.parametrize("name", FINETUNE)
+def test_the_recipe_for_fine_tuning_treads_softly(name):
+    config = recipe(name, "--weights-uri", "w")
+    assert f"finetune_{config.backbone}" == name
+    assert config.chosen_schedule == "cosine"
+    assert config.learning_rate < BACKBONES[config.backbone].scratch_rate
+    assert config.layer_decay < 1
+    assert not config.decay_all
+    assert config.dropout > 0
+    assert config.early_stopping_patience >= config.epochs
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

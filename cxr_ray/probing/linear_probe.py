@@ -8,9 +8,8 @@ import numpy as np
 from cxr_ray.probing.folds import grouped_folds
 
 INNER_FOLDS = 3
-STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-12, 5))
-"""Inverse strengths C of the L2 penalty, from strong to weak; those after two that did not help are not tried."""
-PATIENCE = 2
+STRENGTHS = tuple(10.0 ** (exponent / 2) for exponent in range(-10, 5))
+"""Inverse strengths C of the L2 penalty, from strong to weak; those after one that did not help are not tried."""
 SEARCH = {"tol": 1e-3, "max_iter": 200}
 FIT = {"tol": 1e-5, "max_iter": 2_000}
 """When scikit-learn's solver stops: sooner while C is searched for, each step of which starts from the one before."""
@@ -77,7 +76,7 @@ def _best_strength(scaled: np.ndarray, truth: np.ndarray, fold: np.ndarray, *, c
             model.set_params(C=strength).fit(scaled[train], truth[train])
             found = _probabilities(model, scaled[val], classes)
             losses[-1] += _log_loss(found, truth[val], balanced) / len(parts)
-        if len(losses) > PATIENCE and min(losses[-PATIENCE:]) > min(losses[:-PATIENCE]):
+        if losses[-1] > min(losses):
             break
     return STRENGTHS[int(np.argmin(losses))]
 

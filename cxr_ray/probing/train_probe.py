@@ -106,8 +106,9 @@ def _results(
 ) -> dict[str, Any]:
     balanced = config.class_balance == "balanced"
     learned, test = data.part(~data.is_test), data.part(data.is_test)
-    neighbours = {count: judged(learned, shares) for count, shares in validation.votes.items()}
-    best = max(neighbours, key=lambda count: (neighbours[count]["balanced_accuracy"], -count))
+    votes = validation.votes
+    right = {count: float((shares.argmax(1) == learned.truth).mean()) for count, shares in votes.items()}
+    best = max(right, key=lambda count: (right[count], -count))
     curve = learning_curve(learned, validation, balanced=balanced, seed=config.seed) if config.learning_curve else []
     return {
         "labels": list(data.labels),
@@ -117,7 +118,7 @@ def _results(
         "temperature": temperature,
         "cross_validation": judged(learned, _softmax(validation.logits / temperature)) | {"folds": config.folds},
         "test": judged(test, _softmax(probe.logits(test.vectors) / temperature)) if test.image_ids else None,
-        "nearest_neighbours": neighbours[best] | {"neighbours": best},
+        "nearest_neighbours": judged(learned, votes[best]) | {"neighbours": best},
         "learning_curve": curve,
     }
 

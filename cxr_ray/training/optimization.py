@@ -94,12 +94,11 @@ def parameter_groups(model: nn.Module, config: TrainClassifierConfig) -> list[di
     """
     if config.layer_decay == 1 and config.decay_all:
         return [{"params": list(model.parameters()), "weight_decay": config.weight_decay, "lr_scale": 1.0}]
-    undecayed: Any = getattr(model, "no_weight_decay", tuple)  # a ViT names its tokens and position embeddings
-    tokens = undecayed()
+    names: Any = getattr(model, "no_weight_decay", tuple)  # tokens and position embeddings of a ViT
     groups: list[dict[str, Any]] = param_groups_layer_decay(
         model,
         config.weight_decay,
-        no_weight_decay_list=() if config.decay_all else tokens,
+        no_weight_decay_list=() if config.decay_all else names(),
         weight_decay_exclude_1d=not config.decay_all,
         layer_decay=config.layer_decay,
     )

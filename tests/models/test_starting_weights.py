@@ -13,7 +13,12 @@ from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.errors import BundleError
 from cxr_ray.models.backbones import build_backbone
 from cxr_ray.models.foreign.timm_names import named_as_timm
-from cxr_ray.models.starting_weights import check_starting_weights, load_starting_weights
+from cxr_ray.models.starting_weights import (
+    check_starting_weights,
+    load_starting_weights,
+    pretrained_normalisation,
+    usual_normalisation,
+)
 
 TORCHVISION_MODELS = {
     "resnet50": torchvision.models.resnet50,
@@ -162,6 +167,19 @@ def test_training_can_start_from_a_bundle(tmp_path, save_random):
     load_starting_weights(model, str(tmp_path), backbone="efficientnet_b0")
     saved = load_file(tmp_path / "model.safetensors")
     torch.testing.assert_close(model.conv_stem.weight, torch.nn.Parameter(saved["conv_stem.weight"]))
+
+
+def test_weights_bring_their_normalisation_and_the_table_serves_those_that_do_not_say(tmp_path, save_random):
+    model = build_backbone("efficientnet_b0", num_classes=4, image_size=32)
+    save_random(tmp_path / "bundle", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    found = load_starting_weights(model, str(tmp_path / "bundle"), backbone="efficientnet_b0")
+    assert (found.mean, found.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    found = load_starting_weights(model, str(tmp_path / "w.safetensors"), backbone="efficientnet_b0")
+    assert found == usual_normalisation("efficientnet_b0")
+    assert found.mean == (0.485, 0.456, 0.406)
+    assert usual_normalisation("efficientnet_lite0").mean == (0.5, 0.5, 0.5)
+    assert pretrained_normalisation(timm.create_model("vit_tiny_patch16_224")).mean == (0.5, 0.5, 0.5)
 
 
 def test_the_head_of_a_bundle_is_taken_over_in_the_order_of_the_new_labels(tmp_path, save_random, caplog):

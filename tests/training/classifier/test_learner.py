@@ -113,6 +113,23 @@ def test_every_backbone_learns_its_head_first_and_then_all_of_it(backbone, preci
     assert len(changed()) > 0.9 * len(before)
 
 
+def test_pixels_are_normalised_as_the_starting_weights_need_it(save_random, tmp_path):
+    save_random(tmp_path, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    learner = make_learner(backbone="efficientnet_b0", weights_uri=str(tmp_path))
+    black = learner.to_input(np.zeros((1, SIZE, SIZE), np.uint8))[0, :, 0, 0]
+    torch.testing.assert_close(black, torch.tensor([-0.1 / 0.4, -0.2 / 0.5, -0.3 / 0.6]))
+    assert make_learner(backbone="efficientnet_lite0").normalisation.std == (0.5, 0.5, 0.5)
+
+
+def test_dropout_and_stochastic_depth_are_those_of_the_config():
+    learner = make_learner(backbone="efficientnet_lite0", dropout=0.25, drop_path=0.2)
+    assert learner.model.drop_rate == 0.25
+    skipped = [module.drop_prob for module in learner.model.modules() if type(module).__name__ == "DropPath"]
+    assert 0 < min(skipped) < max(skipped) < 0.21
+    plain = make_learner(backbone="efficientnet_lite0")
+    assert not any(type(module).__name__ == "DropPath" for module in plain.model.modules())
+
+
 def test_the_loss_is_the_cross_entropy_with_smoothing_and_class_weights():
     learner = make_learner(backbone="efficientnet_b0", label_smoothing=0.2)
     logits, targets = torch.randn(6, CLASSES), torch.tensor([0, 1, 2, 2, 1, 0])
