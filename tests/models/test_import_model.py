@@ -672,7 +672,8 @@ def test_a_foreign_checkpoint_gives_the_outputs_of_its_source_or_is_refused(name
     if expected.ndim == 3:
         expected = expected[:, 0]
     assert not torch.allclose(expected[0], expected[1], atol=1e-3)
-    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
+    scale = max(1.0, float(expected.abs().max()))  # some random networks give hundreds, and sums are rounded by it
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4 * scale)
 
 
 PIXELS = np.random.default_rng(2).integers(0, 256, (2, 64, 64), dtype=np.uint8)
