@@ -34,12 +34,16 @@ def _cache(tmp_path_factory):
         yield
 
 
+def smooth_images(count, seed):
+    """Smooth images, uint8 [count, 40, 40]."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 5, 5), np.uint8)
+    return np.stack([np.asarray(Image.fromarray(one).resize((40, 40), Image.Resampling.BICUBIC)) for one in coarse])
+
+
 @pytest.fixture(scope="module")
 def pixels():
     """Sixty smooth images, uint8 [60, 40, 40]."""
-    random = np.random.default_rng(5)
-    coarse = random.integers(0, 256, (60, 5, 5), np.uint8)
-    return np.stack([np.asarray(Image.fromarray(one).resize((40, 40), Image.Resampling.BICUBIC)) for one in coarse])
+    return smooth_images(60, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +71,11 @@ def original(pixels, tmp_path_factory):
 def write_dataset(original, pixels, tmp_path_factory):
     """Write a dataset whose labels are those that the original predicts; its URI."""
 
-    def write(train=None, labels=None):
+    def write(val=None, labels=None):
         folder = tmp_path_factory.mktemp("dataset")
-        images = pixels if train is None else [*train, *pixels[len(train) :]]
+        images = pixels if val is None else [*pixels[:20], *val]
         predicted = Classifier(original, device="cpu", precision="fp32").predict(
-            np.stack([resize_image(image, SIZE) for image in pixels])
+            np.stack([resize_image(image, SIZE) for image in images])
         )
         columns = {name: [None] * len(images) for name in DATASET.names} | {
             "image_id": [f"{i:02}.png" for i in range(len(images))],
@@ -151,10 +155,26 @@ def test_it_can_be_imported_and_optimized_again_from_the_original_weights(origin
     assert load_file(tmp_path / "again" / WEIGHTS_NAME).keys() == load_file(f"{optimized[0]}/{WEIGHTS_NAME}").keys()
 
 
-def test_a_network_that_loses_too_much_is_refused_and_nothing_is_written(original, write_dataset, tmp_path):
-    grey = [np.full((40, 40), 115, np.uint8)] * 20  # the mean of all pixels: lighter and darker ones leave the ranges
+@pytest.fixture
+def moved(original, optimized):
+    """A few images between two classes, which the int8 network puts into another class than the original does."""
+    images = smooth_images(5000, seed=9)
+    squares = np.stack([resize_image(image, SIZE) for image in images])
+    labels = Classifier(original, device="cpu", precision="fp32").predict(squares).argmax(1)
+    of_int8 = Classifier(optimized[0], device="cpu", engine="openvino").predict(squares).argmax(1)
+    return images[labels != of_int8][:12]
+
+
+def test_a_network_that_loses_too_much_is_refused_and_nothing_is_written(
+    original, pixels, moved, write_dataset, tmp_path
+):
+    assert len(moved) >= 8
     config = OptimizeConfig(
-        model_uri=original, dataset_uri=write_dataset(train=grey), output_uri=str(tmp_path / "int8"), max_loss=0.1
+        model_uri=original,
+        dataset_uri=write_dataset(val=[*moved, *pixels[: 40 - len(moved)]]),
+        output_uri=str(tmp_path / "int8"),
+        calibration_images=12,
+        max_loss=0.1,
     )
     lines = []
     with pytest.raises(
