@@ -41,6 +41,7 @@ TESTED_ELSEWHERE = {
     "evaluation/true_masks.py": "evaluation/test_evaluate_segmenter.py",
     "models/allocator.py": "benchmarks/test_benchmark_segmentation.py",
     "models/engines/engine.py": "models/engines/test_fastest_engine.py",
+    "models/engines/int8_network.py": "models/test_bundled_int8.py",
     "models/engines/nncf_process.py": "models/engines/test_quantize.py",
     "models/clip_weights.py": "models/test_biomedclip_checkpoint.py",
     "models/segmenter_ensemble.py": "models/test_segmenter.py",
