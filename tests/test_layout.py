@@ -48,6 +48,7 @@ TESTED_ELSEWHERE = {
     "metrics/class_intervals.py": "metrics/test_classification.py",
     "models/allocator.py": "benchmarks/test_benchmark_segmentation.py",
     "models/engines/engine.py": "models/engines/test_fastest_engine.py",
+    "models/engines/int8_network.py": "models/test_bundled_int8.py",
     "models/engines/nncf_process.py": "models/engines/test_quantize.py",
     "models/clip_weights.py": "models/test_biomedclip_checkpoint.py",
     "models/segmenter_ensemble.py": "models/test_segmenter.py",

@@ -11,9 +11,9 @@ from cxr_ray.errors import BundleError, ConfigError, ImageError
 from cxr_ray.imaging.radiograph import Radiograph
 from cxr_ray.models.backbones import build_network, is_channels_last
 from cxr_ray.models.bundle import ModelCard, load_weights, read_card
+from cxr_ray.models.bundled_int8 import load_int8_network
 from cxr_ray.models.engines.engine import EngineName, ForwardPass
 from cxr_ray.models.engines.fastest_engine import fastest_engine
-from cxr_ray.models.engines.int8_network import load_int8_network
 from cxr_ray.models.precision import Precision, default_device
 from cxr_ray.schema import NOT_FINITE
 

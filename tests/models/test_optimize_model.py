@@ -27,6 +27,11 @@ SIZE = 32
 LABELS = ("COVID", "Normal", "Viral Pneumonia")
 
 
+def squares(images):
+    """Pixels at the size of the network, uint8 [N, SIZE, SIZE]."""
+    return np.stack([resize_image(image, SIZE) for image in images])
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as environment:
@@ -47,40 +52,52 @@ def pixels():
 
 
 @pytest.fixture(scope="module")
-def original(pixels, tmp_path_factory):
-    """URI of a bundle whose random network tells images apart."""
-    torch.manual_seed(0)
-    network = build_network("test_resnet", num_classes=3, image_size=SIZE, options={})
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    inputs = torch.from_numpy(np.stack([resize_image(image, SIZE) for image in pixels]) / 255.0).float()
-    for norm in norms:
-        norm.momentum = 1.0
-    with torch.no_grad():
-        network.train()(((inputs - 0.45) / 0.225)[:, None].expand(-1, 3, -1, -1))
-        logits = network.eval()(((inputs - 0.45) / 0.225)[:, None].expand(-1, 3, -1, -1))
-        head = network.get_classifier()
-        head.weight.mul_(2 / logits.std(0)[:, None])  # probabilities far from 1/3
-        head.bias.copy_(-2 * logits.mean(0) / logits.std(0))
-    uri = str(tmp_path_factory.mktemp("original"))
-    card = {"labels": LABELS, "image_size": SIZE, "network": {}, "temperature": 1.3, "metrics": {"val_accuracy": 0.9}}
-    save_bundle(uri, network.state_dict(), backbone="test_resnet", dataset_fingerprint="f", **card)
-    return uri
+def save_original(tmp_path_factory):
+    """Save a bundle whose random network gives each class to some of the images; its URI."""
+
+    def save(images):
+        torch.manual_seed(0)
+        network = build_network("test_resnet", num_classes=3, image_size=SIZE, options={})
+        inputs = torch.from_numpy(squares(images) / 255.0).float()
+        inputs = ((inputs - 0.45) / 0.225)[:, None].expand(-1, 3, -1, -1)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            network.train()(inputs)
+            logits, head = network.eval()(inputs), network.get_classifier()
+            head.weight.mul_(2 / logits.std(0)[:, None])
+            head.bias.copy_(-2 * logits.mean(0) / logits.std(0))
+        uri = str(tmp_path_factory.mktemp("original"))
+        card = {
+            "labels": LABELS,
+            "image_size": SIZE,
+            "network": {},
+            "temperature": 1.3,
+            "metrics": {"val_accuracy": 0.9},
+        }
+        save_bundle(uri, network.state_dict(), backbone="test_resnet", dataset_fingerprint="f", **card)
+        return uri
+
+    return save
 
 
 @pytest.fixture(scope="module")
-def write_dataset(original, pixels, tmp_path_factory):
-    """Write a dataset whose labels are those that the original predicts; its URI."""
+def original(save_original, pixels):
+    return save_original(pixels)
 
-    def write(val=None, labels=None):
+
+@pytest.fixture(scope="module")
+def write_dataset(tmp_path_factory):
+    """Write a dataset of 20 train and 40 val images, whose labels are those that a bundle predicts; its URI."""
+
+    def write(bundle, images, labels=None):
         folder = tmp_path_factory.mktemp("dataset")
-        images = pixels if val is None else [*pixels[:20], *val]
-        predicted = Classifier(original, device="cpu", precision="fp32").predict(
-            np.stack([resize_image(image, SIZE) for image in images])
-        )
+        predicted = Classifier(bundle, device="cpu", precision="fp32").predict(squares(images)).argmax(1)
         columns = {name: [None] * len(images) for name in DATASET.names} | {
             "image_id": [f"{i:02}.png" for i in range(len(images))],
             "uri": [str(folder / f"{i:02}.png") for i in range(len(images))],
-            "label": labels or [LABELS[k] for k in predicted.argmax(1)],
+            "label": labels or [LABELS[k] for k in predicted],
             "split": ["train"] * 20 + ["val"] * 40,
         }
         for uri, image in zip(columns["uri"], images, strict=True):
@@ -92,11 +109,16 @@ def write_dataset(original, pixels, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def optimized(original, write_dataset, tmp_path_factory):
+def dataset(write_dataset, original, pixels):
+    return write_dataset(original, pixels)
+
+
+@pytest.fixture(scope="module")
+def optimized(original, dataset, tmp_path_factory):
     """URI of the optimised bundle, its card, and the lines that were shown."""
     uri, lines = str(tmp_path_factory.mktemp("optimized") / "int8"), []
     config = OptimizeConfig(
-        model_uri=original, dataset_uri=write_dataset(), output_uri=uri, calibration_images=12, max_loss=0.1
+        model_uri=original, dataset_uri=dataset, output_uri=uri, calibration_images=12, max_loss=0.1
     )
     return uri, optimize_model(config, lines.append), lines
 
@@ -130,25 +152,24 @@ def test_the_card_compares_both_networks(original, optimized):
 
 
 def test_it_is_scored_in_int8_by_openvino_and_as_the_original_by_torch(original, optimized, pixels):
-    squares = np.stack([resize_image(image, SIZE) for image in pixels])
-    expected = Classifier(original, device="cpu", precision="fp32").predict(squares)
+    expected = Classifier(original, device="cpu", precision="fp32").predict(squares(pixels))
     fast = Classifier(optimized[0], device="cpu", engine="auto")
     assert (fast.engine.name, fast.precision) == ("openvino", "int8")
-    found = fast.predict(squares)
+    found = fast.predict(squares(pixels))
     assert 1e-4 < np.abs(found - expected).mean() < 0.03
     assert (found.argmax(1) == expected.argmax(1)).mean() >= 0.9
     for engine in ("torch", "openvino"):
         same = Classifier(optimized[0], device="cpu", engine=engine, precision="fp32")
-        np.testing.assert_allclose(same.predict(squares), expected, atol=1e-5)
-    logits = fast.network(fast.to_input(squares[:2]))
+        np.testing.assert_allclose(same.predict(squares(pixels)), expected, atol=1e-5)
+    logits = fast.network(fast.to_input(squares(pixels[:2])))
     assert logits.requires_grad, "heat maps need the original network"
 
 
-def test_it_can_be_imported_and_optimized_again_from_the_original_weights(original, optimized, write_dataset, tmp_path):
+def test_it_can_be_imported_and_optimized_again_from_the_original_weights(optimized, dataset, tmp_path):
     again = ImportConfig(weights_uri=optimized[0], architecture="test_resnet", output_uri=str(tmp_path / "imported"))
     assert import_model(again).precision == "fp32"
     config = OptimizeConfig(
-        model_uri=optimized[0], dataset_uri=write_dataset(), output_uri=str(tmp_path / "again"), max_loss=0.1
+        model_uri=optimized[0], dataset_uri=dataset, output_uri=str(tmp_path / "again"), max_loss=0.1
     )
     card = optimize_model(config, lambda _: None)
     assert card.metrics["int8"]["calibration_images"] == 20, "all that there are"
@@ -159,9 +180,8 @@ def test_it_can_be_imported_and_optimized_again_from_the_original_weights(origin
 def moved(original, optimized):
     """A few images between two classes, which the int8 network puts into another class than the original does."""
     images = smooth_images(5000, seed=9)
-    squares = np.stack([resize_image(image, SIZE) for image in images])
-    labels = Classifier(original, device="cpu", precision="fp32").predict(squares).argmax(1)
-    of_int8 = Classifier(optimized[0], device="cpu", engine="openvino").predict(squares).argmax(1)
+    labels = Classifier(original, device="cpu", precision="fp32").predict(squares(images)).argmax(1)
+    of_int8 = Classifier(optimized[0], device="cpu", engine="openvino").predict(squares(images)).argmax(1)
     return images[labels != of_int8][:12]
 
 
@@ -169,9 +189,10 @@ def test_a_network_that_loses_too_much_is_refused_and_nothing_is_written(
     original, pixels, moved, write_dataset, tmp_path
 ):
     assert len(moved) >= 8
+    dataset = write_dataset(original, np.concatenate([pixels[:20], moved, pixels[20 + len(moved) :]]))
     config = OptimizeConfig(
         model_uri=original,
-        dataset_uri=write_dataset(val=[*moved, *pixels[: 40 - len(moved)]]),
+        dataset_uri=dataset,
         output_uri=str(tmp_path / "int8"),
         calibration_images=12,
         max_loss=0.1,
@@ -185,9 +206,11 @@ def test_a_network_that_loses_too_much_is_refused_and_nothing_is_written(
     assert any(line.startswith("accuracy") for line in lines), "what was measured is shown"
 
 
-def test_what_cannot_work_is_refused_before_the_long_part(original, optimized, write_dataset, tmp_path, monkeypatch):
+def test_what_cannot_work_is_refused_before_the_long_part(
+    original, optimized, dataset, write_dataset, pixels, tmp_path, monkeypatch
+):
     def optimize(**options):
-        options = {"model_uri": original, "dataset_uri": write_dataset(), "output_uri": str(tmp_path / "new")} | options
+        options = {"model_uri": original, "dataset_uri": dataset, "output_uri": str(tmp_path / "new")} | options
         return optimize_model(OptimizeConfig(**options), lambda _: None)
 
     with pytest.raises(ConfigError, match=r"a bundle is at .*; name another output or add --overwrite"):
@@ -197,7 +220,7 @@ def test_what_cannot_work_is_refused_before_the_long_part(original, optimized, w
     with pytest.raises(BundleError, match="no model bundle at"):
         optimize(model_uri=str(tmp_path))
     with pytest.raises(DatasetError, match="the classifier knows COVID, Normal, Viral Pneumonia, and no image"):
-        optimize(dataset_uri=write_dataset(labels=["cat"] * 60))
+        optimize(dataset_uri=write_dataset(original, pixels, labels=["cat"] * 60))
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(EngineError, match="NNCF is not installed"):
         optimize()

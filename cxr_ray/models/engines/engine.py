@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -11,6 +10,8 @@ from cxr_ray.models.precision import Precision
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from cxr_ray.models.engines.int8_network import Int8Network
 
 EngineName = Literal["auto", "torch", "compile", "openvino"]
 FloatPrecision = Literal["bf16", "fp16", "fp32"]
@@ -40,13 +41,6 @@ class Engine(Protocol):
         """Compute the model's output float32 [N, ...] for uint8 [N, S, S], N at least 1."""
 
 
-class WritableGraph(Protocol):
-    """A network in the form that an engine reads from a folder, such as an `Int8Network`."""
-
-    def write(self, folder: Path) -> None:
-        """Write its files, and its right outputs for the fixed batch, into an existing folder."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForwardPass:
     """The forward pass of a model, from pixels to probabilities or features, before an engine is chosen for it."""
@@ -61,7 +55,7 @@ class ForwardPass:
     """Loads the network in eval mode, fp32, on the CPU: uint8 [N, S, S] -> float32 [N, ...]."""
     outputs: Literal["probabilities", "features"] = "probabilities"
     """What the outputs are, which decides how they are compared with those of another engine."""
-    int8: "Callable[[], WritableGraph] | None" = None
+    int8: "Callable[[], Int8Network] | None" = None
     """Loads the model's int8 network, which computes the same outputs; None for a model that has none."""
     stray_fraction: float = 0.0
     """Fraction (0 to 1) of the probabilities that may differ from the reference by more than the tolerance."""

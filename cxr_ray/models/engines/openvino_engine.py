@@ -15,9 +15,9 @@ import numpy as np
 
 from cxr_ray.archive.uris import one_line
 from cxr_ray.errors import EngineError
-from cxr_ray.models.engines.converted_model import converted_model, kept_folder, reference_of
-from cxr_ray.models.engines.engine import ComputedPrecision, FloatPrecision, ForwardPass, WritableGraph
-from cxr_ray.models.engines.int8_network import GRAPH
+from cxr_ray.models.engines.converted_model import REFERENCE, converted_model, kept_folder, reference_of
+from cxr_ray.models.engines.engine import ComputedPrecision, FloatPrecision, ForwardPass
+from cxr_ray.models.engines.int8_network import GRAPH, Int8Network
 from cxr_ray.models.precision import Precision
 
 if TYPE_CHECKING:
@@ -170,6 +170,12 @@ def _convert(openvino: Any, network: "nn.Module", example: "torch.Tensor", folde
     openvino.save_model(graph_of(openvino, network, example), folder / GRAPH, compress_to_fp16=False)
 
 
-def _kept_int8(forward: ForwardPass, load: Callable[[], WritableGraph]) -> Path:
+def _kept_int8(forward: ForwardPass, load: Callable[[], Int8Network]) -> Path:
     """Folder of the node's cache with the int8 network of a model, which was checked when it was loaded."""
-    return kept_folder(lambda folder: load().write(folder), depends_on=[forward.identity, OpenVinoEngine.name, "int8"])
+
+    def write(folder: Path) -> None:
+        network = load()
+        network.write(folder)
+        np.save(folder / REFERENCE, network.reference)
+
+    return kept_folder(write, depends_on=[forward.identity, OpenVinoEngine.name, "int8"])

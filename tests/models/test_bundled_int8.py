@@ -4,7 +4,7 @@ import torch
 
 from cxr_ray.errors import BundleError
 from cxr_ray.models.bundle import load_weights, read_card, save_bundle
-from cxr_ray.models.engines.int8_network import load_int8_network
+from cxr_ray.models.bundled_int8 import load_int8_network
 
 
 @pytest.fixture
