@@ -11,7 +11,8 @@ from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.errors import BundleError, CxrRayError
 from cxr_ray.evaluation.scored_arrays import Scored
 from cxr_ray.metrics.abstention import choose_abstention, figures_of_abstention
-from cxr_ray.metrics.calibration import before_temperature, calibration_metrics, ece_interval, fit_temperature
+from cxr_ray.metrics.calibration import before_temperature, calibration_metrics, fit_temperature
+from cxr_ray.metrics.calibration_interval import ece_evidence
 from cxr_ray.metrics.intervals import difference_interval, proportion_interval
 from cxr_ray.metrics.operating_points import choose_thresholds, figures_at
 from cxr_ray.metrics.prevalence import predictive_values
@@ -60,7 +61,7 @@ def calibration(
 
     Returns:
         `n_images`, `temperature` of the bundle, and `scored`, `before_temperature` and `refitted`, each with what
-        `calibration_metrics` returns, `ece_interval`, and its `temperature` for the last; a section that cannot be computed is
+        `calibration_metrics` and `ece_evidence` return, and its `temperature` for the last; a section that cannot be computed is
         None, and its `..._missing` says why.
     """
     known = scored.of_known_classes()
@@ -85,8 +86,8 @@ def calibration(
 
 def _calibrated(known: Scored, probabilities: np.ndarray, config: EvaluateClassifierConfig) -> dict[str, Any]:
     drawing = {"resamples": config.bootstrap_draws, "seed": config.seed}
-    interval = ece_interval(known.truth, probabilities, known.groups, **drawing)
-    return calibration_metrics(known.truth, probabilities) | {"ece_interval": interval}
+    evidence = ece_evidence(known.truth, probabilities, known.groups, **drawing)
+    return calibration_metrics(known.truth, probabilities) | evidence
 
 
 def _fitted(val: Scored) -> float:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from cxr_ray.metrics.class_intervals import NORMAL_QUANTILE, brier_terms
 from cxr_ray.metrics.intervals import wilson_interval
 from cxr_ray.metrics.paired import BINS, ece_terms
-from cxr_ray.metrics.patient_bootstrap import resampled_weights
 
 LOG_TEMPERATURE_BOUNDS = (-3.0, 3.0)
 
@@ -102,35 +101,3 @@ def calibration_metrics(truth: NDArray[np.int64], probabilities: NDArray[np.floa
 def expected_calibration_error(truth: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
     """Compute the expected calibration error, in [0, 1]: see `paired.ece_terms`, whose sums it needs."""
     return float(np.abs(ece_terms(truth, probabilities).sum(axis=0)).sum() / len(truth))
-
-
-def ece_interval(
-    truth: NDArray[np.int64],
-    probabilities: NDArray[np.float64],
-    groups: NDArray[np.int64],
-    *,
-    resamples: int,
-    seed: int = 0,
-) -> list[float]:
-    """Compute a 95 % interval of the expected calibration error, by a basic bootstrap of patients.
-
-    Chance alone makes the error larger than 0, and resampling makes it larger again. The basic bootstrap, whose bounds are
-    the estimate minus the resampled deviations (Davison and Hinkley 1997, section 5.2), takes that off; percentiles would
-    double it. The estimate itself is always within the interval.
-
-    Args:
-        truth: int64 [N], indices of the true classes.
-        probabilities: float64 [N, K], rows that sum to 1, all finite.
-        groups: int64 [N], number of the patient of each image.
-        resamples: number of resamples.
-        seed: seed of the random generator.
-    """
-    terms, value = ece_terms(truth, probabilities), expected_calibration_error(truth, probabilities)
-    drawn = np.concatenate(
-        [
-            np.abs(weights @ terms).sum(axis=1) / weights.sum(axis=1)
-            for weights in resampled_weights(groups, resamples=resamples, seed=seed)
-        ]
-    )
-    low, high = 2 * value - np.percentile(drawn, [97.5, 2.5])
-    return [float(np.clip(low, 0, value)), float(np.clip(high, value, 1))]

@@ -92,7 +92,7 @@ def area_intervals(
     if not known:
         return found, None
     patients = {k: (_patients(groups, truth == k), _patients(groups, truth != k)) for k in known}
-    many = [k for k in known if min(patients[k]) >= MIN_PATIENTS]
+    many = [k for k in known if allows_bootstrap(0.5, *patients[k])]
     drawn: tuple[Any, Any] = ((), ())
     if many:
         drawn = resampled_areas(truth, probabilities, many, groups, resamples=resamples, seed=seed)
@@ -103,7 +103,7 @@ def area_intervals(
             "auprc": Interval(*wilson_interval(auprc, patients[k][0], NORMAL_QUANTILE), "wilson"),
         }
         for name, value, areas in zip(("auroc", "auprc"), (auroc, auprc), drawn, strict=True):
-            if k in many and min(value, 1 - value) * min(patients[k]) >= MIN_FAILURES:
+            if k in many and allows_bootstrap(value, *patients[k]):
                 found[k][name] = percentile_interval(areas[:, many.index(k)])
     values = [rows[k]["auroc"] for k in known]
     if {one.method for one in _present([found[k]["auroc"] for k in known])} == {"bootstrap"}:
@@ -199,6 +199,12 @@ def _f1(confusion: Floats, absent: int) -> tuple[Floats, Floats]:
     return f1.sum(axis=1) / (np.count_nonzero(support, axis=1) + absent), (f1 * support).sum(axis=1) / support.sum(
         axis=1
     )
+
+
+def allows_bootstrap(area: float, positives: int, negatives: int) -> bool:
+    """Say whether the patients with and without a class are enough to bootstrap an area, which may be near 0 or 1."""
+    fewer = min(positives, negatives)
+    return fewer >= MIN_PATIENTS and min(area, 1 - area) * fewer >= MIN_FAILURES
 
 
 def _patients(groups: Indices, chosen: NDArray[np.bool_]) -> int:

@@ -25,7 +25,7 @@ class Interval(NamedTuple):
     low: float
     high: float
     method: str
-    """`wilson`, `t`, `newcombe`, `mover`, `jeffreys` or `bootstrap`."""
+    """`wilson`, `t`, `newcombe`, `mover`, `bonett-price` or `bootstrap`."""
 
 
 def proportion_interval(part: Flags, whole: Flags, groups: Indices) -> Interval | None:
@@ -54,10 +54,10 @@ def proportion_interval(part: Flags, whole: Flags, groups: Indices) -> Interval 
 
 
 def effective_trials(values: Floats, groups: Indices) -> tuple[float, float]:
-    """Find how many independent images carry as much evidence about the mean of values in [0, 1].
+    """Find how many independent images carry as much evidence about the mean of values.
 
     Args:
-        values: float64 [N], N >= 1, in [0, 1].
+        values: float64 [N], N >= 1: 0 or 1 for each image, or the difference of two such values.
         groups: int64 [N], number of the patient of each image.
 
     Returns:
@@ -69,12 +69,10 @@ def effective_trials(values: Floats, groups: Indices) -> tuple[float, float]:
     if patients == len(values):
         return float(len(values)), float(norm.ppf((1 + LEVEL) / 2))
     quantile = float(t.ppf((1 + LEVEL) / 2, max(patients - 1, 1)))
-    mean = float(values.mean())
-    variance = variance_of_mean(values, groups)
-    if patients == 1 or mean in (0, 1) or variance == 0:
+    of_patients, of_images = variance_of_mean(values, groups), float(values.var()) / len(values)
+    if patients == 1 or of_images == 0 or of_patients == 0:
         return float(patients), quantile
-    effect = variance / (mean * (1 - mean) / len(values))
-    return float(np.clip(len(values) / max(effect, 1.0), 1, len(values))), quantile
+    return float(np.clip(len(values) / max(of_patients / of_images, 1.0), 1, len(values))), quantile
 
 
 def variance_of_mean(values: Floats, groups: Indices) -> float:
@@ -211,3 +209,26 @@ def difference_interval(first: float, of_first: Interval, second: float, of_seco
     below = np.hypot(second - of_second.low, of_first.high - first)
     above = np.hypot(of_second.high - second, first - of_first.low)
     return Interval(float(apart - below), float(apart + above), "mover")
+
+
+def paired_difference_interval(first: Flags, second: Flags, groups: Indices) -> Interval:
+    """Compute the interval of the fraction in `second` minus that in `first`, two properties of the same images.
+
+    It is the adjusted Wald interval of Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial
+    proportions based on paired data", at the number of independent images (`effective_trials`). A bootstrap of 16 images,
+    2 % of which have one property alone and 6 % the other, would hold the truth in 61 % of samples.
+
+    Args:
+        first: bool [N], which images have the first property, N >= 1.
+        second: bool [N], which have the second one.
+        groups: int64 [N], number of the patient of each image.
+
+    Returns:
+        The interval, in [-1, 1].
+    """
+    apart = second.astype(np.float64) - first
+    trials, quantile = effective_trials(apart, groups)
+    lost, won = ((np.mean(apart == sign) * trials + 1) / (trials + 2) for sign in (-1, 1))
+    half = quantile * np.sqrt((lost + won - (won - lost) ** 2) / (trials + 2))
+    low, high = won - lost - half, won - lost + half
+    return Interval(float(np.clip(low, -1, apart.mean())), float(np.clip(high, apart.mean(), 1)), "bonett-price")

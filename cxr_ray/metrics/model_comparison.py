@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_ray.metrics.class_intervals import allows_bootstrap
 from cxr_ray.metrics.classification import auroc
+from cxr_ray.metrics.intervals import (
+    Interval,
+    auroc_interval,
+    difference_interval,
+    mean_of_intervals,
+    paired_difference_interval,
+    proportion_interval,
+)
 from cxr_ray.metrics.paired import paired_metrics
 from cxr_ray.metrics.patient_bootstrap import mean_of_known_classes, percentile_interval, resampled_areas
 
@@ -50,29 +59,62 @@ def compare_pair(
 
     Returns:
         `mcnemar`; `differences` of `accuracy`, `brier`, `ece` and `macro_auroc`, the second minus the first, with
-        `difference_intervals`; and `agreement`, the fraction of images with equal labels, with `agreement_interval`.
+        `difference_intervals`; and `agreement`, the fraction of images with equal labels, with `agreement_interval`. The
+        intervals of accuracy and agreement have formulas (`intervals`), because few images on which the models differ are too
+        few for a bootstrap; the others are bootstrapped, but see `macro_auroc_difference`.
     """
     drawing = {"resamples": resamples, "seed": seed}
     paired = paired_metrics(truth, {"first": pair[0], "second": pair[1]}, groups, **drawing)
     names = ("accuracy", "brier", "ece")
     differences: dict[str, float | None] = {name: paired[name]["difference"] for name in names}
     intervals: dict[str, list[float] | None] = {name: paired[name]["difference_interval"] for name in names}
-    differences["macro_auroc"] = intervals["macro_auroc"] = None
-    classes = [k for k in range(pair[0].shape[1]) if 0 < (truth == k).sum() < len(truth)]
-    if classes:
-        drawn = [mean_of_known_classes(resampled_areas(truth, p, classes, groups, **drawing)[0]) for p in pair]
-        values = [np.mean([auroc(truth == k, probs[:, k]) for k in classes]) for probs in pair]
-        differences["macro_auroc"] = float(values[1] - values[0])
-        interval = percentile_interval(drawn[1] - drawn[0])
-        intervals["macro_auroc"] = None if interval is None else [interval.low, interval.high]
-    first, second = (probs.argmax(axis=1) == truth for probs in pair)
+    labels = [probabilities.argmax(axis=1) for probabilities in pair]
+    first, second = (of_model == truth for of_model in labels)
+    intervals["accuracy"] = list(paired_difference_interval(first, second, groups)[:2])
+    differences["macro_auroc"], of_area = macro_auroc_difference(truth, pair, groups, **drawing)
+    intervals["macro_auroc"] = of_area and list(of_area[:2])
+    equal = labels[0] == labels[1]
+    of_agreement = proportion_interval(equal, np.ones_like(equal), groups)
     return {
         "mcnemar": mcnemar(first, second),
         "differences": differences,
         "difference_intervals": intervals,
         "agreement": paired["agreement"],
-        "agreement_interval": paired["agreement_interval"],
+        "agreement_interval": of_agreement and list(of_agreement[:2]),
     }
+
+
+def macro_auroc_difference(
+    truth: Indices, pair: tuple[Floats, Floats], groups: Indices, *, resamples: int, seed: int
+) -> tuple[float | None, Interval | None]:
+    """Compute the macro AUROC of the second classifier minus that of the first, with a 95 % interval.
+
+    The interval is a bootstrap of patients, the same ones for both. Where a class has few patients, or an area is so near to 1 that
+    a bootstrap would be too narrow, it takes both areas as those of different patients, which is enough for better pairs.
+
+    Args:
+        truth: int64 [N], indices of the true classes.
+        pair: the probabilities of both, each float64 [N, K], all finite.
+        groups: int64 [N], number of the patient of each image.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
+
+    Returns:
+        The difference and its interval; None and None if no class has images both of it and of another class.
+    """
+    classes = [k for k in range(pair[0].shape[1]) if 0 < (truth == k).sum() < len(truth)]
+    if not classes:
+        return None, None
+    areas = [[auroc(truth == k, probabilities[:, k]) or 0.0 for k in classes] for probabilities in pair]
+    means = [float(np.mean(of_model)) for of_model in areas]
+    patients = [[len(np.unique(groups[chosen])) for chosen in (truth == k, truth != k)] for k in classes]
+    if all(allows_bootstrap(area, *of) for of_model in areas for area, of in zip(of_model, patients, strict=True)):
+        drawing = {"resamples": resamples, "seed": seed}
+        drawn = [mean_of_known_classes(resampled_areas(truth, p, classes, groups, **drawing)[0]) for p in pair]
+        return means[1] - means[0], percentile_interval(drawn[1] - drawn[0])
+    of_areas = [[auroc_interval(area, *of) for area, of in zip(of, patients, strict=True)] for of in areas]
+    of_first, of_second = (mean_of_intervals(*both, independent=False) for both in zip(areas, of_areas, strict=True))
+    return means[1] - means[0], difference_interval(means[0], of_first, means[1], of_second)
 
 
 def compare_models(

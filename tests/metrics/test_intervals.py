@@ -11,10 +11,12 @@ from cxr_ray.metrics.intervals import (
     effective_trials,
     mean_interval,
     mean_of_intervals,
+    paired_difference_interval,
     proportion_interval,
     variance_of_mean,
     wilson_interval,
 )
+from tests.metrics.comparison_coverage import difference_coverage
 from tests.metrics.interval_coverage import (
     ACCURACIES,
     SIZES,
@@ -165,3 +167,26 @@ def test_difference_of_proportions_is_the_one_in_newcombes_paper():
     )
     low, high, _ = difference_interval(48 / 80, first, 56 / 70, second)
     assert (low, high) == (pytest.approx(0.0524, abs=1e-4), pytest.approx(0.3339, abs=1e-4))
+
+
+def test_two_models_that_never_differ_need_not_be_equal():
+    same = np.arange(16) < 15
+    low, high, method = paired_difference_interval(same, same, np.arange(16))
+
+    assert (high, low, method) == (pytest.approx(0.154, abs=1e-3), pytest.approx(-high), "bonett-price")
+
+
+def test_a_paired_difference_has_the_interval_of_its_paper():
+    # 12 of 100 images only by the first, 4 only by the second: (13 and 5) / 102
+    first, second = np.arange(100) < 60, (np.arange(100) >= 12) & (np.arange(100) < 64)
+    low, high, _ = paired_difference_interval(first, second, np.arange(100))
+
+    half = 1.96 * np.sqrt((18 / 102 - (8 / 102) ** 2) / 102)
+    assert (low, high) == (pytest.approx(-8 / 102 - half, abs=1e-4), pytest.approx(-8 / 102 + half, abs=1e-4))
+    copies = (array.repeat(5) for array in (first, second, np.arange(100)))
+    assert paired_difference_interval(*copies)[:2] == pytest.approx((low, high), abs=0.003)
+
+
+@pytest.mark.parametrize(("size", "per_patient"), [(16, 1), (200, 1), (200, 4)])
+def test_simulated_differences_are_covered(size, per_patient):
+    assert difference_coverage(400, size, 0.02, 0.06, per_patient) > 0.93

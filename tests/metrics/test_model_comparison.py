@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import chi2, false_discovery_control
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from cxr_ray.metrics.model_comparison import compare_models, compare_pair, holm, mcnemar
+from cxr_ray.metrics.model_comparison import compare_models, compare_pair, holm, macro_auroc_difference, mcnemar
 
 
 def probabilities(seed: int, truth: np.ndarray, strength: float) -> np.ndarray:
@@ -45,6 +45,19 @@ def test_differences_are_those_of_the_figures():
     for name, (low, high) in found["difference_intervals"].items():
         assert low < found["differences"][name] < high
         assert low > 0 or high < 0 or name == "ece", "the second is worse beyond doubt"
+
+
+def test_two_perfect_models_of_few_images_may_differ():
+    truth = np.arange(16) % 2
+    sure = np.eye(2)[truth] * 0.8 + 0.1
+    found = compare_pair(truth, (sure, sure), np.arange(16), resamples=50, seed=0)
+
+    for name in ("accuracy", "macro_auroc"):
+        low, high = found["difference_intervals"][name]
+        assert low < -0.1 < 0 == found["differences"][name] < 0.1 < high
+    assert found["agreement"] == 1
+    assert 0.7 < found["agreement_interval"][0] < 0.9
+    assert macro_auroc_difference(truth * 0, (sure, sure), np.arange(16), resamples=50, seed=0) == (None, None)
 
 
 def test_every_model_is_compared_with_the_first():
