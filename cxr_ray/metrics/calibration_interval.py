@@ -104,7 +104,7 @@ def _lowest(bins: Bins, value: float) -> float:
     gap, step = bins.accuracy - bins.confidence, bins.standard_error()
 
     def nearer(steps: float) -> Floats:
-        return bins.confidence + np.sign(gap) * np.maximum(np.abs(gap) - steps * step, 0)
+        return np.asarray(bins.confidence + np.sign(gap) * np.maximum(np.abs(gap) - steps * step, 0))
 
     def is_possible(steps: float) -> bool:
         return bool(np.mean(bins.drawn(nearer(steps)) >= value - ROUNDING) >= TAIL)
@@ -118,7 +118,7 @@ def _highest(bins: Bins, value: float) -> float:
     for direction in (np.sign(bins.accuracy - bins.confidence), -1.0, 1.0):
 
         def farther(steps: float, direction: Any = direction) -> Floats:
-            return np.clip(bins.accuracy + direction * steps * step, 0, 1)
+            return np.asarray(np.clip(bins.accuracy + direction * steps * step, 0, 1))
 
         def is_possible(steps: float, farther: Callable[[float], Floats] = farther) -> bool:
             return bool(np.mean(bins.drawn(farther(steps)) <= value + ROUNDING) >= TAIL)
