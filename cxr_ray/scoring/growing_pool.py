@@ -48,7 +48,7 @@ class GrowingPool(ExecutionCallback):
     ) -> None:
         self._plan, self._tally, self._images, self._patience = pool, tally, images, patience
         self._grow_minutes = grow_minutes
-        self._size = pool.actors
+        self._size, self._held = pool.actors, 0
         self._looked = self._asked = -math.inf
 
     def watch(self, context: DataContext) -> None:
@@ -61,7 +61,7 @@ class GrowingPool(ExecutionCallback):
         setattr(executor._cluster_autoscaler, "try_trigger_scaling", lambda: None)  # noqa: B010  mypy refuses to assign
 
     def on_execution_step(self, executor: StreamingExecutor) -> None:
-        """Look at the nodes every few seconds, add actors where there is room, and ask for nodes.
+        """Look at the nodes every few seconds, bring the actors to what they hold, and ask for nodes.
 
         Raises:
             ClusterError: if the job has waited for too long for an actor.
@@ -75,11 +75,7 @@ class GrowingPool(ExecutionCallback):
             return
         (pool,) = pools
         nodes = alive_nodes()
-        size = min(self._plan.on(nodes), self._plan.limit or self._plan.most_actors)
-        if size > self._size:
-            log.info("the cluster has room for %s model replicas now, %s more", size, size - self._size)
-            self._size = size
-            _resize(pool, size, self._plan.most_actors)
+        self._fit(pool, self._plan.on(nodes))
         has_place = self._plan.fits_on(nodes) and (pool.num_alive_actors() > 0 or _is_one_placed(pool))
         self._patience.note(is_waiting=not has_place)
         if now - self._asked > ASK_SECONDS:
@@ -87,6 +83,21 @@ class GrowingPool(ExecutionCallback):
             images, _, rate = ray.get(self._tally.read.remote())
             wanted = self._wanted(self._images - images, rate, pool.num_alive_actors())
             executor._cluster_autoscaler._send_resource_request(requests(self._plan, wanted))
+
+    def _fit(self, pool: AutoscalingActorPool, held: int) -> None:
+        """Add actors where nodes have joined, and end idle ones where nodes were lost.
+
+        Ray starts the actors of a lost node again on the CPUs of another one that are meant for the tasks that load
+        images; if all are taken, nothing is loaded any more, and the actors wait for ever.
+        """
+        lost, self._held = max(0, self._held - held), held
+        size = max(min(held, self._plan.limit or self._plan.most_actors), self._size - lost, 1)
+        if size > self._size:
+            log.info("the cluster has room for %s model replicas now, %s more", size, size - self._size)
+        if size != self._size:
+            self._size = size
+            _resize(pool, size, self._plan.most_actors)
+        _end_idle(pool, pool.current_size() - size)
 
     def _wanted(self, images: int, rate: float | None, actors: int) -> int:
         """Number of actors that score `images` images in the given minutes at `rate` images per second of `actors`."""
@@ -111,6 +122,14 @@ def _is_one_placed(pool: AutoscalingActorPool) -> bool:
     actors = [*pool._pending_actors.values(), *pool._running_actors]
     known = (ray._private.state.actors(actor._actor_id.hex()) for actor in actors)
     return any(actor and actor["Pid"] for actor in known)
+
+
+def _end_idle(pool: AutoscalingActorPool, surplus: int) -> None:
+    """End up to `surplus` of the running actors, of those that have nothing to do."""
+    idle = [actor for actor, state in pool._running_actors.items() if state.num_tasks_in_flight == 0]
+    for actor in idle[: max(0, surplus)]:
+        pool._release_running_actor(actor)
+        ray.kill(actor)
 
 
 def _resize(pool: AutoscalingActorPool, size: int, most: int) -> None:
