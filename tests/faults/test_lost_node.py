@@ -11,14 +11,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 @pytest.fixture
 def cluster(short_folder, monkeypatch):
-    """A head without CPUs, and two nodes, as processes of this machine."""
+    """A head without CPUs, and two nodes that one actor and what loads for it fill, as processes of this machine."""
     monkeypatch.setenv(
         "RAY_TMPDIR", str(short_folder)
     )  # Ray writes its address here; no other job may join the cluster
     small = {"object_store_memory": 200 * 2**20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
     for _ in range(2):
-        cluster.add_node(num_cpus=2, **small)
+        cluster.add_node(num_cpus=1, **small)
     cluster.wait_for_nodes()
     yield cluster
     cluster.shutdown()
@@ -28,7 +28,9 @@ def test_a_node_that_is_lost_costs_no_row(cluster, save_random, tmp_path):
     save_random(tmp_path / "bundle")
     archive = write_phantom_archive(str(tmp_path / "in"), images_per_class=30, size=64)
     output = str(tmp_path / "out")
-    job = start(job_line(str(tmp_path / "bundle"), output, archive.uri), RAY_ADDRESS=cluster.address)
+    line = job_line(str(tmp_path / "bundle"), output, archive.uri)
+    line[line.index("--num-actors") + 1] = "2"  # the actor of the lost node must not take what the other one loads with
+    job = start(line, RAY_ADDRESS=cluster.address)
     wait_for_blocks(job, output, 2)
     cluster.remove_node(min(cluster.worker_nodes, key=lambda node: node.unique_id), allow_graceful=False)
     assert finish(job) == 0, job.said
