@@ -8,7 +8,15 @@ import pytest
 
 from cxr_ray.config.backbones import IMAGENET_MEAN
 from cxr_ray.errors import BundleError
-from cxr_ray.models.bundle import CARD_NAME, WEIGHTS_NAME, kind_of, load_weights, read_card, save_bundle
+from cxr_ray.models.bundle import (
+    CARD_NAME,
+    WEIGHTS_NAME,
+    kind_of,
+    load_int8,
+    load_weights,
+    read_card,
+    save_bundle,
+)
 from cxr_ray.models.segmenter_ensemble import SegmenterCard
 
 
@@ -58,6 +66,27 @@ def test_round_trip(saved, weights):
     assert card.mean == IMAGENET_MEAN
     assert card.model_id == f"resnet50-{card.weights_sha256[:12]}"
     assert_equal(load_weights(uri, card), weights)
+
+
+def test_an_int8_network_lies_beside_the_weights_and_is_read_apart(tmp_path, weights):
+    import torch
+
+    int8 = {"int8.graph": torch.arange(5, dtype=torch.uint8), "int8.reference": torch.ones(2, 3)}
+    card = save_bundle(
+        str(tmp_path), weights | int8, backbone="resnet50", labels=("a",), image_size=32, precision="int8"
+    )
+    assert_equal(load_weights(str(tmp_path), card), weights)
+    loaded = load_int8(str(tmp_path), card)
+    assert {name: (array.dtype.name, array.tolist()) for name, array in loaded.items()} == {
+        "graph": ("uint8", [0, 1, 2, 3, 4]),
+        "reference": ("float32", [[1, 1, 1], [1, 1, 1]]),
+    }
+
+
+def test_an_ordinary_bundle_has_no_int8_network(saved):
+    uri, card = saved
+    assert card.precision == "fp32"
+    assert load_int8(uri, card) == {}
 
 
 def test_tensors_that_are_not_contiguous_keep_their_values(tmp_path):
