@@ -69,6 +69,8 @@ def _runs_already() -> bool:
         return _runs_here()
     if not _is_reachable(named):
         raise ClusterError(f"no Ray cluster answers at RAY_ADDRESS={named}; start it, or unset RAY_ADDRESS")
+    if _is_host_and_port(named):
+        _ask_for_entry(named)
     return True
 
 
@@ -120,11 +122,37 @@ def _is_reachable(address: str) -> bool:
 
     Other forms of an address are `auto`, `local` and `ray://...`.
     """
-    host, _, port = address.rpartition(":")
-    if not port.isdigit() or "/" in host:
+    if not _is_host_and_port(address):
         return True
+    host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S):
             return True
     except OSError:
         return False
+
+
+def _is_host_and_port(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    return port.isdigit() and "/" not in host
+
+
+def _ask_for_entry(address: str) -> None:
+    """Raise `ClusterError` if the cluster at `address` refuses this job's token, or lack of one, or does not answer.
+
+    `ray.init` would ask 20 times, and wait up to 40 s each time for a server that accepts connections and says nothing.
+    """
+    import ray
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # there is no public way to ask a cluster once
+
+    try:
+        with without_core_lines():
+            GcsClient(address=address)
+    except ray.exceptions.AuthenticationError as refusal:
+        raise ClusterError(
+            f"the Ray cluster at RAY_ADDRESS={address} asks for a token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"
+        ) from refusal
+    except ray.exceptions.RpcError as silence:
+        raise ClusterError(
+            f"no Ray cluster answers at RAY_ADDRESS={address}; start it, or unset RAY_ADDRESS"
+        ) from silence

@@ -79,7 +79,10 @@ def test_a_cluster_started_by_ray_start_is_joined_with_its_token(short_folder):
         finally:
             head.terminate()
     assert found.stdout.split()[-1:] == [address], found.stderr
-    assert f"ClusterError: Failed to connect to Ray cluster at {address}; if it asks for a token" in named.stderr
+    assert (
+        f"ClusterError: the Ray cluster at RAY_ADDRESS={address} asks for a token; set RAY_AUTH_MODE=token"
+        in named.stderr
+    )
 
 
 @pytest.mark.cluster
@@ -97,6 +100,18 @@ def test_a_named_cluster_that_does_not_answer_is_one_line():
             asked = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=120)
             refusal = f"ClusterError: no Ray cluster answers at RAY_ADDRESS={host}:{port}; start it"
             assert asked.stderr.splitlines()[-1].split(", or")[0].endswith(refusal)
+
+
+@pytest.mark.long
+def test_a_server_that_says_nothing_is_one_line_within_a_minute():
+    """Ray would ask it 20 times, 40 s each."""
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        environment = os.environ | {"RAY_ADDRESS": f"127.0.0.1:{mute.getsockname()[1]}"}
+        line = [sys.executable, "-c", PRIORITIES_AND_CLUSTER]
+        asked = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=70)
+    assert asked.stderr.splitlines()[-1].endswith("; start it, or unset RAY_ADDRESS")
 
 
 def test_a_cluster_of_another_version_is_refused_in_one_line(monkeypatch):
