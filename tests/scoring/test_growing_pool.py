@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from typing import ClassVar
 
 import pytest
 
 from cxr_ray.cluster.nodes import NodeRoom
+from cxr_ray.cluster.patience import Patience
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
-from cxr_ray.scoring.growing_pool import requests
+from cxr_ray.scoring.growing_pool import GrowingPool, requests
 from cxr_ray.scoring.pool import fit_pool
 from tests.cluster.autoscaled_cluster import autoscaled_cluster
 from tests.faults.commands import HIDDEN, REPOSITORY, finish, job_line, rows_at, start
@@ -55,6 +58,42 @@ def test_a_node_that_joins_by_hand_in_the_middle_brings_an_actor_that_gets_its_p
 @pytest.mark.slow
 def test_a_round_that_ends_because_its_node_is_gone_is_followed_by_another(found):
     assert found["lost"] == {"rounds": 2, "rows": 240}
+
+
+class LosesANode(GrowingPool):
+    """A growing pool to which, when both actors are ready, the nodes hold one actor less; sizes that it has seen."""
+
+    sizes: ClassVar[list[int]] = []
+
+    def on_execution_step(self, executor):
+        (pool,) = [pool for operator in executor._topology or () for pool in operator.get_autoscaling_actor_pools()]
+        if self.sizes or pool.num_running_actors() == 2:
+            self._fit(pool, 1 if self.sizes else 2)
+            self.sizes.append(pool.current_size())
+
+
+@pytest.mark.cluster
+def test_an_actor_for_which_the_nodes_have_no_room_any_more_is_ended_when_it_has_nothing_to_do(ray_cluster):
+    """Ray starts the actor of a lost node again, on the CPUs with which another one loads; nothing was loaded then."""
+    import ray
+
+    class Score:
+        def __call__(self, table):
+            return table
+
+    def load(table):
+        time.sleep(1)
+        return table
+
+    plan = fit_pool([NodeRoom(cpus=1.0)] * 2, "cpu", None)
+    patience = Patience(1, wanted="1 CPU", fix="add nodes")
+    growing = LosesANode(plan, None, images=1, grow_minutes=0, patience=patience)
+    actors = ray.data.ActorPoolStrategy(min_size=2, max_size=2)
+    loaded = ray.data.range(8, override_num_blocks=8).map_batches(load, num_cpus=1)
+    scored = loaded.map_batches(Score, compute=actors, num_cpus=0.5)
+    growing.watch(scored.context)
+    assert scored.count() == 8
+    assert growing.sizes[:2] == [2, 1]
 
 
 @pytest.mark.cluster
