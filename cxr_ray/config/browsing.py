@@ -28,7 +28,7 @@ class BrowseConfig:
     thumbnail_choice: ThumbnailChoice = "random"
     """Rows that get a thumbnail if there are more than --max-thumbnails: drawn at random, or those with the least confidence
     (of masks without predictions, those with the most uncertainty)."""
-    thumbnail_side: int = 128
+    thumbnail_side: int = 160
     """Longer side of a thumbnail in pixels, 32 to 512."""
     seed: int = 0
     """Seed of what is drawn at random."""

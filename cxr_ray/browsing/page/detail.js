@@ -45,7 +45,8 @@ class Detail {
     this.row = this.list.rows[position];
     const picture = this.part("picture");
     paintPicture(picture, this.row);
-    picture.setAttribute("aria-label", Number.isNaN(columns.thumbnail.values[this.row]) ? "No thumbnail" : `Thumbnail: ${spokenText(this.row)}`);
+    const isDrawn = !Number.isNaN(columns.thumbnail.values[this.row]);
+    picture.setAttribute("aria-label", isDrawn ? `Thumbnail of ${nameOf(this.row)}` : blankText(this.row));
     this.part("title").textContent = headingOf(this.row);
     this.part("place").textContent = `${(position + 1).toLocaleString("en")} of ${this.list.rows.length.toLocaleString("en")}`;
     this.part("previous").disabled = position === 0;
@@ -76,7 +77,7 @@ class Detail {
     const names = probabilityNames().filter((name) => !Number.isNaN(numberOf(name, this.row)));
     return names.map((name) => {
       const value = numberOf(name, this.row);
-      const bar = element("span", { className: "bar" });
+      const bar = element("span", { className: "part" });
       bar.style.setProperty("--part", value);
       return element(
         "tr",

@@ -54,23 +54,12 @@ function detailsOf(row) {
   return parts.join(" · ");
 }
 
-// The row as one sentence for a screen reader.
-function spokenText(row) {
-  const parts = [nameOf(row), headingOf(row)];
-  const confidence = numberOf("confidence", row);
-  if (!Number.isNaN(confidence)) parts.push(`confidence ${shortNumber(confidence)}`);
-  if (detailsOf(row)) parts.push(detailsOf(row));
-  const flags = flagsOf(row);
-  if (flags.length) parts.push(`quality flags: ${flags.map(spaced).join(", ")}`);
-  return parts.join(", ");
-}
-
 function makeItem() {
   const item = element("div", { className: "item" });
   item.setAttribute("role", "option");
   item.innerHTML =
     '<span class="tick" aria-hidden="true"></span><span class="picture"></span>' +
-    '<span class="heading"></span><span class="chip"></span><span class="details"></span><span class="flags"></span><span class="name"></span>';
+    '<span class="heading"></span><span class="chip"><span class="unseen">confidence </span><span class="value"></span></span><span class="details"></span><span class="flags"></span><span class="name"><bdi></bdi></span>';
   return item;
 }
 
@@ -80,11 +69,11 @@ function paintItem(item, row) {
   paintPicture(part("picture"), row);
   item.classList.toggle("failed", wordOf("status", row) === "error");
   part("heading").textContent = headingOf(row);
-  part("chip").textContent = Number.isNaN(confidence) ? "" : shortNumber(confidence);
+  part("chip").hidden = Number.isNaN(confidence);
+  part("value").textContent = shortNumber(confidence);
   part("details").textContent = detailsOf(row);
   part("flags").textContent = flagsOf(row).map(spaced).join(", ");
-  part("name").textContent = nameOf(row);
+  part("name").firstChild.textContent = nameOf(row);
   item.title = nameOf(row);
-  item.setAttribute("aria-label", spokenText(row));
   item.setAttribute("aria-selected", ticks[row] ? "true" : "false");
 }

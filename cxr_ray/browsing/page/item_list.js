@@ -35,7 +35,7 @@ class ItemList {
     const width = this.box.clientWidth - 2 * GAP;
     this.perLine = this.isGrid ? Math.max(2, Math.floor((width + GAP) / (WIDTH + GAP))) : 1;
     this.itemWidth = (width - GAP * (this.perLine - 1)) / this.perLine;
-    this.lineHeight = this.isGrid ? Math.round(this.itemWidth) + 92 + GAP : 64 + GAP;
+    this.lineHeight = this.isGrid ? Math.round(this.itemWidth) + 98 + GAP : 64 + GAP;
     this.lines = Math.ceil(this.rows.length / this.perLine);
     const pixels = this.lines * this.lineHeight + 2 * GAP;
     this.layer.style.height = `${Math.min(pixels, MOST_PIXELS)}px`;
