@@ -26,8 +26,8 @@ class BrowseConfig:
     max_thumbnails: int = 2_000
     """Maximum number of thumbnails, which are made from the images themselves; 0 makes none. Other rows show no picture."""
     thumbnail_choice: ThumbnailChoice = "random"
-    """Rows that get a thumbnail if there are more than --max-thumbnails: drawn at random, or those with the least confidence
-    (of masks without predictions, those with the most uncertainty)."""
+    """Rows that get a thumbnail if there are more than --max-thumbnails: drawn at random, or those of the least confidence,
+    which for masks without predictions are those of the most uncertainty."""
     thumbnail_side: int = 160
     """Longer side of a thumbnail in pixels, 32 to 512."""
     seed: int = 0

@@ -58,45 +58,27 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
     rows, unknown_patients = joined_rows(images, predictions, names, config)
     require_scored(rows, config)
     scored = scored_arrays(rows, names)
+    provenance = describe(rows, dataset, config)
+    models = [*provenance["model_id"]]
+    audit = read_audit(config.audit_uri, models) if config.audit_uri else None
 
     metrics, report = measure(rows, scored, config)
     metrics |= {"n_without_patient": unknown_patients, "n_left_out_by_label_map": left_out}
-    metrics["provenance"] = describe(rows, dataset, config)
+    metrics |= {"provenance": provenance, "audit": audit, "splits": split_facts(dataset)}
     val = scored_val(dataset, predictions, names, config)
     metrics["val"] = compare_with_val(scored, val, config)
     metrics["at_prevalence"] = at_prevalences(scored, config)
-    metrics["calibration"] = calibration(scored, val, config, metrics["provenance"]["model_id"])
+    metrics["calibration"] = calibration(scored, val, config, models)
     metrics["operating_points"] = operating_points(scored, val, config, internal)
     metrics["abstention"] = abstention(scored, val, config, internal)
     metrics["subgroups"] = subgroups(rows, scored, config)
     metrics["comparison"] = comparison(rows, images, names, config)
     metrics["external"] = side_by_side(internal, metrics, config.internal_uri or "") if internal else None
     metrics["confident_mistakes"] = confident_mistakes(rows)
-    metrics |= reader_sections(metrics, dataset, config)
+    metrics |= {"in_short": in_short(metrics), "limits": limits_of(metrics)}
+    metrics["model_card"] = model_card(metrics, collect_facts(config, models))
     write_evaluation(config, rows, metrics, report)
     return metrics
-
-
-def reader_sections(metrics: dict[str, Any], dataset: pa.Table, config: EvaluateClassifierConfig) -> dict[str, Any]:
-    """Make the sections for a reader: `audit`, `splits`, `in_short`, `limits` and `model_card`.
-
-    Args:
-        metrics: all other sections.
-        dataset: rows of `schema.DATASET`, of all splits.
-        config: the evaluation, whose `audit_uri` names an audit of the model.
-
-    Raises:
-        DatasetError: if the file of the audit is none, or is of another model.
-        StorageError: if it cannot be read.
-    """
-    models = metrics["provenance"]["model_id"]
-    sections: dict[str, Any] = {
-        "audit": read_audit(config.audit_uri, models) if config.audit_uri else None,
-        "splits": split_facts(dataset),
-    }
-    known = metrics | sections
-    card = model_card(known, collect_facts(config, models))
-    return sections | {"in_short": in_short(known), "limits": limits_of(known), "model_card": card}
 
 
 def _inputs(config: EvaluateClassifierConfig) -> dict[str, str]:

@@ -125,7 +125,8 @@ def _of_model(metrics: Mapping[str, Any], facts: ModelFacts) -> dict[str, str | 
 
 
 def _of_evaluation(metrics: Mapping[str, Any], facts: ModelFacts) -> dict[str, str | None]:
-    audit, provenance = metrics["audit"], metrics["provenance"]
+    provenance = metrics["provenance"]
+    audit = [row for row in metrics["audit"] or () if row["verdict"] != "not done"]
     trained_on = {card["dataset_fingerprint"] for card in facts.cards}
     is_own = trained_on == {provenance["dataset_fingerprint"]} and not metrics["external"]
     groups = ", ".join(name.replace("_", " ") for name in metrics["subgroups"])

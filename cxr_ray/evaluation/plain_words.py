@@ -90,8 +90,8 @@ def _limits_of_data(metrics: Mapping[str, Any]) -> list[str]:
     splits = metrics["splits"]
     if splits["patients_shared"] or splits["copies_shared"]:
         found.append(
-            f"{splits['patients_shared']:,} patients and {splits['copies_shared']:,} groups of copies have images in more "
-            "than one split, so that the model may have seen them in training."
+            f"Patients with images in more than one split: {splits['patients_shared']:,}, and groups of copies: "
+            f"{splits['copies_shared']:,}; the model may have seen them in training."
         )
     if metrics["n_errors"] or metrics["n_missing"]:
         found.append(

@@ -46,7 +46,7 @@ def test_limits_name_what_weakens_the_figures(metrics):
     said = " ".join(limits_of(metrics))
     assert "Fewer than 30 images are of Normal, Lung Opacity; their intervals are wide." in said
     assert "No image is of COVID" in said
-    assert "1 patients and 0 groups of copies have images in more than one split" in said
+    assert "Patients with images in more than one split: 1, and groups of copies: 0; the model" in said
     assert "9 images are in no figure" in said
     assert "not set beside images of another hospital" in said
     assert "No audit says" in said

@@ -7,6 +7,7 @@ from cxr_ray.evaluation.model_facts import ModelFacts
 from cxr_ray.evaluation.plain_words import in_short, limits_of
 from cxr_ray.evaluation.report import classifier_report_html
 from cxr_ray.evaluation.thumbnails import ScoredImage
+from tests.chromium import axe_source, chromium
 from tests.evaluation.whole_metrics import full_metrics
 
 FIGURES = {"confusion_matrix": {"light": b"light", "dark": b"dark"}}
@@ -124,3 +125,41 @@ def test_every_link_leads_to_a_section(metrics):
     anchors = re.findall(r'href="#([^"]+)"', page)
     assert {"classes", "audit", "limits", "card", "failures", "images"} <= set(anchors)
     assert [anchor for anchor in anchors if f'id="{anchor}"' not in page] == []
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as one:
+        yield one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+def test_axe_finds_no_serious_fault(metrics, browser, tmp_path, width, dark):
+    axe = axe_source()
+    verdicts = [
+        {"check": "lungs", "verdict": verdict, "figure": "0.9", "threshold": "0.5", "why": "why"}
+        for verdict in ("fail", "warn", "pass", "not done")
+    ]
+    strip = [scored(correct=True), scored(correct=False, picture=None)]
+    path = tmp_path / "report.html"
+    path.write_text(classifier_report_html(metrics | {"audit": verdicts}, FIGURES, strip))
+    page = browser.page()
+    page.call("Page.setBypassCSP", enabled=True)
+    page.show(width, 844, dark=dark)
+    page.open(path)
+    assert page.faults(axe) == []
+    assert page.run("document.documentElement.scrollWidth") <= width
+    assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
+
+
+@pytest.mark.slow
+def test_the_printed_report_is_light_and_whole(metrics, browser, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(classifier_report_html(metrics, FIGURES, []))
+    page = browser.page()
+    page.show(794, 1123, dark=True, media="print")
+    page.open(path)
+    assert page.run("getComputedStyle(document.querySelector('.card')).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.run("getComputedStyle(document.querySelector('.contents')).display") == "none"
+    assert page.run("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
