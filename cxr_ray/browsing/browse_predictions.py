@@ -27,6 +27,7 @@ from cxr_ray.browsing.thumbnail_choice import choose_rows, said_choice
 from cxr_ray.browsing.thumbnail_sheets import TILES_PER_SHEET, draw_sheets
 from cxr_ray.config.browsing import BrowseConfig
 from cxr_ray.errors import ConfigError
+from cxr_ray.schema import MASKS
 
 MASK_COLUMNS = ("mask_counts", "mask_height", "mask_width")
 SHEETS_PER_LINE = 50
@@ -125,17 +126,13 @@ def _write_thumbnails(rows: BrowsedRows, config: BrowseConfig) -> dict[str, Any]
 def _rows_to_draw(rows: BrowsedRows, chosen: np.ndarray) -> pa.Table:
     """The URIs of the chosen rows and their masks, null where there is none."""
     table = rows.table.take(pa.array(chosen))
-    nulls = pa.table({"mask_counts": pa.nulls(table.num_rows, pa.string())}).append_column(
-        "mask_height", pa.nulls(table.num_rows, pa.int32())
-    )
-    nulls = nulls.append_column("mask_width", pa.nulls(table.num_rows, pa.int32()))
-    found = nulls
     if rows.masks_uri and table.num_rows:
         content = table[CONTENT] if CONTENT in table.column_names else pa.nulls(table.num_rows, pa.string())
-        images = pa.table({"image_id": table["image_id"], CONTENT: content})
-        masks = read_masks(rows.masks_uri, images)
+        masks = read_masks(rows.masks_uri, pa.table({"image_id": table["image_id"], CONTENT: content}))
         order = pc.index_in(table["image_id"].combine_chunks(), value_set=masks["image_id"].combine_chunks())
         found = masks.select(list(MASK_COLUMNS)).take(order)
+    else:
+        found = pa.table({name: pa.nulls(table.num_rows, MASKS.field(name).type) for name in MASK_COLUMNS})
     return found.append_column("uri", table["uri"])
 
 

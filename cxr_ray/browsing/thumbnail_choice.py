@@ -36,6 +36,8 @@ def _sureness(table: pa.Table) -> np.ndarray:
 
 def said_choice(chosen: int, readable: int, choice: Literal["random", "uncertain"], seed: int) -> str:
     """Say in words which rows have a thumbnail, for the page and the terminal."""
+    if not chosen:
+        return "none was made"
     if chosen == readable:
         return "every image that could be read"
     how = f"drawn at random with seed {seed}" if choice == "random" else "those of which the model is least sure"

@@ -1,7 +1,6 @@
 """Draw thumbnails of radiographs onto sheets, and the outlines of their masks onto sheets of their own."""
 
 import io
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -63,11 +62,6 @@ def draw_sheets(rows: pa.Table, side: int) -> Iterator[Sheet]:
                 outlines=_outlines_png(_tiled(outlines, side)) if any(one is not None for one in outlines) else None,
                 errors=tuple(image.error_kind for image in images),
             )
-
-
-def count_errors(sheets: Sequence[Sheet]) -> dict[str, int]:
-    """Count the images of sheets that could not be read, by kind of error, the most frequent first."""
-    return dict(Counter(kind for sheet in sheets for kind in sheet.errors if kind).most_common())
 
 
 def _decoded(uris: list[str], side: int, pool: ThreadPoolExecutor) -> list[DecodedImage]:

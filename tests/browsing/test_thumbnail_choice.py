@@ -27,6 +27,7 @@ def test_a_draw_depends_on_the_seed_alone():
 
 
 def test_the_choice_is_said():
+    assert said_choice(0, 4, "random", 0) == "none was made"
     assert said_choice(4, 4, "random", 0) == "every image that could be read"
     assert said_choice(2, 4, "random", 7) == "2 of 4 images that could be read, drawn at random with seed 7"
     assert said_choice(2, 4, "uncertain", 7).endswith("those of which the model is least sure")
