@@ -31,7 +31,7 @@ def model_card(metrics: Mapping[str, Any], facts: ModelFacts) -> dict[str, Any]:
         **_of_results(metrics),
         **_of_release(facts),
     }
-    topics = [
+    topics: list[dict[str, Any]] = [
         {
             "name": topic.name,
             "section": topic.section,

@@ -38,7 +38,8 @@ def collect_facts(config: EvaluateClassifierConfig, model_ids: Sequence[str]) ->
     scoring = _record(config.predictions_uri)
     found = scoring.get("config", {}).get("model_uri") or []
     uris = [config.model_uri] if config.model_uri else [found] if isinstance(found, str) else list(found)
-    cards, notes = [], [] if scoring else ["The predictions have no run.json."]
+    cards: list[dict[str, Any]] = []
+    notes = [] if scoring else ["The predictions have no run.json."]
     for uri in uris:
         card, note = _card(uri, model_ids)
         cards += [card] if card else []

@@ -27,12 +27,12 @@ def in_short(metrics: Mapping[str, Any]) -> list[str]:
         what,
         f"It was right in {_share(metrics['accuracy'], metrics['accuracy_interval'])} of them.",
     ]
-    classes = {label: row for label, row in metrics["per_class"].items() if row["recall"] is not None}
-    if len(classes) > 1:
-        best, worst = (pick(classes, key=lambda label: classes[label]["recall"]) for pick in (max, min))
+    recalls = {label: row["recall"] for label, row in metrics["per_class"].items() if row["recall"] is not None}
+    if len(recalls) > 1:
+        best, worst = max(recalls, key=recalls.__getitem__), min(recalls, key=recalls.__getitem__)
         sentences.append(
-            f"It found {_named(best)} most reliably, in {_recall(classes[best])} of its images, "
-            f"and {_named(worst)} least, in {_recall(classes[worst])}."
+            f"It found {_named(best)} most reliably, in {_recall(metrics, best)} of its images, "
+            f"and {_named(worst)} least, in {_recall(metrics, worst)}."
         )
     return [*sentences, *_on_calibration(metrics["calibration"]["scored"]), _on_audit(metrics["audit"])]
 
@@ -41,7 +41,8 @@ def _named(label: str) -> str:
     return label.replace("_", " ")
 
 
-def _recall(row: Mapping[str, Any]) -> str:
+def _recall(metrics: Mapping[str, Any], label: str) -> str:
+    row = metrics["per_class"][label]
     return _share(row["recall"], row["intervals"]["recall"])
 
 
