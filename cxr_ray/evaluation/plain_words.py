@@ -28,8 +28,8 @@ def in_short(metrics: Mapping[str, Any]) -> list[str]:
         f"It was right in {_share(metrics['accuracy'], metrics['accuracy_interval'])} of them.",
     ]
     recalls = {label: row["recall"] for label, row in metrics["per_class"].items() if row["recall"] is not None}
-    if len(recalls) > 1:
-        best, worst = max(recalls, key=recalls.__getitem__), min(recalls, key=recalls.__getitem__)
+    best, worst = max(recalls, key=recalls.__getitem__), min(recalls, key=recalls.__getitem__)
+    if recalls[best] > recalls[worst]:
         sentences.append(
             f"It found {_named(best)} most reliably, in {_recall(metrics, best)} of its images, "
             f"and {_named(worst)} least, in {_recall(metrics, worst)}."

@@ -24,6 +24,11 @@ def test_the_outcome_is_said_in_sentences(metrics):
     assert said[-1] == "Whether it looks at the lungs was not audited."
 
 
+def test_classes_that_are_found_equally_well_are_not_ranked(metrics):
+    metrics["per_class"]["Lung_Opacity"]["recall"] = 1.0
+    assert not any("most reliably" in sentence for sentence in in_short(metrics))
+
+
 @pytest.mark.parametrize(
     ("confidence", "low", "words"),
     [
