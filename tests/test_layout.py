@@ -24,6 +24,7 @@ TESTED_ELSEWHERE = {
     # configs: one table of bad values for all of them
     "config/archive.py": "config/test_ranges.py",
     "config/benchmark.py": "config/test_ranges.py",
+    "config/browsing.py": "config/test_ranges.py",
     "config/drift.py": "evaluation/test_measure_drift.py",
     "config/demo.py": "config/test_ranges.py",
     "config/optimizing.py": "config/test_ranges.py",

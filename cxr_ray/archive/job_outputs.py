@@ -19,7 +19,7 @@ STATE_FOLDER = "_state"
 """Folder in which a job that scores or trains keeps its working files; it is there before the first result."""
 PARTS_OF_OUTPUTS = frozenset(
     {
-        *(STATE_FOLDER, "overlays", "saliency", "uncertainty", "dicom_seg", "tensorboard"),
+        *(STATE_FOLDER, "overlays", "saliency", "uncertainty", "dicom_seg", "tensorboard", "columns", "thumbnails"),
         *("confusion_matrix.png", "segmentations.png"),
     }
 )

@@ -51,6 +51,8 @@ class EvaluateClassifierConfig:
     """Accuracy that the images above the threshold of abstention reach on the val split."""
     abstain_below: float | None = None
     """Confidence below which the model abstains; None chooses it on the val split for --target-accuracy."""
+    audit_uri: str | None = None
+    """Output of audit_classifier.py for the same model, or its audit.json; the report shows its verdicts."""
     strip_images: int = 16
     """Number of example images in the report, 0 to 64; 0 shows none."""
     bootstrap_draws: int = 1000

@@ -1,6 +1,6 @@
 """Figures of the evaluation of a classifier as PNG: reliability, abstention and external validation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cxr_ray.evaluation.figures import LIGHT, Palette, png_of, risk_coverage_axes, style_axes
@@ -76,6 +76,21 @@ def abstention_png(abstention: Mapping[str, Any], palette: Palette = LIGHT) -> b
     return png_of(figure)
 
 
+def classes_png(per_class: Mapping[str, Mapping[str, Any]], palette: Palette = LIGHT) -> bytes:
+    """Draw sensitivity, specificity and AUROC of each class as PNG, with their intervals.
+
+    Args:
+        per_class: figures of each class, with `intervals`, as `classification_metrics` returns them.
+        palette: colours of the page that shows the figure.
+    """
+    names = EXTERNAL_FIGURES
+    known = {
+        label: {name: {"here": row[name], "here_interval": row["intervals"][name]} for name in names}
+        for label, row in per_class.items()
+    }
+    return _figures_of_classes(known, (("here", 0.0, "o", palette.strong),), palette)
+
+
 def external_png(external: Mapping[str, Any], palette: Palette = LIGHT) -> bytes:
     """Draw the figures of each class on both datasets side by side as PNG, with their intervals.
 
@@ -83,18 +98,25 @@ def external_png(external: Mapping[str, Any], palette: Palette = LIGHT) -> bytes
         external: what `side_by_side` returned.
         palette: colours of the page that shows the figure.
     """
+    kinds = (("internal", -0.14, "o", palette.ink), ("external", 0.14, "s", palette.strong))
+    return _figures_of_classes(external["per_class"], kinds, palette)
+
+
+def _figures_of_classes(
+    per_class: Mapping[str, Mapping[str, Any]], kinds: Sequence[tuple[str, float, str, str]], palette: Palette
+) -> bytes:
+    """Draw a panel for each of `EXTERNAL_FIGURES` with a line for each class; a kind is a name, an offset, a marker and a colour."""
     from matplotlib.figure import Figure
 
-    labels = list(external["per_class"])
+    labels = list(per_class)
     size = (2.6 * len(EXTERNAL_FIGURES) + 1.4, 1.4 + 0.55 * len(labels))
     figure = Figure(figsize=size, layout="constrained", facecolor=palette.surface)
     grid = figure.subplots(1, len(EXTERNAL_FIGURES), squeeze=False, sharey=True)[0]
-    kinds = (("internal", -0.14, "o", palette.ink), ("external", 0.14, "s", palette.strong))
     for axes, (name, title) in zip(grid, EXTERNAL_FIGURES.items(), strict=True):
         style_axes(axes, palette)
         axes.set_title(title, fontsize=10, color=palette.ink)
         for kind, offset, marker, colour in kinds:
-            known = {row: external["per_class"][label][name] for row, label in enumerate(labels)}
+            known = {row: per_class[label][name] for row, label in enumerate(labels)}
             _intervals(axes, known, kind, offset, {"marker": marker, "color": colour})
         axes.set_xlim(-0.02, 1.02)
         axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
@@ -102,8 +124,9 @@ def external_png(external: Mapping[str, Any], palette: Palette = LIGHT) -> bytes
         axes.set_axisbelow(True)
     grid[0].set_yticks(range(len(labels)), [label.replace("_", " ") for label in labels])
     grid[0].set_ylim(len(labels) - 0.5, -0.5)
-    handles, names = grid[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, labelcolor=palette.ink)
+    if len(kinds) > 1:
+        handles, names = grid[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, labelcolor=palette.ink)
     return png_of(figure)
 
 

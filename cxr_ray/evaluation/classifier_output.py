@@ -10,7 +10,7 @@ from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.tables import write_table
 from cxr_ray.archive.uris import join_uri, write_bytes
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
-from cxr_ray.evaluation.classifier_figures import abstention_png, external_png, reliability_png
+from cxr_ray.evaluation.classifier_figures import abstention_png, classes_png, external_png, reliability_png
 from cxr_ray.evaluation.figures import THEMES, Palette, confusion_matrix_png
 from cxr_ray.evaluation.report import classifier_report_html
 from cxr_ray.evaluation.thumbnails import choose_images, scored_images
@@ -48,6 +48,7 @@ def draw_figures(metrics: dict[str, Any], palette: Palette) -> dict[str, bytes]:
     """Draw the figures of a report as PNG, by name; a figure that would show nothing is missing."""
     confusion = np.array(metrics["confusion_matrix"])
     found = {"confusion_matrix": confusion_matrix_png(confusion, metrics["labels"], palette)}
+    found["classes"] = classes_png(metrics["per_class"], palette)
     if metrics["calibration"]["scored"]:
         found["reliability"] = reliability_png(metrics["calibration"], palette)
     if metrics["abstention"]["risk_coverage"]:

@@ -11,13 +11,18 @@ from cxr_ray.archive.same_content import refuse_other_content
 from cxr_ray.config.checks import require
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
 from cxr_ray.errors import DatasetError
+from cxr_ray.evaluation.audit_verdicts import read_audit
 from cxr_ray.evaluation.classifier_output import write_evaluation
 from cxr_ray.evaluation.compared_models import comparison
 from cxr_ray.evaluation.external_validation import read_internal, side_by_side
 from cxr_ray.evaluation.label_map import map_labels
+from cxr_ray.evaluation.model_card import model_card
+from cxr_ray.evaluation.model_facts import collect_facts
+from cxr_ray.evaluation.plain_words import in_short, limits_of
 from cxr_ray.evaluation.predictions import predictions_folder, read_columns, read_predictions
 from cxr_ray.evaluation.provenance import describe
 from cxr_ray.evaluation.scored_arrays import Scored, scored_arrays, with_patients
+from cxr_ray.evaluation.split_facts import split_facts
 from cxr_ray.evaluation.subgroups import subgroups
 from cxr_ray.evaluation.thresholds import abstention, at_prevalences, calibration, compare_with_val, operating_points
 from cxr_ray.evaluation.truth_join import class_names, join_truth, labelled_images
@@ -53,27 +58,35 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
     rows, unknown_patients = joined_rows(images, predictions, names, config)
     require_scored(rows, config)
     scored = scored_arrays(rows, names)
+    provenance = describe(rows, dataset, config)
+    models = [*provenance["model_id"]]
+    audit = read_audit(config.audit_uri, models) if config.audit_uri else None
 
     metrics, report = measure(rows, scored, config)
     metrics |= {"n_without_patient": unknown_patients, "n_left_out_by_label_map": left_out}
-    metrics["provenance"] = describe(rows, dataset, config)
+    metrics |= {"provenance": provenance, "audit": audit, "splits": split_facts(dataset)}
     val = scored_val(dataset, predictions, names, config)
     metrics["val"] = compare_with_val(scored, val, config)
     metrics["at_prevalence"] = at_prevalences(scored, config)
-    metrics["calibration"] = calibration(scored, val, config, metrics["provenance"]["model_id"])
+    metrics["calibration"] = calibration(scored, val, config, models)
     metrics["operating_points"] = operating_points(scored, val, config, internal)
     metrics["abstention"] = abstention(scored, val, config, internal)
     metrics["subgroups"] = subgroups(rows, scored, config)
     metrics["comparison"] = comparison(rows, images, names, config)
     metrics["external"] = side_by_side(internal, metrics, config.internal_uri or "") if internal else None
     metrics["confident_mistakes"] = confident_mistakes(rows)
+    metrics |= {"in_short": in_short(metrics), "limits": limits_of(metrics)}
+    metrics["model_card"] = model_card(metrics, collect_facts(config, models))
     write_evaluation(config, rows, metrics, report)
     return metrics
 
 
 def _inputs(config: EvaluateClassifierConfig) -> dict[str, str]:
     """The URIs that the job reads, by the name of their option."""
-    named = {name: getattr(config, name) for name in ("predictions_uri", "dataset_uri", "internal_uri", "metadata_uri")}
+    named = {
+        name: getattr(config, name)
+        for name in ("predictions_uri", "dataset_uri", "internal_uri", "metadata_uri", "audit_uri")
+    }
     others = {f"compare_uris {uri}": uri for uri in config.compare_uris}
     return {name: uri for name, uri in (named | others).items() if uri}
 

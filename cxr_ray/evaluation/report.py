@@ -1,6 +1,7 @@
 """HTML reports: each is one page that includes its pictures and styles and loads no other file."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def render_page(template: str, **content: object) -> str:
         "bounds": _bounds,
         "p_value": _p_value,
         "signed": _signed,
+        "groupby_in_order": _groupby_in_order,
     }
     return environment.get_template(template).render(content)
 
@@ -70,6 +72,11 @@ def _p_value(value: float) -> str:
 
 def _count(value: int) -> str:
     return f"{value:,}"
+
+
+def _groupby_in_order(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Group neighbouring rows of one value, in their order; the filter `groupby` of Jinja would sort them."""
+    return [(value, list(group)) for value, group in groupby(rows, key=lambda row: row[key])]
 
 
 def _spaced(label: str) -> str:

@@ -36,12 +36,12 @@ def draw_contours(
     grey = Image.new("L", (1, 1), 90) if radiograph is None else Image.fromarray(radiograph)
     canvas = np.array(grey.resize((width, height), Image.Resampling.LANCZOS).convert("RGB"), dtype=np.float32)
     for mask, colour, thickness in contours:
-        opacity = _contour(mask, width, height, thickness)[..., None]
+        opacity = outline_opacity(mask, width, height, thickness)[..., None]
         canvas += opacity * (np.array(ImageColor.getrgb(colour)) - canvas)
     return np.rint(canvas).astype(np.uint8)
 
 
-def _contour(mask: np.ndarray, width: int, height: int, thickness: int) -> np.ndarray:
+def outline_opacity(mask: np.ndarray, width: int, height: int, thickness: int) -> np.ndarray:
     """Opacity of the outline of `mask`, float32 [height, width] in 0 to 1; `thickness` is odd, in thirds of a pixel."""
     fine = Image.fromarray(mask.astype(np.uint8) * 255).resize((3 * width, 3 * height), Image.Resampling.BILINEAR)
     inside = np.asarray(fine) > 127

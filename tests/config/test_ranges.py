@@ -15,6 +15,7 @@ from cxr_ray.config import (
     TrainClassifierConfig,
     TrainSegmenterConfig,
 )
+from cxr_ray.config.browsing import BrowseConfig
 from cxr_ray.config.checks import require
 from cxr_ray.config.demo import DemoConfig
 from cxr_ray.config.probing import SelectConfig, TrainProbeConfig
@@ -31,6 +32,7 @@ REQUIRED = {
     OptimizeConfig: {"model_uri": "m", "dataset_uri": "d", "output_uri": "o"},
     EmbedConfig: {"input_uri": "i", "model_uri": ("m",), "output_uri": "o"},
     TrainProbeConfig: {"embeddings_uri": "e", "dataset_uri": ("d",), "output_uri": "o"},
+    BrowseConfig: {"predictions_uri": "p", "output_uri": "o"},
     SelectConfig: {"embeddings_uri": "e", "output_uri": "o.csv"},
 }
 TEXT = {"clip_uri": "c", "sam_uri": "s"}
@@ -129,6 +131,11 @@ SEGMENTER = {"model_uri": "m"}
         (OptimizeConfig, {"max_loss": 1.5}, "max_loss must be between 0 and 1; got 1.5"),
         (OptimizeConfig, {"max_loss": float("nan")}, "max_loss must be between 0 and 1; got nan"),
         (OptimizeConfig, {"seed": -1}, "seed must be >= 0; got -1"),
+        (BrowseConfig, {"max_rows": 0}, "max_rows must be 1 to 500,000; got 0"),
+        (BrowseConfig, {"max_thumbnails": -1}, "max_thumbnails must be >= 0; got -1"),
+        (BrowseConfig, {"thumbnail_choice": "best"}, "thumbnail_choice must be one of random, uncertain; got 'best'"),
+        (BrowseConfig, {"thumbnail_side": 1024}, "thumbnail_side must be 32 to 512; got 1024"),
+        (BrowseConfig, {"seed": -1}, "seed must be >= 0; got -1"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_its_fix(config_class, choice, message):

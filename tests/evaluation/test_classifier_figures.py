@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from cxr_ray.evaluation.classifier_figures import abstention_png, external_png, reliability_png
+from cxr_ray.evaluation.classifier_figures import abstention_png, classes_png, external_png, reliability_png
 from cxr_ray.evaluation.figures import DARK, LIGHT
 from cxr_ray.metrics.abstention import figures_of_abstention
 from cxr_ray.metrics.calibration import calibration_metrics
@@ -32,8 +32,11 @@ def test_figures_have_the_colours_of_the_page(calibration, palette):
     lost = {"internal": 0.9, "internal_interval": [0.8, 0.95], "external": None, "external_interval": None}
     external = {"per_class": {"COVID": {"recall": pair, "specificity": lost, "auroc": pair}}}
 
-    pngs = (reliability_png(calibration, palette), abstention_png(abstention, palette), external_png(external, palette))
-    for png in pngs:
+    intervals = {"recall": [0.8, 0.95], "specificity": None, "auroc": [0.7, 0.9]}
+    classes = {"COVID": {"recall": 0.9, "specificity": None, "auroc": 0.8, "intervals": intervals}}
+
+    pngs = [reliability_png(calibration, palette), abstention_png(abstention, palette)]
+    for png in [*pngs, external_png(external, palette), classes_png(classes, palette)]:
         colours, _ = picture(png)
         assert {ImageColor.getrgb(getattr(palette, name)) for name in ("surface", "ink", "strong")} <= colours
 

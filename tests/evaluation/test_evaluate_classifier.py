@@ -4,6 +4,7 @@ import os
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -287,3 +288,36 @@ def test_real_radiographs_fill_the_strip(evaluation, image_row, prediction_row):
     assert metrics["accuracy"] == 1
     assert page.count("data:image/jpeg") == 16
     assert len(page) < 2_000_000
+
+
+@pytest.mark.slow
+def test_the_report_shows_an_audit_and_stays_below_5_mb(evaluation, image_row, prediction_row, tmp_path):
+    noise = np.random.default_rng(0)
+    images, predictions = [], []
+    for number in range(64):
+        path = tmp_path / f"archive/{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (160, 160), dtype=np.uint8)).save(path)
+        images.append(image_row(str(number), LABELS[number % 4], uri=str(path)))
+        predictions.append(prediction_row(str(number), LABELS[number % 3]))
+    verdict = {"check": "border", "verdict": "warn", "figure": "0.4", "threshold": "0.3", "why": "it tells the class"}
+    (tmp_path / "audit.json").write_text(json.dumps({"verdicts": [verdict]}))
+    config = evaluation(
+        images, predictions, strip_images=64, audit_uri=str(tmp_path / "audit.json"), bootstrap_draws=50
+    )
+    metrics = evaluate_classifier(config)
+
+    page = (tmp_path / "evaluation/report.html").read_bytes()
+    assert page.count(b"data:image/jpeg") == 64
+    assert len(page) < 5e6
+    assert b"it tells the class" in page
+    assert metrics["audit"] == [verdict]
+    assert metrics["model_card"]["notes"] == ["The predictions have no run.json."]
+    assert json.loads((tmp_path / "evaluation/metrics.json").read_text())["limits"] == metrics["limits"]
+
+
+def test_an_audit_of_another_model_is_refused(evaluation, image_row, prediction_row, tmp_path):
+    (tmp_path / "audit.json").write_text(json.dumps({"model_id": "vit_b16-ffffffffffff", "findings": []}))
+    config = evaluation([image_row("a", "COVID")], [prediction_row("a", "COVID")], audit_uri=f"{tmp_path}/audit.json")
+    with pytest.raises(DatasetError, match=r"audit\.json is of the model vit_b16-ffffffffffff"):
+        evaluate_classifier(config)

@@ -1,57 +1,23 @@
 import re
 
-import numpy as np
 import pytest
 
+from cxr_ray.evaluation.model_card import model_card
+from cxr_ray.evaluation.model_facts import ModelFacts
+from cxr_ray.evaluation.plain_words import in_short, limits_of
 from cxr_ray.evaluation.report import classifier_report_html
 from cxr_ray.evaluation.thumbnails import ScoredImage
-from cxr_ray.metrics.classification import classification_metrics
+from tests.chromium import axe_source, chromium
+from tests.evaluation.whole_metrics import full_metrics
 
 FIGURES = {"confusion_matrix": {"light": b"light", "dark": b"dark"}}
-PROVENANCE = {
-    "model_id": ["resnet50-0123456789ab"],
-    "preprocessing_id": ["fedcba987654"],
-    "run_id": ["run-1", "run-2"],
-    "scored_from": "2025-03-01 02:30:00 UTC",
-    "scored_until": "2025-03-01 03:30:00 UTC",
-    "predictions_uri": "s3://out/scored",
-    "dataset_uri": "s3://out/dataset.parquet",
-    "dataset_fingerprint": "00112233aabb",
-    "split": "test",
-    "evaluated_at": "2025-03-02 00:00:00 UTC",
-    "code_version": "0.1.0",
-}
 
 
 @pytest.fixture
 def metrics():
-    truth, predicted = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0])
-    figures = classification_metrics(truth, predicted, np.eye(3)[predicted], ("Normal", "Lung_Opacity", "COVID"))
-    counts = {
-        "n_images": 1234,
-        "n_scored": 4,
-        "n_errors": 2,
-        "n_missing": 7,
-        "errors_by_kind": {"too_large": 2},
-    }
-    sections = {
-        "n_without_patient": 0,
-        "n_left_out_by_label_map": {},
-        "val": None,
-        "at_prevalence": {},
-        "calibration": {
-            "n_images": 4,
-            "temperature": None,
-            **dict.fromkeys(("scored", "before_temperature", "refitted")),
-            **{f"{name}_missing": "it was not asked for" for name in ("scored", "before_temperature", "refitted")},
-        },
-        "operating_points": {"missing": "there is no val image", "classes": {}},
-        "abstention": {"missing": "there is no val image", "threshold": None},
-        "comparison": None,
-        "subgroups": {},
-        "external": None,
-    }
-    return figures | counts | sections | {"accuracy_failures_as_wrong": 0.5, "provenance": PROVENANCE}
+    found = full_metrics()
+    words = {"in_short": in_short(found), "limits": limits_of(found)}
+    return found | words | {"model_card": model_card(found, ModelFacts())}
 
 
 def scored(*, correct: bool, picture: str | None = "data:image/jpeg;base64,AAAA", image_id: str = "a.png"):
@@ -81,7 +47,7 @@ def test_page_loads_no_other_file(metrics):
         "data:image/png;base64,bGlnaHQ=",
         "data:image/jpeg;base64,AAAA",
     ]
-    assert not re.search(r"https?:|//|@import|url\(|<script|<link|href", page.replace("s3://", ""))
+    assert not re.search(r"https?:|//|@import|url\(|<script|<link|href=\"[^#]", page.replace("s3://", ""))
     assert "default-src 'none'" in page
     assert "prefers-color-scheme: dark" in page
 
@@ -135,3 +101,65 @@ def test_names_from_the_archive_are_escaped(metrics):
     page = classifier_report_html(metrics, FIGURES, [scored(correct=True, image_id='"><script>alert(1)</script>')])
 
     assert "<script" not in page
+
+
+def test_verdicts_of_an_audit_are_words_beside_colours(metrics):
+    row = {"check": "border", "verdict": "fail", "figure": "0.91", "threshold": "0.5", "why": "right without lungs"}
+    text = words(classifier_report_html(metrics | {"audit": [row]}, FIGURES, []))
+
+    assert "border ✕ fail 0.91 0.5 right without lungs" in text
+    assert "no audit was given with --audit-uri" in words(classifier_report_html(metrics, FIGURES, []))
+
+
+def test_what_no_file_says_is_marked_in_the_model_card(metrics):
+    text = words(classifier_report_html(metrics, FIGURES, []))
+
+    assert "Ethical approval Not known. To be added: the committee and its decision. TRIPOD+AI 17" in text
+    assert "Figures Sensitivity, specificity, PPV" in text
+    assert f"{metrics['model_card']['claim_answered']} of the 44 items of CLAIM 2024" in text
+
+
+def test_every_link_leads_to_a_section(metrics):
+    page = classifier_report_html(metrics, FIGURES, [scored(correct=True)])
+
+    anchors = re.findall(r'href="#([^"]+)"', page)
+    assert {"classes", "audit", "limits", "card", "failures", "images"} <= set(anchors)
+    assert [anchor for anchor in anchors if f'id="{anchor}"' not in page] == []
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as one:
+        yield one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+def test_axe_finds_no_serious_fault(metrics, browser, tmp_path, width, dark):
+    axe = axe_source()
+    verdicts = [
+        {"check": "lungs", "verdict": verdict, "figure": "0.9", "threshold": "0.5", "why": "why"}
+        for verdict in ("fail", "warn", "pass", "not done")
+    ]
+    strip = [scored(correct=True), scored(correct=False, picture=None)]
+    path = tmp_path / "report.html"
+    path.write_text(classifier_report_html(metrics | {"audit": verdicts}, FIGURES, strip))
+    page = browser.page()
+    page.call("Page.setBypassCSP", enabled=True)
+    page.show(width, 844, dark=dark)
+    page.open(path)
+    assert page.faults(axe) == []
+    assert page.run("document.documentElement.scrollWidth") <= width
+    assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
+
+
+@pytest.mark.slow
+def test_the_printed_report_is_light_and_whole(metrics, browser, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(classifier_report_html(metrics, FIGURES, []))
+    page = browser.page()
+    page.show(794, 1123, dark=True, media="print")
+    page.open(path)
+    assert page.run("getComputedStyle(document.querySelector('.card')).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.run("getComputedStyle(document.querySelector('.contents')).display") == "none"
+    assert page.run("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
