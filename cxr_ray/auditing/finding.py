@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cxr_ray.metrics.intervals import Interval
+import numpy as np
+
+from cxr_ray.metrics.intervals import Interval, proportion_interval
 
 Verdict = Literal["pass", "warn", "fail", "not measured"]
 FROM_BEST: tuple[Verdict, ...] = ("not measured", "pass", "warn", "fail")
@@ -96,6 +98,22 @@ def finding_of_lack(question: Question, value: float, interval: Interval, detail
         verdict="fail" if interval.high < fail else "warn" if interval.low < warn else "pass",
         detail=detail,
     )
+
+
+def gain_over(share: float, right: np.ndarray, groups: np.ndarray) -> tuple[float, Interval]:
+    """Compute how much larger the fraction of right answers is than `share`, with its interval by patient.
+
+    The fraction of the most frequent class is taken as known, as a no-information rate is.
+
+    Args:
+        share: fraction of right answers without any information.
+        right: bool [N], N >= 1.
+        groups: int64 [N], number of the patient of each image.
+    """
+    found = proportion_interval(right, np.ones(len(right), bool), groups)
+    if found is None:
+        raise ValueError("right must be of at least one image")
+    return float(right.mean()) - share, Interval(found.low - share, found.high - share, found.method)
 
 
 def not_measured(question: Question, reason: str) -> Finding:

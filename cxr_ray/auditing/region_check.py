@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cxr_ray.auditing.audit_images import AuditImages, Selection
-from cxr_ray.auditing.finding import Finding, Question, finding_of_excess, not_measured
+from cxr_ray.auditing.finding import Finding, Question, finding_of_excess, gain_over, not_measured
 from cxr_ray.auditing.grouped_probe import cross_validated, probeable
 from cxr_ray.auditing.network import AuditedNetwork
 from cxr_ray.auditing.regions import border_alone, lungs_alone, outline, without_lungs
@@ -150,9 +150,9 @@ def _gain(name: str, how: str, answers: Answers | None, config: AuditConfig) -> 
     )
     if answers is None:
         return not_measured(question, NO_LUNGS if how == AS_IS or name == OUTSIDE else NO_PROBE)
-    interval = paired_difference_interval(answers.majority, answers.right, answers.groups)
+    value, interval = gain_over(float(answers.majority.mean()), answers.right, answers.groups)
     detail = f"accuracy {answers.right.mean():.3f}, majority {answers.majority.mean():.3f}, {len(answers.right)} images"
-    return finding_of_excess(question, float(answers.right.mean() - answers.majority.mean()), interval, detail)
+    return finding_of_excess(question, value, interval, detail)
 
 
 def _loss(whole: Answers | None, lungs: Answers | None, images: Selection, config: AuditConfig) -> Finding:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cxr_ray.archive.tables import read_schema
 from cxr_ray.auditing.audit_images import AuditImages
-from cxr_ray.auditing.finding import Finding, Question, finding_of_excess, not_measured
+from cxr_ray.auditing.finding import Finding, Question, finding_of_excess, gain_over, not_measured
 from cxr_ray.auditing.grouped_probe import cross_validated, probeable
 from cxr_ray.auditing.network import AuditedNetwork
 from cxr_ray.config.auditing import AuditConfig
@@ -16,7 +16,7 @@ from cxr_ray.errors import DatasetError
 from cxr_ray.evaluation.predictions import read_columns
 from cxr_ray.evaluation.subgroups import read_metadata, subgroup_values
 from cxr_ray.metrics.classification import classification_metrics
-from cxr_ray.metrics.intervals import Interval, paired_difference_interval
+from cxr_ray.metrics.intervals import Interval
 from cxr_ray.probing.folds import grouped_folds
 
 CHECK = "c"
@@ -121,5 +121,5 @@ def _of_class(numbers: np.ndarray, images: AuditImages, config: AuditConfig) -> 
         predicted[left_out] = usual[numbers[left_out]]
     right, majority = predicted == images.truth, images.truth == np.bincount(images.truth).argmax()
     detail = f"accuracy {right.mean():.3f}, majority {majority.mean():.3f}, {int(numbers.max()) + 1} sources"
-    interval = paired_difference_interval(majority, right, images.groups)
-    return finding_of_excess(question, float(right.mean() - majority.mean()), interval, detail)
+    value, interval = gain_over(float(majority.mean()), right, images.groups)
+    return finding_of_excess(question, value, interval, detail)
