@@ -6,7 +6,7 @@ import numpy as np
 
 from cxr_ray.auditing.audit_images import AuditImages
 from cxr_ray.auditing.finding import Finding, Question, finding_of_lack, not_measured
-from cxr_ray.auditing.network import IMAGES_AT_ONCE
+from cxr_ray.auditing.network import IMAGES_AT_ONCE, AuditedNetwork
 from cxr_ray.config.auditing import AuditConfig
 from cxr_ray.metrics.intervals import mean_interval
 from cxr_ray.models.classifier import Classifier
@@ -30,15 +30,16 @@ class Heat:
     area: np.ndarray
 
 
-def check_heat(classifier: Classifier, images: AuditImages, config: AuditConfig) -> tuple[Finding, Heat | None]:
+def check_heat(network: AuditedNetwork, images: AuditImages, config: AuditConfig) -> tuple[Finding, Heat | None]:
     """Judge the heat maps of the predicted classes of the images whose lungs are known."""
+    classifier = network.classifier
     question = Question(check=CHECK, asked=method_of(classifier), measure=MEASURE, limits=config.heat_lift)
     if images.lungs is None or not images.has_lungs.any():
         return not_measured(question, "no image has a lung mask; name a segmenter with --segmenter-uri"), None
     if reason := unsuited(classifier):
         return not_measured(question, reason), None
     shown = images.has_lungs
-    heat, is_warm = _measure(classifier, images.pixels[shown], images.lungs[shown])
+    heat, is_warm = _measure(network, images.pixels[shown], images.lungs[shown])
     lift = heat.inside / heat.area
     interval = mean_interval(lift, images.groups[shown][is_warm]) if is_warm.any() else None
     if interval is None:
@@ -60,14 +61,16 @@ def unsuited(classifier: Classifier) -> str | None:
     return None
 
 
-def _measure(classifier: Classifier, pixels: np.ndarray, lungs: np.ndarray) -> tuple[Heat, np.ndarray]:
+def _measure(network: AuditedNetwork, pixels: np.ndarray, lungs: np.ndarray) -> tuple[Heat, np.ndarray]:
     """Measure the heat of images uint8 [N, S, S] with lungs bool [N, S, S], and tell which have any heat, bool [N]."""
+    classes = network.outputs(pixels).argmax(1).tolist()
     inside, total = np.zeros(len(pixels)), np.zeros(len(pixels))
     for start in range(0, len(pixels), IMAGES_AT_ONCE):
         part = slice(start, start + IMAGES_AT_ONCE)
-        classes = classifier.predict(pixels[part]).argmax(1).tolist()
-        heat = heat_maps(classifier, pixels[part], classes).astype(np.float64)
+        heat = heat_maps(network.classifier, pixels[part], classes[part]).astype(np.float64)
         inside[part], total[part] = (heat * lungs[part]).sum((1, 2)), heat.sum((1, 2))
     is_warm = total > 0
     area = lungs.mean((1, 2))
-    return Heat(method=method_of(classifier), inside=inside[is_warm] / total[is_warm], area=area[is_warm]), is_warm
+    return Heat(
+        method=method_of(network.classifier), inside=inside[is_warm] / total[is_warm], area=area[is_warm]
+    ), is_warm

@@ -1,5 +1,6 @@
 """The classifier under audit, which answers images and gives the features that its head reads."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,16 +20,17 @@ class AuditedNetwork:
     classifier: Classifier
     encoder: Encoder
 
-    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Probabilities float64 [N, K] of the outcomes for images uint8 [N, S, S].
+    def outputs(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities float32 [N, C] of the labels of the bundle for images uint8 [N, S, S].
 
         Raises:
             BundleError: if they are not finite.
         """
-        batches = [self.classifier.predict(batch) for batch in _batches(pixels)]
-        found = np.concatenate(batches).astype(np.float64)
-        _require_finite(found, self.classifier.uri)
-        return outcomes(self.classifier.card.labels, found)[1]
+        return self._finite(_in_batches(self.classifier.predict, pixels))
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities float64 [N, K] of the outcomes, of which a single label has two; else as `outputs`."""
+        return outcomes(self.classifier.card.labels, self.outputs(pixels).astype(np.float64))[1]
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """Features float32 [N, D], which the head of the classifier reads, of images uint8 [N, S, S].
@@ -36,9 +38,16 @@ class AuditedNetwork:
         Raises:
             BundleError: if they are not finite.
         """
-        found = np.concatenate([self.encoder.embed(batch) for batch in _batches(pixels)])
-        _require_finite(found, self.classifier.uri)
-        return found
+        return self._finite(_in_batches(self.encoder.embed, pixels))
+
+    def _finite(self, values: np.ndarray) -> np.ndarray:
+        if not np.isfinite(values).all():
+            broken = int((~np.isfinite(values).all(1)).sum())
+            raise BundleError(
+                f"{self.classifier.uri} gives no finite number for {broken} of {len(values)} images;"
+                " train or import it again"
+            )
+        return values
 
 
 def load_audited(uri: str, engine: EngineName) -> AuditedNetwork:
@@ -52,13 +61,10 @@ def load_audited(uri: str, engine: EngineName) -> AuditedNetwork:
     return AuditedNetwork(classifier=classifier, encoder=Encoder(uri, engine=engine, precision="fp32"))
 
 
-def _batches(pixels: np.ndarray) -> list[np.ndarray]:
-    return [pixels[start : start + IMAGES_AT_ONCE] for start in range(0, len(pixels), IMAGES_AT_ONCE)]
-
-
-def _require_finite(values: np.ndarray, uri: str) -> None:
-    if not np.isfinite(values).all():
-        broken = int((~np.isfinite(values).all(1)).sum())
-        raise BundleError(
-            f"{uri} gives no finite number for {broken} of {len(values)} images; train or import it again"
-        )
+def _in_batches(compute: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> np.ndarray:
+    """Compute images in batches of one size, because engines compile each size anew; the last batch repeats its images."""
+    found = []
+    for start in range(0, len(pixels), IMAGES_AT_ONCE):
+        batch = pixels[start : start + IMAGES_AT_ONCE]
+        found.append(compute(np.resize(batch, (IMAGES_AT_ONCE, *batch.shape[1:])))[: len(batch)])
+    return np.concatenate(found)

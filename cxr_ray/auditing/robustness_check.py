@@ -70,7 +70,7 @@ def disturbances(config: AuditConfig) -> list[Disturbance]:
         ),
         Disturbance(name="JPEG", unit="quality", levels=config.jpeg, change=compressed),
         Disturbance(name="brightness", unit="grey levels", levels=config.brightness, change=brightened),
-        Disturbance(name="resolution", unit="fraction of the size", levels=config.resolution, change=coarsened),
+        Disturbance(name="resolution", unit="of the size", levels=config.resolution, change=coarsened),
         Disturbance(name=INVERSION, unit="on", levels=(1.0,), change=lambda pixels, _: inverted(pixels)),
     ]
 
