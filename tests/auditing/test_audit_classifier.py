@@ -82,7 +82,7 @@ def test_a_planted_leak_fails(clean):
 
 def test_the_gate_ends_with_its_exit_code_and_keeps_the_files(marked, tmp_path):
     config = replace(marked.config, output_uri=str(tmp_path / "out"), fail_on="fail", max_images=60)
-    with pytest.raises(GateError, match=r"the audit says fail: .*f corners covered.*; read .*audit\.txt") as failed:
+    with pytest.raises(GateError, match=r"the audit says fail, for check a, .*f; read .*audit\.txt") as failed:
         audit_classifier(config, show=lambda _: None)
     assert failed.value.exit_code == 3
     assert json.loads((tmp_path / "out/audit.json").read_text())["verdict"] == "fail"
