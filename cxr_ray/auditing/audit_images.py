@@ -127,5 +127,5 @@ def _load(known: LabelledImages, used: np.ndarray, card: ModelCard, config: Audi
         labels=tuple(names),
         groups=known.groups[used],
         lungs=lungs,
-        has_lungs=np.zeros(len(pixels), bool) if lungs is None else lungs.any((1, 2)),
+        has_lungs=np.zeros(len(pixels), bool) if lungs is None else np.asarray(lungs.any((1, 2))),
     )

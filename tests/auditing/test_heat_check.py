@@ -7,7 +7,7 @@ from cxr_ray.auditing.network import load_audited
 from cxr_ray.config.auditing import AuditConfig
 from cxr_ray.models.heat_map import heat_maps
 
-CONFIG = AuditConfig(model_uri="m", dataset_uri="d", output_uri="o")
+CONFIG = AuditConfig(model_uri="m", dataset_uri="d", output_uri="o", heat_lift=(1.0, 1.0))
 COUNT, SIZE = 24, 64
 
 

@@ -21,7 +21,7 @@ def images(sources, *, bright=0.0):
     generator = np.random.default_rng(0)
     noise = generator.normal(100, 20, (len(sources), 32, 32)) + bright * (np.array(sources) == "A")[:, None, None]
     return AuditImages(
-        image_ids=[str(number) for number in range(len(sources))],
+        image_ids=[f"image{number}" for number in range(len(sources))],
         pixels=noise.clip(0, 255).astype(np.uint8),
         truth=np.arange(len(sources)) % 2,
         labels=LABELS,
@@ -36,10 +36,11 @@ def config(tmp_path):
     """Writes the sources of images as a table, and returns the config that names it."""
 
     def write(sources, **changes):
-        lines = [f"{number},{source}" for number, source in enumerate(sources)]
+        lines = [f"image{number},{source}" for number, source in enumerate(sources)]
         (tmp_path / "sources.csv").write_text("\n".join(["image_id,hospital", *lines]) + "\n")
         options = {"source_column": "hospital", "metadata_uri": str(tmp_path / "sources.csv"), "bootstrap_draws": 50}
-        return AuditConfig(model_uri="m", dataset_uri="d", output_uri="o", **(options | changes))
+        uris = {"model_uri": "m", "dataset_uri": "d", "output_uri": "o"}
+        return AuditConfig(**(uris | options | changes))
 
     return write
 
@@ -90,6 +91,6 @@ def test_the_source_may_be_a_column_of_the_dataset(tmp_path, config):
 
 def test_a_column_that_no_table_has_is_refused(config, tmp_path):
     with pytest.raises(DatasetError, match=r"sources\.csv has no column 'scanner' of source_column; it has .*hospital"):
-        read_sources(["0"], config(["A"], source_column="scanner"))
+        read_sources(["image0"], config(["A"], source_column="scanner"))
     with pytest.raises(DatasetError, match="knows none of the images"):
         read_sources(["x"], config(["A"]))
