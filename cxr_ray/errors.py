@@ -54,7 +54,7 @@ class TrainingError(CxrRayError):
 
 
 class GateError(CxrRayError):
-    """The job finished and wrote all of its rows, but too many rows are errors; the job ends with exit code 3."""
+    """The job finished and wrote its output, but what it found is worse than is allowed; the job ends with exit code 3."""
 
     exit_code = 3
 

@@ -15,6 +15,7 @@ FLOORS = {
     "cxr_ray.config": 1,
     "cxr_ray.archive": 2,
     "cxr_ray.imaging": 3,
+    "cxr_ray.auditing": 4,
     "cxr_ray.browsing": 4,
     "cxr_ray.evaluation": 4,
     "cxr_ray.models": 4,

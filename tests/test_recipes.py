@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from cxr_ray.config import SegmentConfig, TrainClassifierConfig, TrainSegmenterConfig, load_config
+from cxr_ray.config.auditing import AuditConfig
 from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.config.segmentation import LUNG_PROMPTS
 
@@ -72,3 +73,9 @@ def test_the_segmenter_of_the_lungs():
     flags = ["--config", str(RECIPES / "student_lungs.toml"), "--dataset-uri", "d", "--output-uri", "o"]
     config = load_config(TrainSegmenterConfig, flags)
     assert (config.filters, config.mirrored, config.steps) == ((16, 32, 64, 128, 256, 256), 0.85, 150)
+
+
+def test_the_limits_of_an_audit_are_those_of_the_job():
+    named = {"model_uri": "m", "dataset_uri": "d", "output_uri": "o"}
+    flags = [text for name, value in named.items() for text in (f"--{name.replace('_', '-')}", value)]
+    assert load_config(AuditConfig, ["--config", str(RECIPES / "audit_covid.toml"), *flags]) == AuditConfig(**named)

@@ -55,6 +55,12 @@ def fingerprint_images(uris: Sequence[str], limits: DecodeLimits) -> Fingerprint
         return collect(results.iter_batches(batch_size=None, batch_format="pyarrow"), len(uris))
 
 
+def fingerprint_here(uris: Sequence[str], limits: DecodeLimits) -> Fingerprints:
+    """Compute the fingerprints of images in this process, without Ray."""
+    table = pa.table({"position": range(len(uris)), "uri": list(uris)})
+    return collect([_fingerprint_batch(table, limits=limits)], len(uris))
+
+
 def collect(batches: Iterable[pa.Table], count: int) -> Fingerprints:
     """Collect the rows of `_fingerprint_batch` about `count` images, which come in any order.
 

@@ -15,6 +15,7 @@ from cxr_ray.config import (
     TrainClassifierConfig,
     TrainSegmenterConfig,
 )
+from cxr_ray.config.auditing import AuditConfig
 from cxr_ray.config.browsing import BrowseConfig
 from cxr_ray.config.checks import require
 from cxr_ray.config.demo import DemoConfig
@@ -22,6 +23,7 @@ from cxr_ray.config.probing import SelectConfig, TrainProbeConfig
 from cxr_ray.errors import ConfigError
 
 REQUIRED = {
+    AuditConfig: {"model_uri": "m", "dataset_uri": "d", "output_uri": "o"},
     PrepareConfig: {"input_uri": "i", "output_uri": "o"},
     ClassifyConfig: {"input_uri": "i", "model_uri": ("m",), "output_uri": "o"},
     TrainClassifierConfig: {"dataset_uri": "d", "output_uri": "o"},
@@ -48,6 +50,24 @@ SEGMENTER = {"model_uri": "m"}
             r"split must be three fractions that sum to 1; got \(0.7, 0.2, 0.2\)",
         ),
         (PrepareConfig, {"split": (1.2, -0.2, 0.0)}, r"split must be three fractions >= 0; got \(1.2, -0.2, 0.0\)"),
+        (AuditConfig, {"folds": 2}, "folds must be >= 3; got 2"),
+        (AuditConfig, {"border": 0.5}, "border must be above 0 and below 0.5; got 0.5"),
+        (AuditConfig, {"jpeg": (50, 0)}, r"jpeg must be numbers from 1 to 95; got \(50, 0\)"),
+        (AuditConfig, {"noise": ()}, r"noise must be at least one level; got \(\)"),
+        (AuditConfig, {"resolution": (1.0,)}, r"resolution must be numbers between 0 and 1; got \(1.0,\)"),
+        (
+            AuditConfig,
+            {"outside_gain": (0.2, 0.1)},
+            r"outside_gain must be two numbers >= 0, of which the second is not",
+        ),
+        (
+            AuditConfig,
+            {"heat_lift": (1.0, 1.1)},
+            "heat_lift must be two numbers >= 0, of which the second is not larger",
+        ),
+        (AuditConfig, {"retrain_splits": ()}, r"retrain_splits must be at least one split; got \(\)"),
+        (AuditConfig, {"fail_on": "always"}, "fail_on must be one of none, fail, warn; got 'always'"),
+        (AuditConfig, {"metadata_uri": "m.csv"}, "metadata_uri 'm.csv' changes nothing without source_column"),
         (DemoConfig, {"segmenter_epochs": 3}, "segmenter_epochs must be even; got 3"),
         (BenchmarkConfig, {"dollars_per_hour": -1.0}, "dollars_per_hour must be >= 0 and finite; got -1.0"),
         (BenchmarkTrainingConfig, {"backbone": ()}, r"backbone must be at least one name; got \(\)"),
