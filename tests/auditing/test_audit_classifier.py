@@ -31,6 +31,7 @@ def of_marked(marked):
     return audited(marked)
 
 
+@pytest.mark.long
 def test_clean_phantoms_pass(of_clean):
     found, result = of_clean
     bad = {key: row["verdict"] for key, row in found.items() if key[0] in "abcef" and row["verdict"] != "pass"}
@@ -38,6 +39,7 @@ def test_clean_phantoms_pass(of_clean):
     assert result["views"]["whole image"]["as_is"]["accuracy"] > 0.85
 
 
+@pytest.mark.long
 def test_a_mark_that_gives_the_class_away_fails(of_marked):
     found, result = of_marked
     verdicts = {key: row["verdict"] for key, row in found.items()}
@@ -55,6 +57,7 @@ def test_a_mark_that_gives_the_class_away_fails(of_marked):
     assert result["verdict"] == "fail"
 
 
+@pytest.mark.long
 def test_the_outcome_is_written(of_clean, clean):
     _, result = of_clean
     folder = Path(clean.config.output_uri)
@@ -89,6 +92,7 @@ def test_the_gate_ends_with_its_exit_code_and_keeps_the_files(marked, tmp_path):
     assert json.loads((tmp_path / "out/audit.json").read_text())["verdict"] == "fail"
 
 
+@pytest.mark.long
 def test_inversion_warns_at_most_and_levels_are_in_order(of_clean):
     found, result = of_clean
     assert found["d", "inversion"]["verdict"] in ("pass", "warn")
