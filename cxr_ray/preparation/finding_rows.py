@@ -129,7 +129,9 @@ def _listed(
 def _refuse_equal_columns(findings: Sequence[str]) -> None:
     names = [finding_name(finding) for finding in findings]
     if repeated := [finding for finding, name in zip(findings, names, strict=True) if names.count(name) > 1]:
-        raise DatasetError(f"the findings {', '.join(repeated)} would get the same column; name them differently, or alike")
+        raise DatasetError(
+            f"the findings {', '.join(repeated)} would get the same column; name them differently, or alike"
+        )
 
 
 def _patients(groups: Sequence[tuple[str, list[NumberedRow]]], recipe: LabelRecipe) -> list[str | None]:
@@ -138,7 +140,9 @@ def _patients(groups: Sequence[tuple[str, list[NumberedRow]]], recipe: LabelReci
         matches = [re.search(recipe.patient_pattern, path) for path, _ in groups]
         if None in matches:
             path, rows = groups[matches.index(None)]
-            raise DatasetError(f"{rows[0].where} has the path {path!r}, in which patient_pattern finds no patient; correct one of them")
+            raise DatasetError(
+                f"{rows[0].where} has the path {path!r}, in which patient_pattern finds no patient; correct one of them"
+            )
         return [match[1] for match in matches if match]
     if not recipe.patient:
         return [None] * len(groups)
@@ -157,7 +161,9 @@ def _split(path: str, rows: Sequence[NumberedRow], recipe: LabelRecipe) -> str |
         return None
     split = (_SPLITS | recipe.splits).get(word) or (_SPLITS | recipe.splits).get(word.casefold())
     if split not in SPLITS:
-        raise DatasetError(f"{rows[0].where} names the split {word!r}; name it in splits of the recipe, as train, val or test")
+        raise DatasetError(
+            f"{rows[0].where} names the split {word!r}; name it in splits of the recipe, as train, val or test"
+        )
     return split
 
 
@@ -165,5 +171,7 @@ def _one_of(rows: Sequence[NumberedRow], column: str) -> str:
     """The value that all rows of an image give."""
     for row in rows:
         if row.cells[column] != rows[0].cells[column]:
-            raise DatasetError(f"{rows[0].where} and {row.where} give one image two values of {column}; keep one of them")
+            raise DatasetError(
+                f"{rows[0].where} and {row.where} give one image two values of {column}; keep one of them"
+            )
     return rows[0].cells[column]

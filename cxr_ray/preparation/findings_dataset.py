@@ -53,7 +53,9 @@ def find_findings(input_uri: str, labels_uri: Sequence[str], label_recipe: str) 
     recipe = read_recipe(label_recipe)
     joined = join_tables([read_label_table(uri) for uri in labels_uri], recipe)
     if not joined.rows:
-        raise DatasetError(f"no row with a {recipe.path} has findings; name tables of the same images with --labels-uri")
+        raise DatasetError(
+            f"no row with a {recipe.path} has findings; name tables of the same images with --labels-uri"
+        )
     findings, rows = read_findings_of_rows(joined.rows, recipe)
     objects = _images_of(input_uri)
     places = match_images([image_id for image_id, _ in objects], rows)
@@ -163,12 +165,18 @@ def choose_finding_splits(
 def findings_summary(table: pa.Table, findings: Sequence[str]) -> list[str]:
     """Lines for the terminal: numbers of images with each finding by split, and of all absent, uncertain and missing labels."""
     splits = np.array(table["split"].to_pylist())
-    lines = [f"{'present in':<28}" + "".join(f"{split:>8}" for split in SPLITS) + f"{'absent':>10}{'uncertain':>10}{'missing':>10}"]
+    lines = [
+        f"{'present in':<28}"
+        + "".join(f"{split:>8}" for split in SPLITS)
+        + f"{'absent':>10}{'uncertain':>10}{'missing':>10}"
+    ]
     for finding in findings:
         values = table[finding_column(finding)].to_pylist()
         present = Counter(splits[[value == PRESENT for value in values]].tolist())
         others = (values.count(value) for value in (ABSENT, UNCERTAIN, None))
         lines.append(
-            f"{finding:<28}" + "".join(f"{present[split]:>8,}" for split in SPLITS) + "".join(f"{n:>10,}" for n in others)
+            f"{finding:<28}"
+            + "".join(f"{present[split]:>8,}" for split in SPLITS)
+            + "".join(f"{n:>10,}" for n in others)
         )
     return lines

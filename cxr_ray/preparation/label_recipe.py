@@ -16,6 +16,12 @@ CHEXPERT_FINDINGS = (
 """Findings of the labeller of CheXpert, which also labelled MIMIC-CXR, in the order of its tables; `No Finding` is none of them."""
 
 
+def plain_value(value: str) -> str:
+    """Write a value so that equal ones are equal: without spaces around it and capitals, and `1` for `1.0`."""
+    plain = value.strip().casefold()
+    return re.sub(r"^([+-]?\d+)\.0*$", r"\1", plain).removeprefix("+")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelRecipe:
     """What the columns of tables of findings mean.
@@ -104,7 +110,9 @@ def read_recipe(name: str) -> LabelRecipe:
     if name in BUILT_IN:
         return BUILT_IN[name]
     if not name.endswith(".toml"):
-        raise ConfigError(f"label_recipe must be one of {', '.join(BUILT_IN)}, or a file that ends in .toml; got {name!r}")
+        raise ConfigError(
+            f"label_recipe must be one of {', '.join(BUILT_IN)}, or a file that ends in .toml; got {name!r}"
+        )
     try:
         values = tomllib.loads(read_bytes(name).decode())
         return TypeAdapter(LabelRecipe).validate_python(values)
@@ -116,9 +124,3 @@ def read_recipe(name: str) -> LabelRecipe:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the recipe"
         raise ConfigError(f"{name}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
-
-
-def plain_value(value: str) -> str:
-    """Write a value so that equal ones are equal: without spaces around it and capitals, and `1` for `1.0`."""
-    plain = value.strip().casefold()
-    return re.sub(r"^([+-]?\d+)\.0*$", r"\1", plain).removeprefix("+")

@@ -79,7 +79,9 @@ def read_label_table(uri: str) -> LabelTable:
     _, columns = next(lines, (0, []))
     named = [column for column in columns if column]
     if not named or len(set(named)) < len(named):
-        raise DatasetError(f"{name} has no line of different column names; it begins with {', '.join(columns) or 'nothing'}")
+        raise DatasetError(
+            f"{name} has no line of different column names; it begins with {', '.join(columns) or 'nothing'}"
+        )
     rows = []
     for line, cells in lines:
         if len(cells) != len(columns):
@@ -160,7 +162,9 @@ def _joined(
     found, lost, used, blank = [], list[str](), set[str](), dict.fromkeys(part.columns, "")
     for row in rows:
         if key not in row.cells:
-            raise DatasetError(f"{row.where} has no column {key}, by which {part.name} is joined; leave one of them out")
+            raise DatasetError(
+                f"{row.where} has no column {key}, by which {part.name} is joined; leave one of them out"
+            )
         wanted = without_zero_decimals(row.cells[key])
         partner = partners.get(wanted)
         used.add(wanted)

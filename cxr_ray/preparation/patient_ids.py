@@ -29,9 +29,7 @@ def without_zero_decimals(value: str) -> str:
     return found[1] if found else value
 
 
-def patient_ids(
-    values: Sequence[str], lines: Sequence[int], table: str = "metadata.csv"
-) -> list[str | None]:
+def patient_ids(values: Sequence[str], lines: Sequence[int], table: str = "metadata.csv") -> list[str | None]:
     """Bring ids to one spelling; a placeholder becomes None.
 
     `1.0` and `1` are one patient. Leading zeros tell patients apart, except where all other ids of the column are
