@@ -72,7 +72,7 @@ def find_findings(input_uri: str, labels_uri: Sequence[str], label_recipe: str) 
         images=sorted(images, key=lambda image: image.image_id),
         unjoined={
             "rows without an image": [row.path for place, row in zip(places, rows, strict=True) if place is None],
-            "images without a row": [image_id for at, (image_id, _) in enumerate(objects) if at not in named],
+            "images without labels": [image_id for at, (image_id, _) in enumerate(objects) if at not in named],
             "rows without findings in the joined table": joined.without_partner,
             "rows of a joined table without an image": joined.without_image,
         },

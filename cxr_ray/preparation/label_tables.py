@@ -125,10 +125,10 @@ def join_tables(tables: Sequence[LabelTable], recipe: LabelRecipe) -> JoinedTabl
             f"no table has the column {', '.join(lacking)} of the recipe; name all tables with --labels-uri, or another recipe"
         )
     rows, lost, unused = base.rows, list[str](), list[str]()
-    for part in parts:
-        if part is not base:
-            rows, new_lost, new_unused = _joined(rows, part, recipe)
-            lost, unused = lost + new_lost, unused + new_unused
+    others = [part for part in parts if part is not base]
+    for part in sorted(others, key=lambda part: _holds_findings(part, recipe)):  # rows without findings are lost last
+        rows, new_lost, new_unused = _joined(rows, part, recipe)
+        lost, unused = lost + new_lost, unused + new_unused
     return JoinedTable(rows, frozenset(column for part in parts for column in part.columns), lost, unused)
 
 
@@ -158,7 +158,6 @@ def _joined(
         held = partners.setdefault(without_zero_decimals(row.cells[key]), row)
         if held.cells != row.cells:
             raise DatasetError(f"{held.where} and {row.where} are two rows of one {key}; keep one of them")
-    holds_findings = bool({recipe.listed, *(() if recipe.listed else recipe.findings)} & set(part.columns))
     found, lost, used, blank = [], list[str](), set[str](), dict.fromkeys(part.columns, "")
     for row in rows:
         if key not in row.cells:
@@ -168,9 +167,13 @@ def _joined(
         wanted = without_zero_decimals(row.cells[key])
         partner = partners.get(wanted)
         used.add(wanted)
-        if partner is None and holds_findings:
+        if partner is None and _holds_findings(part, recipe):
             lost.append(row.cells[recipe.path])
         else:
             found.append(NumberedRow(row.table, row.line, blank | (partner.cells if partner else {}) | row.cells))
     unused = [f"{key} {name} of {part.name}" for name in partners if name not in used]
     return found, lost, unused
+
+
+def _holds_findings(part: LabelTable, recipe: LabelRecipe) -> bool:
+    return bool({recipe.listed, *(() if recipe.listed else recipe.findings)} & set(part.columns))
