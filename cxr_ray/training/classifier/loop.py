@@ -30,10 +30,10 @@ def train_from_last_checkpoint(task: ClassifierTask) -> None:
     context = start_worker(task)
     learner = ClassifierLearner(
         task.config,
-        classes=len(task.labels),
+        classes=len(task.objective.labels),
         class_weights=task.objective.loss_weights(task.targets["train"]),
         context=context,
-        labels=task.labels,
+        labels=task.objective.labels,
         loss=task.objective.loss,
     )
     feeds = {split: _feed(task, split, context) for split in ("train", "val")}
@@ -61,7 +61,7 @@ def run_epoch(task: ClassifierTask, learner: ClassifierLearner, feeds: Feeds, ep
     views = TrainingViews(
         to_input=learner.to_input,
         augmentation=augmentation_of(config),
-        classes=len(task.labels),
+        classes=len(task.objective.labels),
         mixup=config.mixup,
         generator=seed_epoch(config.seed, epoch, context.rank),
         mixup_generator=np.random.default_rng([config.seed, epoch, context.rank]),
@@ -104,7 +104,7 @@ def _save_bundle(
         learner.optimization.averaged_model.state_dict(),
         task.objective.card_type,
         backbone=task.config.backbone,
-        labels=task.labels,
+        labels=task.objective.labels,
         image_size=task.config.image_size,
         mean=learner.normalisation.mean,
         std=learner.normalisation.std,

@@ -2,13 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.training.batch import Batch
@@ -92,12 +91,3 @@ def refuse_small_splits(rows: Mapping[str, pa.Table], *, workers: int) -> None:
                 f"{table.num_rows} {split} images are too few for {workers} workers, each of which needs two; "
                 "lower --num-workers or add images"
             )
-
-
-def objective_of(config: TrainClassifierConfig) -> "type[Objective]":
-    """Return the objective of the task of a config."""
-    from cxr_ray.training.classifier.findings import FindingsObjective
-    from cxr_ray.training.classifier.one_class import OneClassObjective
-
-    objectives: dict[str, Any] = {"multiclass": OneClassObjective, "multilabel": FindingsObjective}
-    return objectives[config.task]

@@ -21,8 +21,3 @@ class ClassifierTask(TrainingTask):
     """Targets of the images by split, such as class indices int64 [N]."""
     cached: dict[str, list[ray.ObjectRef]] | None
     """References to the decoded images by split, see `cache_pixels`; None if Ray Data streams the images."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the labels, in the order of the classifier's outputs."""
-        return self.objective.labels

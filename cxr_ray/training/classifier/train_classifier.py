@@ -19,7 +19,8 @@ from cxr_ray.errors import ConfigError
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.models.starting_weights import check_starting_weights
 from cxr_ray.training.cached_feed import cache_pixels
-from cxr_ray.training.classifier.objective import Objective, objective_of, refuse_small_splits
+from cxr_ray.training.classifier.objective import Objective, refuse_small_splits
+from cxr_ray.training.classifier.objectives import objective_of
 from cxr_ray.training.classifier.task import ClassifierTask
 from cxr_ray.training.learning_rate import peak_learning_rate
 from cxr_ray.training.object_store import memory_excess
