@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cxr_ray.errors import CxrRayError
     from cxr_ray.imaging.radiograph import Radiograph, load_image
     from cxr_ray.models.bundle import ModelCard
-    from cxr_ray.models.classifier import Classifier, Prediction
+    from cxr_ray.models.classifier import Classifier, FindingPrediction, Prediction
     from cxr_ray.models.lung_segmentation import LungSegmentation
     from cxr_ray.models.segmenter import Segmenter
 
@@ -29,6 +29,7 @@ __all__ = [
     "CxrRayError",
     "EmbedConfig",
     "Embeddings",
+    "FindingPrediction",
     "LungSegmentation",
     "Prediction",
     "Radiograph",
@@ -49,6 +50,7 @@ _HOMES = {
     "CxrRayError": "cxr_ray.errors",
     "EmbedConfig": "cxr_ray.config",
     "Embeddings": "cxr_ray.archive.embeddings",
+    "FindingPrediction": "cxr_ray.models.classifier",
     "LungSegmentation": "cxr_ray.models.lung_segmentation",
     "Prediction": "cxr_ray.models.classifier",
     "Radiograph": "cxr_ray.imaging.radiograph",

@@ -1,8 +1,11 @@
 """Names of columns and labels, and the Arrow schemas of the tables that jobs write."""
 
+from collections.abc import Callable, Iterable
+
 import pyarrow as pa
 
 LABELS = ("COVID", "Lung_Opacity", "Normal", "Viral_Pneumonia")
+FINDING_PREFIX = "label_"
 SPLITS = ("train", "val", "test")
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -29,6 +32,9 @@ DATASET = pa.schema(
         ("duplicate_group", pa.string()),
     ]
 )
+
+PRESENT, ABSENT, UNCERTAIN = 1, 0, -1
+"""Values of the column of a finding, in datasets and predictions; null if nothing is known. Predictions are never uncertain."""
 
 IMAGE_FIELDS = [
     pa.field("image_id", pa.string(), nullable=False),
@@ -112,7 +118,31 @@ CASCADE_FIELDS = [
 
 def probability_column(label: str) -> str:
     """Name of the column that holds the probability of `label`; `prob_viral_pneumonia` for `Viral Pneumonia`."""
-    return "prob_" + label.strip().lower().replace(" ", "_").replace("-", "_")
+    return "prob_" + finding_name(label)
+
+
+def finding_name(label: str) -> str:
+    """Spelling of a label in the names of columns: `pleural_effusion` for `Pleural Effusion`."""
+    return label.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def finding_column(label: str) -> str:
+    """Name of the column that says whether a finding is present: `label_pleural_effusion` for `Pleural Effusion`."""
+    return FINDING_PREFIX + finding_name(label)
+
+
+def finding_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """Columns of findings among the columns of a dataset or of predictions, in their order."""
+    return tuple(name for name in names if name.startswith(FINDING_PREFIX))
+
+
+def findings_dataset_schema(findings: Iterable[str]) -> pa.Schema:
+    """Schema of a dataset of findings: `DATASET`, whose `label` is null, and a column of each finding.
+
+    Args:
+        findings: names of the findings.
+    """
+    return pa.schema([*DATASET, *(pa.field(finding_column(finding), pa.int8()) for finding in findings)])
 
 
 def score_fields(labels: tuple[str, ...], prefix: str = "") -> list[pa.Field]:
@@ -126,15 +156,35 @@ def score_fields(labels: tuple[str, ...], prefix: str = "") -> list[pa.Field]:
     return [pa.field(f"{prefix}label", pa.string())] + [pa.field(prefix + n, pa.float32()) for n in names]
 
 
-def predictions_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] = ()) -> pa.Schema:
+def finding_fields(labels: tuple[str, ...], prefix: str = "") -> list[pa.Field]:
+    """Columns that one classifier of findings fills, each with `prefix` before its name; null if the image failed.
+
+    They are the probability of each finding, and then for each whether it is called present.
+
+    Args:
+        labels: names of the findings, in the order of the model's outputs.
+        prefix: such as `resnet50_`, where several models score together.
+    """
+    probabilities = [pa.field(prefix + probability_column(label), pa.float32()) for label in labels]
+    return probabilities + [pa.field(prefix + finding_column(label), pa.int8()) for label in labels]
+
+
+FieldsOfScores = Callable[[tuple[str, ...], str], list[pa.Field]]
+"""Function of the labels and the prefix of a classifier that returns its columns: `score_fields` or `finding_fields`."""
+
+
+def predictions_schema(
+    labels: tuple[str, ...], model_prefixes: tuple[str, ...] = (), fields_of: FieldsOfScores = score_fields
+) -> pa.Schema:
     """Schema of `OUTPUT/predictions/`.
 
     Args:
         labels: class names, in the order of the model's outputs.
         model_prefixes: one prefix per model, such as `resnet50_`, if several models score together; the columns without
             a prefix then hold the mean of their probabilities.
+        fields_of: columns of a classifier, which depend on its task.
     """
-    return pa.schema([*_classified_fields(labels, model_prefixes), *PREDICTION_FIELDS])
+    return pa.schema([*_classified_fields(labels, model_prefixes, fields_of), *PREDICTION_FIELDS])
 
 
 EMBEDDING_COLUMN = "embedding"
@@ -165,24 +215,30 @@ def embeddings_schema(sizes: tuple[int, ...], model_prefixes: tuple[str, ...] = 
     return pa.schema([*IMAGE_FIELDS, *vectors, layer, *PROVENANCE_FIELDS, *DICOM_FIELDS, *ids])
 
 
-def scores_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] = ()) -> pa.Schema:
+def scores_schema(
+    labels: tuple[str, ...], model_prefixes: tuple[str, ...] = (), fields_of: FieldsOfScores = score_fields
+) -> pa.Schema:
     """Schema of `OUTPUT/scores/`, which the cascade writes; each row holds a prediction and then a mask.
 
     Args:
         labels: class names, in the order of the model's outputs.
         model_prefixes: one prefix per model, as in `predictions_schema`; empty for a single model.
+        fields_of: columns of a classifier, as in `predictions_schema`.
     """
-    return pa.schema([*_classified_fields(labels, model_prefixes), *CASCADE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS])
+    classified = _classified_fields(labels, model_prefixes, fields_of)
+    return pa.schema([*classified, *CASCADE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS])
 
 
-def _classified_fields(labels: tuple[str, ...], model_prefixes: tuple[str, ...]) -> list[pa.Field]:
+def _classified_fields(
+    labels: tuple[str, ...], model_prefixes: tuple[str, ...], fields_of: FieldsOfScores
+) -> list[pa.Field]:
     """Columns of an image that one or several classifiers scored."""
     per_model = [
         field
         for prefix in model_prefixes
-        for field in [*score_fields(labels, prefix), pa.field(f"{prefix}model_id", pa.string())]
+        for field in [*fields_of(labels, prefix), pa.field(f"{prefix}model_id", pa.string())]
     ]
-    return [*IMAGE_FIELDS, *score_fields(labels), *PROVENANCE_FIELDS, *DICOM_FIELDS, *per_model]
+    return [*IMAGE_FIELDS, *fields_of(labels, ""), *PROVENANCE_FIELDS, *DICOM_FIELDS, *per_model]
 
 
 def loaded_schema() -> pa.Schema:

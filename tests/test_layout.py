@@ -50,6 +50,8 @@ TESTED_ELSEWHERE = {
     # one thing in several files: the test drives it as a whole
     "evaluation/segmentation_sheet.py": "evaluation/test_evaluate_segmenter.py",
     "evaluation/classifier_output.py": "evaluation/test_evaluate_classifier.py",
+    "evaluation/finding_figures.py": "evaluation/test_evaluate_findings.py",
+    "evaluation/scored_counts.py": "evaluation/test_evaluate_classifier.py",
     "evaluation/drift_figure.py": "evaluation/test_measure_drift.py",
     "evaluation/predictions.py": "evaluation/test_evaluate_classifier.py",
     "evaluation/true_masks.py": "evaluation/test_evaluate_segmenter.py",
@@ -87,6 +89,9 @@ TESTED_ELSEWHERE = {
     "scoring/worker_warnings.py": "scoring/test_classify_archive.py",
     "scoring/stages/mask_columns.py": "scoring/stages/test_segment_by_model.py",
     "scoring/stages/segment_outputs.py": "scoring/stages/test_segment_by_text.py",
+    "training/classifier/objective.py": "training/classifier/test_train_classifier.py",
+    "training/classifier/objectives.py": "training/classifier/test_train_findings.py",
+    "training/classifier/one_class.py": "training/classifier/test_class_labels.py",
     "training/clip/feature_gather.py": "training/clip/test_learner.py",
     "training/clip/sentences.py": "training/clip/test_finetune_clip.py",
     "training/clip/views.py": "training/clip/test_learner.py",

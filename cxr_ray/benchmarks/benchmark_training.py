@@ -13,7 +13,8 @@ from cxr_ray.archive.uris import absolute_uri, join_uri, write_bytes
 from cxr_ray.benchmarks.plain_training import plain_training_rate
 from cxr_ray.config import BenchmarkTrainingConfig, TrainClassifierConfig
 from cxr_ray.errors import DatasetError
-from cxr_ray.training.classifier.train_classifier import targets_of, train_classifier
+from cxr_ray.training.classifier.one_class import targets_of
+from cxr_ray.training.classifier.train_classifier import train_classifier
 from cxr_ray.training.readable_images import load_resized
 
 

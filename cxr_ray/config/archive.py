@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cxr_ray.config.checks import require
+from cxr_ray.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +48,14 @@ class PrepareConfig:
     and so on for given splits); CLASS may be missing."""
     output_uri: str
     """Dataset to write: a name that ends in .parquet, or a folder that receives dataset.parquet."""
+    labels_uri: tuple[str, ...] = ()
+    """Tables of findings (CSV, CSV.gz or Parquet) for images of several findings each; all images below --input-uri, in any
+    folders, are joined with them by name or path."""
+    label_recipe: str | None = None
+    """How the tables of --labels-uri are read: nih, chexpert, mimic, or a TOML file that says which columns hold the path, the
+    patient, the split and the findings."""
     split: tuple[float, float, float] = (0.7, 0.2, 0.1)
-    """Fractions of the images in train, val and test, which sum to 1; ignored where folder names give the split."""
+    """Fractions of the images in train, val and test, which sum to 1; ignored where folder names or tables give the split."""
     seed: int = 0
     """Seed of the random split; the same seed and images always give the same split."""
     near_duplicate_distance: int = 24
@@ -65,7 +72,10 @@ class PrepareConfig:
     """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
-        """Check that the fractions of the split sum to 1, and that the limits are in range."""
+        """Check that the fractions of the split sum to 1, that the limits are in range, and that tables have a recipe."""
+        if bool(self.labels_uri) != bool(self.label_recipe):
+            given, lacking = ("labels_uri", "label_recipe") if self.labels_uri else ("label_recipe", "labels_uri")
+            raise ConfigError(f"{given} {getattr(self, given)!r} needs {lacking}; add it")
         require(all(s >= 0 for s in self.split), "split", self.split, "three fractions >= 0")
         require(abs(sum(self.split) - 1) < 1e-6, "split", self.split, "three fractions that sum to 1")
         require(

@@ -180,9 +180,10 @@ class ScoreConfig(SegmenterSettings, ArchiveJobConfig):
     segmenter_uri: str = field(metadata=MAY_CHANGE)  # the id of the model is part of the identity
     """Segmenter bundle of train_segmenter.py."""
     segment_labels: tuple[str, ...] = ()
-    """Classes whose images are segmented; if none is given, every image is segmented."""
+    """Classes whose images are segmented, or findings one of which is called present; if none is given, every image is
+    segmented."""
     segment_min_confidence: float = 0.0
-    """Minimum probability (0 to 1) of the predicted class at which an image is segmented."""
+    """Minimum probability (0 to 1) of the predicted class, or of such a finding, at which an image is segmented."""
 
     def __post_init__(self) -> None:
         """Check ranges, and make the configs of both jobs, which check their own ranges."""

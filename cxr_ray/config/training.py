@@ -1,5 +1,6 @@
 """Options of every job that trains through Ray Train, and the config of the job that trains classifiers."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -63,6 +64,16 @@ class TrainingJobConfig:
 class TrainClassifierConfig(TrainingJobConfig):
     """Train a classifier with Ray Train; the weights of the best epoch on the val split are saved as a model bundle."""
 
+    task: Literal["multiclass", "multilabel"] = "multiclass"
+    """What the classifier predicts: multiclass one class of each image, multilabel any number of findings, for a dataset that
+    prepare_dataset.py made with --labels-uri."""
+    findings: tuple[str, ...] = ()
+    """Findings that a multilabel classifier learns; if none is given, all of the dataset."""
+    uncertain: Literal["ignore", "positive", "negative", "smoothed"] = "ignore"
+    """How uncertain labels of findings are learned: not at all, as present, as absent, or smoothed as present with a
+    probability of 0.7. They never count in validation, and neither do missing ones anywhere."""
+    label_weights: tuple[str, ...] = ()
+    """Weights of findings in the loss, FINDING=NUMBER; others have the weight 1."""
     backbone: BackboneName = "efficientnet_b0"
     """Network architecture."""
     image_size: int = 224
@@ -121,17 +132,20 @@ class TrainClassifierConfig(TrainingJobConfig):
     ema_decay: float = 0.0
     """Decay (0 to below 1) of a moving average of the weights, which is then validated and saved instead of them; 0
     turns it off."""
-    best_by: Literal["accuracy", "macro_f1", "auroc", "loss"] = "accuracy"
-    """Metric of the val split by which the epoch is chosen whose weights are saved."""
+    best_by: Literal["accuracy", "macro_f1", "auroc", "loss"] | None = None
+    """Metric of the val split by which the epoch is chosen whose weights are saved; if not given, accuracy, and auroc for
+    findings."""
     early_stopping_patience: int = 10
     """Number of epochs without a better --stop-by after which the training ends."""
     stop_by: Literal["loss", "accuracy", "macro_f1", "auroc"] = "loss"
     """Metric of the val split that --early-stopping-patience follows; the published recipe follows the accuracy."""
 
-    label_smoothing: float = 0.1
-    """Fraction of the target (0 to below 1) that is spread over all classes; 0 means plain cross-entropy."""
+    label_smoothing: float | None = None
+    """Fraction of the target (0 to below 1) that is spread over all classes; 0 means plain cross-entropy. If not given, 0.1, and
+    0 for findings."""
     class_balance: Literal["none", "loss", "sampling"] = "none"
-    """How rare classes are balanced: loss gives them more weight in the loss, sampling draws their images more often."""
+    """How rare classes are balanced: loss gives them more weight in the loss, sampling draws their images more often. Of each
+    finding, loss balances presence and absence."""
     balance_power: float = 1.0
     """Strength of --class-balance: 1 makes all classes count equally, 0.5 goes half the way on a logarithmic scale, 0
     changes nothing."""
@@ -167,7 +181,9 @@ class TrainClassifierConfig(TrainingJobConfig):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         for name in ("rotate", "brightness", "contrast", "gamma", "mixup"):
             require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("label_smoothing", "ema_decay", "warmup", "scale", "translate", "dropout", "drop_path"):
+        smoothing = self.label_smoothing
+        require(smoothing is None or 0 <= smoothing < 1, "label_smoothing", smoothing, "in [0, 1)")
+        for name in ("ema_decay", "warmup", "scale", "translate", "dropout", "drop_path"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         for name in ("flip", "erase"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
@@ -183,12 +199,52 @@ class TrainClassifierConfig(TrainingJobConfig):
         require(
             self.freeze_epochs <= self.epochs, "freeze_epochs", self.freeze_epochs, f"at most epochs, {self.epochs}"
         )
+        self._check_task()
         if self.class_balance == "none":
             require_default(self, "balance_power", needs="class_balance loss or sampling")
         if self.feed == "stream" and self.class_balance == "sampling":
             raise ConfigError(
                 "class_balance sampling needs images in memory, and feed stream keeps none; use class_balance loss, or feed cache"
             )
+
+    def _check_task(self) -> None:
+        self.weights_of_labels()
+        if self.task == "multiclass":
+            require_default(self, "findings", "uncertain", "label_weights", needs="task multilabel")
+        elif self.class_balance == "sampling":
+            raise ConfigError(
+                "class_balance sampling draws images of one class, and findings have none; use class_balance loss"
+            )
+
+    @property
+    def chosen_best_by(self) -> str:
+        """Metric by which the best epoch is chosen; if none is given, the one that suits the task."""
+        return self.best_by or ("accuracy" if self.task == "multiclass" else "auroc")
+
+    @property
+    def chosen_label_smoothing(self) -> float:
+        """Label smoothing; if none is given, the one that suits the task: smoothed findings would seem less rare than they are."""
+        return (0.1 if self.task == "multiclass" else 0.0) if self.label_smoothing is None else self.label_smoothing
+
+    def weights_of_labels(self) -> dict[str, float]:
+        """Weight in the loss by finding.
+
+        Raises:
+            ConfigError: if a value is not of the form FINDING=NUMBER, is not above 0, or is given twice.
+        """
+        found: dict[str, float] = {}
+        for entry in self.label_weights:
+            finding, equals, number = entry.rpartition("=")
+            is_number = re.fullmatch(r"\d+(\.\d*)?|\.\d+", number.strip()) is not None
+            form = bool(equals and finding.strip()) and is_number and finding.strip() not in found
+            require(
+                form and float(number) > 0,
+                "label_weights",
+                entry,
+                "FINDING=NUMBER with a number above 0, once for each finding",
+            )
+            found[finding.strip()] = float(number)
+        return found
 
     @property
     def chosen_schedule(self) -> Literal["cosine", "plateau"]:

@@ -12,7 +12,7 @@ MAX_COLUMNS = 25
 
 
 def drift_png(result: dict[str, Any], palette: Palette = LIGHT) -> bytes:
-    """Draw the fractions of the labels in both outputs, and the effect size of every column.
+    """Draw the fractions of the labels in both outputs, and the effect size of every column; outputs of findings have no label.
 
     Args:
         result: content of drift.json.
@@ -24,11 +24,11 @@ def drift_png(result: dict[str, Any], palette: Palette = LIGHT) -> bytes:
     labels = next((row for row in result["columns"] if row["column"] == "label"), None)
     height = 1.4 + 0.32 * max(len(columns), 2 * len(labels["reference"]) if labels else 0)
     figure = Figure(figsize=(10.4, height), layout="constrained", facecolor=palette.surface)
-    left, right = figure.subplots(1, 2)
-    style_axes(left, palette)
-    style_axes(right, palette)
+    *left, right = figure.subplots(1, 2 if labels else 1, squeeze=False)[0]
+    for axes in (*left, right):
+        style_axes(axes, palette)
     if labels:
-        _labels(left, labels, palette)
+        _labels(left[0], labels, palette)
     _effects(right, columns, result["min_effect"], palette)
     return png_of(figure)
 

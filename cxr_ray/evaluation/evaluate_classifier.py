@@ -8,12 +8,13 @@ import pyarrow.compute as pc
 from cxr_ray.archive.datasets import read_dataset
 from cxr_ray.archive.job_outputs import require_other_place
 from cxr_ray.archive.same_content import refuse_other_content
+from cxr_ray.archive.tables import read_schema
 from cxr_ray.config.checks import require
 from cxr_ray.config.evaluation import EvaluateClassifierConfig
-from cxr_ray.errors import DatasetError
 from cxr_ray.evaluation.audit_verdicts import read_audit
 from cxr_ray.evaluation.classifier_output import write_evaluation
 from cxr_ray.evaluation.compared_models import comparison
+from cxr_ray.evaluation.evaluate_findings import evaluate_findings
 from cxr_ray.evaluation.external_validation import read_internal, side_by_side
 from cxr_ray.evaluation.label_map import map_labels
 from cxr_ray.evaluation.model_card import model_card
@@ -22,12 +23,13 @@ from cxr_ray.evaluation.plain_words import in_short, limits_of
 from cxr_ray.evaluation.predictions import predictions_folder, read_columns, read_predictions
 from cxr_ray.evaluation.provenance import describe
 from cxr_ray.evaluation.scored_arrays import Scored, scored_arrays, with_patients
+from cxr_ray.evaluation.scored_counts import count_errors, require_scored
 from cxr_ray.evaluation.split_facts import split_facts
 from cxr_ray.evaluation.subgroups import subgroups
 from cxr_ray.evaluation.thresholds import abstention, at_prevalences, calibration, compare_with_val, operating_points
 from cxr_ray.evaluation.truth_join import class_names, join_truth, labelled_images
 from cxr_ray.metrics.classification import classification_metrics, report_text
-from cxr_ray.schema import probability_column
+from cxr_ray.schema import finding_columns, probability_column
 
 MISTAKES = 50
 """Most confident mistakes that metrics.json names."""
@@ -36,7 +38,8 @@ MISTAKES = 50
 def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
     """Evaluate predictions, and write metrics.json, report.txt, report.html, figures and rows.parquet.
 
-    The files go to the folder `config.output_uri`; the text of report.txt and the URI of report.html are printed.
+    The files go to the folder `config.output_uri`; the text of report.txt and the URI of report.html are printed. Predictions of
+    findings (columns such as `label_edema`) are evaluated by `evaluate_findings`.
 
     Returns:
         The content of metrics.json.
@@ -44,11 +47,13 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
     Raises:
         DatasetError: if a table contains an image twice, a prediction is of another file than the dataset's image, no image
             of the split was scored, a label is not understood, or models or reports do not belong together.
-        ConfigError: if the output is the folder of an input, or a prevalence is of no class.
+        ConfigError: if the output is the folder of an input, a prevalence is of no class, or an option is not for findings.
         BundleError: if `config.model_uri` is not the bundle of the predictions.
         StorageError: if a table cannot be read or the output cannot be written.
     """
     require_other_place(config.output_uri, **_inputs(config))
+    if finding_columns(read_schema(predictions_folder(config.predictions_uri)).names):
+        return evaluate_findings(config)
     internal = read_internal(config.internal_uri) if config.internal_uri else None
     dataset = read_dataset(config.dataset_uri)
     predictions = read_predictions(config.predictions_uri)
@@ -153,19 +158,6 @@ def confident_mistakes(rows: pa.Table) -> list[dict[str, Any]]:
     return [dict(row) for row in ordered.select(["image_id", "label", "predicted", "confidence"]).to_pylist()]
 
 
-def require_scored(rows: pa.Table, config: EvaluateClassifierConfig) -> None:
-    """Raise a DatasetError that names the predictions and the dataset unless at least one image was scored."""
-    if pc.any(pc.equal(rows["status"], "ok")).as_py():
-        return
-    images = f"the {rows.num_rows:,} images of split {config.split!r} of {config.dataset_uri}"
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in count_errors(rows).items())
-    if kinds:
-        raise DatasetError(f"{config.predictions_uri} scored none of {images}; fix the errors: {kinds}")
-    raise DatasetError(
-        f"{config.predictions_uri} holds no prediction for {images}; run classify_archive.py on the archive of the dataset"
-    )
-
-
 def measure(rows: pa.Table, scored: Scored, config: EvaluateClassifierConfig) -> tuple[dict[str, Any], str]:
     """Compute the metrics of the rows from `join_truth`, and scikit-learn's report as text.
 
@@ -193,10 +185,3 @@ def measure(rows: pa.Table, scored: Scored, config: EvaluateClassifierConfig) ->
     arrays = scored.truth, scored.predicted, scored.probabilities, scored.labels, scored.groups
     metrics |= classification_metrics(*arrays, resamples=config.bootstrap_draws, seed=config.seed)
     return metrics, report_text(scored.truth, scored.predicted, scored.labels)
-
-
-def count_errors(rows: pa.Table) -> dict[str, int]:
-    """Count the rows with status `error` by kind of error, the most frequent kind first."""
-    kinds = rows.filter(pc.equal(rows["status"], "error"))["error_kind"].value_counts().to_pylist()
-    ordered = sorted(kinds, key=lambda kind: (-kind["counts"], kind["values"] or ""))
-    return {kind["values"] or "unknown": kind["counts"] for kind in ordered}

@@ -19,6 +19,7 @@ from cxr_ray.evaluation.drift_figure import drift_png
 from cxr_ray.evaluation.predictions import predictions_folder
 from cxr_ray.metrics.drift import compare_categories, compare_numbers
 from cxr_ray.metrics.model_comparison import holm
+from cxr_ray.schema import finding_columns
 
 OF_ALL_IMAGES = ("status", "error_kind", "format", "modality", "view_position")
 OF_SCORED_IMAGES = ("label", "confidence", "entropy", "width", "height")
@@ -72,7 +73,8 @@ def measure_drift(config: MeasureDriftConfig) -> dict[str, Any]:
 def _read(uri: str) -> pa.Table:
     folder = predictions_folder(uri)
     table = read_table(folder)
-    needed = {"image_id", "status", "label", "confidence", *IDS}
+    of_class = () if finding_columns(table.column_names) else ("label", "confidence")
+    needed = {"image_id", "status", *of_class, *IDS}
     if lacking := sorted(needed - set(table.column_names)):
         raise DatasetError(f"{uri} has no column {', '.join(lacking)}; name an output of classify_archive.py")
     if not table.num_rows:
@@ -185,7 +187,9 @@ def _compare(name: str, tables: dict[str, pa.Table], seed: int) -> dict[str, Any
     if name not in OF_ALL_IMAGES:
         tables = {side: table.filter(pc.equal(table["status"], "ok")) for side, table in tables.items()}
     sides = [tables[side][name] for side in ("reference", "current")]
-    if all(_is_number(side.type) for side in sides):
+    if all(
+        _is_number(side.type) and not pa.types.is_int8(side.type) for side in sides
+    ):  # int8 says which findings there are
         numbers = [pc.drop_null(side).to_numpy().astype(np.float64) for side in sides]
         return compare_numbers(*(side[np.isfinite(side)] for side in numbers))
     absent = "none" if name == "error_kind" else UNKNOWN

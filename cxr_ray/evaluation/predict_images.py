@@ -11,6 +11,7 @@ from cxr_ray.evaluation.picture_names import last_part, picture_names
 from cxr_ray.evaluation.prediction_lines import PredictionLines
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.radiograph import Radiograph, load_image
+from cxr_ray.models.bundle import read_card
 from cxr_ray.models.classifier import Classifier, Prediction
 from cxr_ray.models.heat_map import heat_map, heat_title
 from cxr_ray.models.lung_segmentation import LungSegmentation
@@ -89,6 +90,7 @@ def load_models(config: PredictConfig) -> Models:
         ConfigError: if the config requires a GPU and PyTorch sees none.
     """
     device = device_of(config)
+    read_card(config.model_uri)  # which refuses a classifier of findings
     classifier = Classifier(config.model_uri, device=device, precision=config.precision)
     segmenter = None
     if config.segmenter_uri:

@@ -31,6 +31,21 @@ def classifier_report_html(
     )
 
 
+def findings_report_html(metrics: Mapping[str, Any], areas: Mapping[str, bytes]) -> str:
+    """Render the report of one evaluation of findings.
+
+    Args:
+        metrics: content of metrics.json.
+        areas: figure of the areas as PNG by theme (`figures.THEMES`).
+    """
+    return render_page(
+        "findings_report.html.j2",
+        metrics=metrics,
+        provenance=metrics["provenance"],
+        areas={theme: data_uri(png, "image/png") for theme, png in areas.items()},
+    )
+
+
 def render_page(template: str, **content: object) -> str:
     """Render a template of this package with the given content, escaping HTML in every value."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

@@ -28,6 +28,10 @@ WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "model.json"
 INT8_PREFIX = "int8."
 """Prefix of the tensors of an int8 network, which a bundle may hold beside its weights."""
+FIX_OF_KIND = {
+    "multilabel_classifier": "; findings are scored by classify_archive.py and score_archive.py, and evaluated by evaluate_classifier.py"
+}
+"""What a bundle is good for, by its kind, as the end of an error where another kind is needed."""
 OTHER_WEIGHTS = "train or export the model again"
 """Advice where the weights of a bundle cannot be used."""
 
@@ -132,7 +136,9 @@ def read_card(uri: str, card_type: type[Any] = ModelCard) -> Any:
     with _faults_named(uri):
         found = kind_of(uri)  # checked first, because other kinds have other fields
         if found != card_type.kind:
-            raise BundleError(f"{uri} is a bundle of kind {found!r}; a {card_type.kind!r} is needed here")
+            raise BundleError(
+                f"{uri} is a bundle of kind {found!r}; a {card_type.kind!r} is needed here{FIX_OF_KIND.get(found, '')}"
+            )
         return TypeAdapter(card_type).validate_json(read_bytes(join_uri(uri, CARD_NAME)))
 
 

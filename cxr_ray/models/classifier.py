@@ -10,12 +10,14 @@ import numpy as np
 from cxr_ray.errors import BundleError, ConfigError, ImageError
 from cxr_ray.imaging.radiograph import Radiograph
 from cxr_ray.models.backbones import build_network, is_channels_last
-from cxr_ray.models.bundle import ModelCard, load_weights, read_card
+from cxr_ray.models.bundle import ModelCard, load_weights
 from cxr_ray.models.bundled_int8 import load_int8_network
 from cxr_ray.models.engines.engine import EngineName, ForwardPass
 from cxr_ray.models.engines.fastest_engine import fastest_engine
+from cxr_ray.models.multilabel_card import read_classifier_card
 from cxr_ray.models.precision import Precision, default_device
-from cxr_ray.schema import NOT_FINITE
+from cxr_ray.models.task import Findings, OneClass, entropy, outcomes, task_of
+from cxr_ray.schema import NOT_FINITE, PRESENT, finding_column
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +44,23 @@ class Prediction:
     entropy: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FindingPrediction:
+    """Prediction of a classifier for one finding of one image.
+
+    Attributes:
+        is_present: whether the finding is called present, which is so from the threshold on.
+        probability: calibrated probability that it is present, 0 to 1.
+        threshold: threshold of the bundle for this finding, chosen on the val split.
+    """
+
+    is_present: bool
+    probability: float
+    threshold: float
+
+
 class Classifier:
-    """A classifier on one device; its methods `classify` and `predict` are a stable interface.
+    """A classifier on one device; its methods `classify`, `find` and `predict` are a stable interface.
 
     Args:
         uri: URI of the classifier's bundle.
@@ -69,7 +86,8 @@ class Classifier:
         threads: int | None = None,
     ) -> None:
         self.uri = uri
-        self.card: ModelCard = read_card(uri)
+        self.card: ModelCard = read_classifier_card(uri)
+        self.task = task_of(self.card)
         self.device_name = device or default_device()
         self.engine = fastest_engine(
             forward_pass(uri, self.card), engine=engine, device=self.device_name, precision=precision, threads=threads
@@ -105,11 +123,12 @@ class Classifier:
         The numbers are equal up to rounding, because processors add in another order if the batch has another size.
 
         Raises:
+            BundleError: if the classifier predicts findings, for which `find` is.
             ImageError: if the model gives NaN or infinity for this image.
         """
-        probs = self.predict(image.squashed(self.card.image_size, self.card.interpolation)[None])
-        if not np.isfinite(probs).all():
-            raise ImageError(image.name, NOT_FINITE["error_kind"], NOT_FINITE["error"])
+        if not isinstance(self.task, OneClass):
+            raise BundleError(f"{self.uri} predicts several findings of an image; call find() instead of classify()")
+        probs = self._finite(image)
         names, full = outcomes(self.card.labels, probs)
         return Prediction(
             label=names[int(full[0].argmax())],
@@ -118,8 +137,35 @@ class Classifier:
             entropy=float(entropy(probs)[0]),
         )
 
+    def find(self, image: Radiograph) -> dict[str, FindingPrediction]:
+        """Predict each finding of one radiograph, by label, with the numbers that `classify_archive` writes for the same file.
+
+        Raises:
+            BundleError: if the classifier predicts one class, for which `classify` is.
+            ImageError: if the model gives NaN or infinity for this image.
+        """
+        if not isinstance(self.task, Findings):
+            raise BundleError(f"{self.uri} predicts one class of an image; call classify() instead of find()")
+        probs = self._finite(image)
+        columns = self.task.columns(probs)
+        return {
+            label: FindingPrediction(
+                is_present=bool(columns[finding_column(label)][0] == PRESENT),
+                probability=float(probs[0, k]),
+                threshold=self.task.thresholds[k],
+            )
+            for k, label in enumerate(self.task.labels)
+        }
+
+    def _finite(self, image: Radiograph) -> np.ndarray:
+        """Probabilities float32 [1, C] of one image, all finite."""
+        probs = self.predict(image.squashed(self.card.image_size, self.card.interpolation)[None])
+        if not np.isfinite(probs).all():
+            raise ImageError(image.name, NOT_FINITE["error_kind"], NOT_FINITE["error"])
+        return probs
+
     def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """Class probabilities float32 [N, C], calibrated by the temperature, of uint8 [N, image_size, image_size]."""
+        """Probabilities float32 [N, C], calibrated by the temperature, of uint8 [N, image_size, image_size]."""
         return self.engine(pixels)
 
 
@@ -128,7 +174,7 @@ def forward_pass(uri: str, card: ModelCard) -> ForwardPass:
     return ForwardPass(
         name=card.model_id,
         identity=json.dumps(
-            [card.backbone, card.network, card.weights_sha256, card.preprocessing_id, card.temperature]
+            [card.backbone, card.network, card.weights_sha256, card.preprocessing_id, task_of(card).temperature]
         ),
         image_size=card.image_size,
         build=partial(build_pixel_classifier, uri, card),
@@ -176,24 +222,3 @@ def memory_format_of(card: ModelCard, network: "nn.Module") -> "torch.memory_for
     import torch
 
     return torch.channels_last if is_channels_last(card.backbone, network) else torch.contiguous_format
-
-
-def entropy(probs: np.ndarray) -> np.ndarray:
-    """Entropy in nats, float32 [N], of probabilities float [N, C]; if C is 1, that of presence and absence."""
-    full = probs if probs.shape[1] > 1 else np.hstack([probs, 1 - probs])
-    return np.asarray(-np.sum(full * np.log(np.clip(full, 1e-12, 1)), axis=1), np.float32)
-
-
-def outcomes(labels: tuple[str, ...], probs: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """Possible outcomes of a prediction with their probabilities; a single label has two, its absence and its presence.
-
-    Args:
-        labels: the C labels of a bundle.
-        probs: probabilities of the labels, float [N, C].
-
-    Returns:
-        Names of the outcomes, and probabilities float [N, outcomes] whose rows sum to 1.
-    """
-    if len(labels) > 1:
-        return labels, probs
-    return (f"not_{labels[0]}", labels[0]), np.hstack([1 - probs, probs])

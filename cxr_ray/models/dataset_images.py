@@ -11,7 +11,7 @@ from cxr_ray.errors import DatasetError
 from cxr_ray.imaging.load import load_images
 from cxr_ray.imaging.resize import resize_image
 from cxr_ray.models.bundle import ModelCard
-from cxr_ray.models.classifier import outcomes
+from cxr_ray.models.task import outcomes
 from cxr_ray.schema import probability_column
 
 BATCH_SIZE = 32

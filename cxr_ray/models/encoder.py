@@ -13,6 +13,7 @@ from cxr_ray.models.encoder_card import EncoderCard
 from cxr_ray.models.engines.engine import EngineName, ForwardPass
 from cxr_ray.models.engines.fastest_engine import fastest_engine
 from cxr_ray.models.feature_layer import POOLED, feature_count, feature_reader
+from cxr_ray.models.multilabel_card import MultilabelCard
 from cxr_ray.models.precision import Precision, default_device
 
 if TYPE_CHECKING:
@@ -66,10 +67,10 @@ def read_encoder_card(uri: str) -> ModelCard:
     Raises:
         BundleError: if there is no bundle, its card is damaged, or it is of another kind.
     """
-    kind = kind_of(uri)
-    if kind not in (EncoderCard.kind, ModelCard.kind):
+    kind, card_types = kind_of(uri), {card.kind: card for card in (EncoderCard, ModelCard, MultilabelCard)}
+    if kind not in card_types:
         raise BundleError(f"{uri} is a bundle of kind {kind!r}; an encoder or a classifier is needed here")
-    return read_card(uri, EncoderCard if kind == EncoderCard.kind else ModelCard)
+    return read_card(uri, card_types[kind])
 
 
 def encoder_pass(uri: str, card: ModelCard, layer: str) -> ForwardPass:

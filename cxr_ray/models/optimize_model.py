@@ -18,11 +18,12 @@ from cxr_ray.config.terminal import print_line
 from cxr_ray.errors import BundleError, ConfigError, LossyModelError
 from cxr_ray.metrics.paired import paired_metrics
 from cxr_ray.models.bundle import CARD_NAME, ModelCard, load_weights, read_card, save_bundle
-from cxr_ray.models.classifier import forward_pass, outcomes
+from cxr_ray.models.classifier import forward_pass
 from cxr_ray.models.dataset_images import LabelledImages, batches_of_pixels, labelled_images
 from cxr_ray.models.engines.fastest_engine import fastest_engine
 from cxr_ray.models.engines.int8_network import Int8Network
 from cxr_ray.models.engines.quantize import int8_program, quantize, require_quantizer
+from cxr_ray.models.task import outcomes
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Probabilities float32 [N, C] of uint8 [N, S, S]."""

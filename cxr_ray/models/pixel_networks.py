@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.models.segmenter_ensemble import SegmenterCard, standardised
+from cxr_ray.models.task import task_of
 
 
 class PixelNetwork(nn.Module):
@@ -37,17 +38,20 @@ class PixelClassifier(PixelNetwork):
 
     Args:
         network: normalised float32 [N, 3, S, S] -> logits [N, C].
-        card: mean and deviation of the normalisation, and the temperature of the calibration.
+        card: mean and deviation of the normalisation, the task, and the temperatures of the calibration.
         memory_format: memory format in which the network is fastest.
     """
 
     def __init__(self, network: nn.Module, card: ModelCard, memory_format: torch.memory_format) -> None:
         super().__init__(network, card, memory_format)
-        self._temperature = card.temperature
+        self._task = task_of(card)
+        given = self._task.temperature
+        one_of_each = isinstance(given, tuple)
+        self._temperature = nn.Buffer(torch.tensor(given), persistent=False) if one_of_each else given
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Compute calibrated probabilities float32 [N, C] of uint8 [N, S, S]."""
-        return probabilities(self.network(self.inputs(pixels)).float() / self._temperature)
+        return self._task.probabilities(self.network(self.inputs(pixels)).float() / self._temperature)
 
 
 class PixelEncoder(PixelNetwork):
@@ -102,11 +106,6 @@ class PixelSegmenter(nn.Module):
         for member in self.members:
             total = total + member(inputs).float().sigmoid()
         return total
-
-
-def probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Softmax of logits float [N, C]; if C is 1, where the softmax would always be 1, the sigmoid."""
-    return logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid()
 
 
 def zoomed(planes: torch.Tensor, size: float) -> torch.Tensor:

@@ -73,7 +73,7 @@ def draw_phantom(label: str, *, seed: int, size: int = 256, patient: int | None 
     if label in _OPACITIES:
         aerated *= 1 - np.clip(_OPACITIES[label](view, chest, disease), 0, 1)
     return Phantom(
-        pixels=_expose(filled - anatomy.uniform(0.44, 0.54) * chest.air * aerated, taking),
+        pixels=expose(filled - anatomy.uniform(0.44, 0.54) * chest.air * aerated, taking),
         lung_mask=chest.depth > 0,
         label=label,
         patient_id=f"phantom-{patient}",
@@ -126,7 +126,7 @@ _OPACITIES: dict[str, Callable[[View, Chest, np.random.Generator], np.ndarray]] 
 }
 
 
-def _expose(attenuation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def expose(attenuation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Convert log attenuation [H, W] to pixels uint8 [H, W]: photon noise, film, collimator and lead letter."""
     size = len(attenuation)
     axis = np.linspace(-1, 1, size)

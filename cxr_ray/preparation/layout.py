@@ -31,6 +31,8 @@ class LabelledImage:
     """Split that the folder names; None if it names none."""
     mask_uri: str | None = None
     patient_id: str | None = None
+    values: tuple[int | None, ...] = ()
+    """Value of each finding of a dataset of findings: 1 present, 0 absent, -1 uncertain or None."""
 
 
 def read_layout(objects: Iterable[ListedObject]) -> list[LabelledImage]:

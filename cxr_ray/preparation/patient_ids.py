@@ -29,7 +29,7 @@ def without_zero_decimals(value: str) -> str:
     return found[1] if found else value
 
 
-def patient_ids(values: Sequence[str], lines: Sequence[int]) -> list[str | None]:
+def patient_ids(values: Sequence[str], lines: Sequence[int], table: str = "metadata.csv") -> list[str | None]:
     """Bring ids to one spelling; a placeholder becomes None.
 
     `1.0` and `1` are one patient. Leading zeros tell patients apart, except where all other ids of the column are
@@ -39,6 +39,7 @@ def patient_ids(values: Sequence[str], lines: Sequence[int]) -> list[str | None]
     Args:
         values: stripped ids.
         lines: line of each id in the table, for messages, which never quote an id.
+        table: name of the table, for messages.
 
     Raises:
         DatasetError: if an id was rounded to a form such as `1.23E+11`.
@@ -47,29 +48,30 @@ def patient_ids(values: Sequence[str], lines: Sequence[int]) -> list[str | None]
     for value, line in zip(known, lines, strict=True):
         if re.fullmatch(r"-?\d([.,]\d+)?[eE]\+\d+", value):
             raise DatasetError(
-                f"line {line} of metadata.csv has a patient_id that was rounded to the form 1.23E+11; write the whole id as text"
+                f"line {line} of {table} has a patient_id that was rounded to the form 1.23E+11; write the whole id as text"
             )
-    _report_placeholders(values, known, lines)
+    _report_placeholders(values, known, lines, table)
     padded = {value for value in known if re.fullmatch(r"0\d+", value)}
     others = {value for value in known if value} - padded
     if others and all(_FLOAT.fullmatch(value) for value in others):
         known = [value.lstrip("0") or "0" if value in padded else value for value in known]
     ids = [without_zero_decimals(value) or None for value in known]
-    _report_alike(ids, lines)
+    _report_alike(ids, lines, table)
     return ids
 
 
-def _report_placeholders(values: Sequence[str], known: Sequence[str], lines: Sequence[int]) -> None:
+def _report_placeholders(values: Sequence[str], known: Sequence[str], lines: Sequence[int], table: str) -> None:
     found = [(v, line) for v, k, line in zip(values, known, lines, strict=True) if v and not k]
     if found:
         log.warning(
-            "%d rows of metadata.csv have a placeholder in patient_id and count as of no known patient, the first is %r in line %d",
+            "%d rows of %s have a placeholder in patient_id and count as of no known patient, the first is %r in line %d",
             len(found),
+            table,
             *found[0],
         )
 
 
-def _report_alike(ids: Sequence[str | None], lines: Sequence[int]) -> None:
+def _report_alike(ids: Sequence[str | None], lines: Sequence[int], table: str) -> None:
     first: dict[str, tuple[str, int]] = {}
     alike: dict[str, tuple[int, int]] = {}
     for value, line in zip(ids, lines, strict=True):
@@ -81,8 +83,9 @@ def _report_alike(ids: Sequence[str | None], lines: Sequence[int]) -> None:
             alike.setdefault(value, (other_line, line))
     if alike:
         log.warning(
-            "%d patient ids of metadata.csv differ from another only in capitals, punctuation or leading zeros and count as other"
+            "%d patient ids of %s differ from another only in capitals, punctuation or leading zeros and count as other"
             " patients, the first in lines %d and %d",
             len(alike),
+            table,
             *next(iter(alike.values())),
         )

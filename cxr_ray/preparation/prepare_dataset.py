@@ -18,6 +18,12 @@ from cxr_ray.config import PrepareConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.preparation.find_metadata import find_metadata, may_be_table
+from cxr_ray.preparation.findings_dataset import (
+    choose_finding_splits,
+    find_findings,
+    findings_summary,
+    report_unjoined,
+)
 from cxr_ray.preparation.fingerprint_images import Fingerprints, fingerprint_images
 from cxr_ray.preparation.folder_labels import check_labels
 from cxr_ray.preparation.groups import equal_pairs, group_by_pairs
@@ -25,7 +31,7 @@ from cxr_ray.preparation.layout import LabelledImage, read_layout, without_other
 from cxr_ray.preparation.metadata import add_metadata
 from cxr_ray.preparation.near_duplicates import near_duplicate_groups
 from cxr_ray.preparation.splits import assign_splits
-from cxr_ray.schema import DATASET, SPLITS
+from cxr_ray.schema import SPLITS, finding_column, findings_dataset_schema
 
 log = logging.getLogger("cxr_ray")
 
@@ -46,12 +52,18 @@ class GroupedImages:
 def prepare_dataset(config: PrepareConfig) -> pa.Table:
     """Write the dataset table of `config.input_uri` to `config.output_uri`, print a summary, and return the table.
 
+    With `config.labels_uri`, the images of all folders have the findings of these tables, else the class of their folder.
+
     Raises:
-        DatasetError: if the layout of the folder is unknown, or none of its images is readable.
+        ConfigError: if there is no such recipe.
+        DatasetError: if the layout of the folder or a table is not understood, or none of its images is readable.
         StorageError: if the folder cannot be listed, or the output cannot be written.
     """
-    input_uri = absolute_uri(config.input_uri)
-    images = read_images(input_uri)
+    input_uri, target = absolute_uri(config.input_uri), table_uri(config.output_uri, "dataset")
+    found = None
+    if config.label_recipe is not None:
+        found = find_findings(input_uri, config.labels_uri, config.label_recipe)
+    images = read_images(input_uri) if found is None else found.images
     limits = DecodeLimits(
         max_megapixels=config.max_megapixels,
         max_bytes=config.max_megabytes * 2**20,
@@ -59,14 +71,16 @@ def prepare_dataset(config: PrepareConfig) -> pa.Table:
     )
     prints = fingerprint_images([image.uri for image in images], limits)
     grouped = group_images(*_readable(images, prints), config.near_duplicate_distance)
-    table = dataset_table(grouped, choose_splits(grouped, config.split, config.seed))
-    target = table_uri(config.output_uri, "dataset")
+    findings = () if found is None else found.findings
+    table = dataset_table(grouped, choose_splits(grouped, config.split, config.seed, findings), findings)
     write_table(table, target)
-    write_table_record(
-        absolute_uri(target), config, dataset_fingerprint=dataset_fingerprint(table), images=table.num_rows
-    )
+    counts = {} if found is None else {"unjoined": {kind: len(names) for kind, names in found.unjoined.items()}}
+    fingerprint = dataset_fingerprint(table)
+    write_table_record(absolute_uri(target), config, dataset_fingerprint=fingerprint, images=table.num_rows, **counts)
     print(f"{table.num_rows:,} images in {target}")
-    print(summary(table, grouped))
+    print(summary(table, grouped, findings))
+    if found is not None:
+        print(report_unjoined(found.unjoined, f"{target.removesuffix('.parquet')}.unjoined.csv"))
     return table
 
 
@@ -120,17 +134,23 @@ def group_images(images: list[LabelledImage], prints: Fingerprints, max_distance
     )
 
 
-def choose_splits(grouped: GroupedImages, fractions: tuple[float, float, float], seed: int) -> list[str]:
+def choose_splits(
+    grouped: GroupedImages, fractions: tuple[float, float, float], seed: int, findings: tuple[str, ...] = ()
+) -> list[str]:
     """Split of every image: the one that its folder names, else one drawn by class that keeps groups together.
 
     Args:
         grouped: the images and their groups.
         fractions: fractions of train, val and test, which sum to 1; ignored if the folders name the splits.
         seed: seed of the drawn split.
+        findings: names of the findings of the images, by which their splits are drawn (`choose_finding_splits`); () for classes.
 
     Raises:
         DatasetError: if the folders name a split for some images only.
     """
+    if findings:
+        arrays = grouped.split_groups, grouped.contents
+        return choose_finding_splits(grouped.images, findings, *arrays, fractions=fractions, seed=seed)
     given = [image.split for image in grouped.images]
     if all(given):
         return [split for split in given if split]
@@ -142,8 +162,8 @@ def choose_splits(grouped: GroupedImages, fractions: tuple[float, float, float],
     return assign_splits(labels, grouped.split_groups.tolist(), grouped.contents, fractions=fractions, seed=seed)
 
 
-def dataset_table(grouped: GroupedImages, splits: list[str]) -> pa.Table:
-    """Make the dataset table, one row per image, sorted by image_id.
+def dataset_table(grouped: GroupedImages, splits: list[str], findings: tuple[str, ...] = ()) -> pa.Table:
+    """Make the dataset table, one row per image, sorted by image_id, with a column of each of `findings`.
 
     The name of a duplicate group is the start of the smallest content hash in it.
     """
@@ -161,18 +181,14 @@ def dataset_table(grouped: GroupedImages, splits: list[str]) -> pa.Table:
         "content_sha256": grouped.contents,
         "duplicate_group": [names[group] for group in grouped.duplicate_groups.tolist()],
     }
-    return pa.Table.from_pydict(columns, schema=DATASET)
+    values = {finding_column(name): [image.values[k] for image in images] for k, name in enumerate(findings)}
+    return pa.Table.from_pydict(columns | values, schema=findings_dataset_schema(findings))
 
 
-def summary(table: pa.Table, grouped: GroupedImages) -> str:
-    """Text for the terminal: numbers of images by class and split, patients, masks and copies."""
-    labels = table["label"].to_pylist()
+def summary(table: pa.Table, grouped: GroupedImages, findings: tuple[str, ...] = ()) -> str:
+    """Text for the terminal: numbers of images by class (or finding) and split, patients, masks and copies."""
+    lines = findings_summary(table, findings) if findings else _class_lines(table)
     splits = table["split"].to_pylist()
-    counts = Counter(zip(labels, splits, strict=True))
-    lines = [f"{'':<18}" + "".join(f"{split:>8}" for split in SPLITS) + f"{'all':>8}"]
-    for label in sorted(set(labels), key=str):
-        per_split = [counts[label, split] for split in SPLITS]
-        lines.append(f"{label or '(no label)':<18}" + "".join(f"{n:>8,}" for n in [*per_split, sum(per_split)]))
     patients = table["patient_id"].drop_null()
     copies = table.num_rows - len(set(grouped.duplicate_groups.tolist()))
     exact = table.num_rows - len(set(grouped.contents))
@@ -190,6 +206,16 @@ def summary(table: pa.Table, grouped: GroupedImages) -> str:
             f"warning: {divided:,} groups of copies or of a patient's images are in several of the splits that the folders name"
         )
     return "\n".join(lines)
+
+
+def _class_lines(table: pa.Table) -> list[str]:
+    labels = table["label"].to_pylist()
+    counts = Counter(zip(labels, table["split"].to_pylist(), strict=True))
+    lines = [f"{'':<18}" + "".join(f"{split:>8}" for split in SPLITS) + f"{'all':>8}"]
+    for label in sorted(set(labels), key=str):
+        per_split = [counts[label, split] for split in SPLITS]
+        lines.append(f"{label or '(no label)':<18}" + "".join(f"{n:>8,}" for n in [*per_split, sum(per_split)]))
+    return lines
 
 
 def _divided_groups(groups: np.ndarray, splits: list[str]) -> int:

@@ -8,7 +8,7 @@ from cxr_ray.schema import SPLITS
 
 
 def assign_splits(
-    labels: Sequence[str],
+    labels: Sequence[str | tuple[str, ...]],
     groups: Sequence[int],
     contents: Sequence[str],
     *,
@@ -21,7 +21,7 @@ def assign_splits(
     split that lacks most images of the group's classes. The order of the images does not change the result.
 
     Args:
-        labels: class of each image.
+        labels: class of each image, or the findings of each image.
         groups: group number of each image.
         contents: content hash of each image.
         fractions: fractions of train, val and test, which sum to 1.
@@ -35,7 +35,8 @@ def assign_splits(
         members[group].append(position)
     names = {g: min(contents[p] for p in positions) for g, positions in members.items()}
     order = sorted(members, key=lambda g: (-len(members[g]), _draw(names[g], seed)))
-    totals = Counter(labels)
+    kinds = [(label,) if isinstance(label, str) else label for label in labels]
+    totals = Counter(kind for of_image in kinds for kind in of_image)
     lacking = {
         (split, label): fraction * n
         for split, fraction in zip(SPLITS, fractions, strict=True)
@@ -44,7 +45,7 @@ def assign_splits(
     chosen = [""] * len(labels)
     for group in order:
         classes = Counter(
-            sorted(labels[p] for p in members[group])
+            sorted(kind for p in members[group] for kind in kinds[p])
         )  # sorted, so that sums are rounded alike in any order
         # The need is relative to the class, so that a rare class weighs as much as a common one.
         split = max(SPLITS, key=lambda s: sum(n * lacking[s, label] / totals[label] for label, n in classes.items()))

@@ -15,7 +15,7 @@ from cxr_ray.config.probing import SelectConfig
 from cxr_ray.config.terminal import print_line
 from cxr_ray.errors import BundleError, ConfigError, DatasetError
 from cxr_ray.models.bundle import ModelCard, load_weights, read_card
-from cxr_ray.models.classifier import entropy, outcomes
+from cxr_ray.models.task import entropy, outcomes
 from cxr_ray.probing.diverse_images import diverse, uncertain_and_diverse
 from cxr_ray.probing.joined_bundle import encoder_id_of
 from cxr_ray.probing.label_table import read_labels

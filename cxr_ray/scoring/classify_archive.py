@@ -6,8 +6,9 @@ import ray
 
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import ClassifyConfig
-from cxr_ray.errors import BundleError
-from cxr_ray.models.bundle import ModelCard, read_card
+from cxr_ray.models.bundle import ModelCard
+from cxr_ray.models.multilabel_card import read_classifier_card
+from cxr_ray.models.task import task_of, task_of_mean
 from cxr_ray.schema import predictions_schema
 from cxr_ray.scoring.archive_job import Run, run_archive_job, scored_images
 from cxr_ray.scoring.output.claim import identity_of_rows
@@ -36,7 +37,7 @@ def classify_archive(config: ClassifyConfig) -> dict[str, int]:
         table="predictions",
         identity=identity_of_rows(
             config,
-            predictions_schema(cards[0].labels, prefixes_of(cards)),
+            predictions_schema(cards[0].labels, prefixes_of(cards), task_of(cards[0]).fields_of),
             model_ids=model_ids,
             preprocessing_ids=[card.preprocessing_id for card in cards],
         ),
@@ -68,15 +69,10 @@ def read_cards(model_uris: Sequence[str]) -> list[ModelCard]:
     """Read the cards of all bundles.
 
     Raises:
-        BundleError: if a bundle is missing or damaged, or the bundles differ in their labels or the labels' order.
+        BundleError: if a bundle is missing or damaged, or the bundles differ in their task, their labels or the labels' order.
     """
-    cards = [read_card(uri) for uri in model_uris]
-    for uri, card in zip(model_uris, cards, strict=True):
-        if card.labels != cards[0].labels:
-            raise BundleError(
-                f"{uri} predicts {card.labels}, {model_uris[0]} predicts {cards[0].labels}; "
-                "score bundles of different labels in separate jobs"
-            )
+    cards = [read_classifier_card(uri) for uri in model_uris]
+    task_of_mean(model_uris, cards)
     return cards
 
 

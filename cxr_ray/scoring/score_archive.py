@@ -8,6 +8,7 @@ from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import ScoreConfig
 from cxr_ray.errors import ConfigError
 from cxr_ray.models.bundle import ModelCard
+from cxr_ray.models.task import Findings, task_of
 from cxr_ray.schema import scores_schema
 from cxr_ray.scoring.archive_job import Run, run_archive_job, scored_images
 from cxr_ray.scoring.classify_archive import classifier_arguments, geometries, prefixes_of, read_cards
@@ -23,7 +24,7 @@ def score_archive(config: ScoreConfig) -> dict[str, int]:
 
     Raises:
         BundleError: if a bundle is missing or damaged, or the labels of the classifiers differ.
-        ConfigError: if `segment_labels` names a class that the classifiers do not predict.
+        ConfigError: if `segment_labels` names a label that the classifiers do not predict, or a confidence is asked of no finding.
         CxrRayError: any error that `run_archive_job` raises.
     """
     config = replace(
@@ -36,6 +37,11 @@ def score_archive(config: ScoreConfig) -> dict[str, int]:
         raise ConfigError(
             f"segment_labels names {', '.join(sorted(unknown))}; choose from the classifier's labels {cards[0].labels}"
         )
+    task = task_of(cards[0])
+    if isinstance(task, Findings) and config.segment_min_confidence and not config.segment_labels:
+        raise ConfigError(
+            f"segment_min_confidence {config.segment_min_confidence} of findings needs segment_labels; name findings of {task.labels}"
+        )
     segmenter = by_model(absolute_uri(config.segmenter_uri), config.segmenting())
     model_ids = [*(card.model_id for card in cards), segmenter.model_id]
     return run_archive_job(
@@ -43,7 +49,7 @@ def score_archive(config: ScoreConfig) -> dict[str, int]:
         table="scores",
         identity=identity_of_rows(
             config,
-            scores_schema(cards[0].labels, prefixes_of(cards)),
+            scores_schema(task.labels, prefixes_of(cards), task.fields_of),
             model_ids=model_ids,
             preprocessing_ids=[*(card.preprocessing_id for card in cards), segmenter.preprocessing_id],
         ),

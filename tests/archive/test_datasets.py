@@ -1,9 +1,17 @@
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_ray.archive.datasets import dataset_fingerprint, read_dataset, rows_of_split
+from cxr_ray.archive.datasets import (
+    dataset_fingerprint,
+    finding_labels,
+    finding_values,
+    read_dataset,
+    read_findings,
+    rows_of_split,
+)
 from cxr_ray.archive.tables import write_table
 from cxr_ray.errors import DatasetError, StorageError
 from cxr_ray.schema import DATASET
@@ -76,3 +84,41 @@ def test_the_fingerprint_does_not_know_where_images_lie():
     moved = table([row | {"uri": "s3://elsewhere", "image_id": f"x/{row['image_id']}"} for row in ROWS])
     assert dataset_fingerprint(moved) == dataset_fingerprint(table(ROWS))
     assert len(dataset_fingerprint(moved)) == 16
+
+
+def findings_table(**columns):
+    rows = table(ROWS)
+    for name, values in columns.items():
+        rows = rows.append_column(name, pa.array(values))
+    return rows
+
+
+def test_findings_come_back_as_whole_numbers(tmp_path):
+    write_table(findings_table(label_edema=[1.0, 0.0, -1.0, None], label_mass=[1, 1, 0, 0]), f"{tmp_path}/d.parquet")
+    found = read_findings(f"{tmp_path}/d.parquet")
+    assert finding_labels(found) == ("edema", "mass")
+    assert found["label_edema"].to_pylist() == [1, 0, -1, None]
+    values = finding_values(found, ("mass", "edema"))
+    np.testing.assert_array_equal(values, np.array([[1, 1], [1, 0], [0, -1], [0, np.nan]], np.float32))
+    assert read_dataset(f"{tmp_path}/d.parquet").column_names == DATASET.names
+
+
+def test_what_is_no_dataset_of_findings_is_refused(tmp_path):
+    write_table(table(ROWS), f"{tmp_path}/classes.parquet")
+    with pytest.raises(
+        DatasetError, match=r"has no column of a finding, such as label_edema; make it with prepare_dataset.py"
+    ):
+        read_findings(f"{tmp_path}/classes.parquet")
+    write_table(findings_table(label_edema=[1, 0, 2, None]), f"{tmp_path}/values.parquet")
+    with pytest.raises(DatasetError, match=r"column label_edema of .* has the value 2; write 1 \(present\), 0"):
+        read_findings(f"{tmp_path}/values.parquet")
+
+
+def test_the_fingerprint_knows_the_findings():
+    one, other = (findings_table(label_edema=[1, 0, -1, last]) for last in (None, 0))
+    prints = {
+        dataset_fingerprint(rows)
+        for rows in (table(ROWS), one, other, one.rename_columns([*DATASET.names, "label_mass"]))
+    }
+    assert len(prints) == 4
+    assert dataset_fingerprint(one) == dataset_fingerprint(one.take([3, 1, 0, 2]))

@@ -120,6 +120,23 @@ SEGMENTER = {"model_uri": "m"}
             {"balance_power": 0.5},
             "balance_power 0.5 changes nothing without class_balance loss or sampling; add that, or leave balance_power at 1.0",
         ),
+        (
+            TrainClassifierConfig,
+            {"uncertain": "positive"},
+            "uncertain 'positive' changes nothing without task multilabel; add that, or leave uncertain at 'ignore'",
+        ),
+        (
+            TrainClassifierConfig,
+            {"task": "multilabel", "class_balance": "sampling"},
+            "class_balance sampling draws images of one class, and findings have none; use class_balance loss",
+        ),
+        (
+            TrainClassifierConfig,
+            {"task": "multilabel", "label_weights": ("edema=0",)},
+            "label_weights must be FINDING=NUMBER with a number above 0, once for each finding; got 'edema=0'",
+        ),
+        (PrepareConfig, {"labels_uri": ("t.csv",)}, r"labels_uri \('t.csv',\) needs label_recipe; add it"),
+        (PrepareConfig, {"label_recipe": "nih"}, "label_recipe 'nih' needs labels_uri; add it"),
         (EmbedConfig, {"model_uri": ()}, r"model_uri must be at least one model bundle; got \(\)"),
         (EmbedConfig, {"layer": ""}, "layer must be pooled, cls or the name of a layer; got ''"),
         (

@@ -26,14 +26,15 @@ def save_random():
         import torch
 
         from cxr_ray.models.backbones import build_backbone
-        from cxr_ray.models.bundle import save_bundle
+        from cxr_ray.models.bundle import ModelCard, save_bundle
 
-        card = {"kind": "classifier", "backbone": "efficientnet_b0", "labels": LABELS, "image_size": 64} | card
+        card_type = card.pop("card_type", ModelCard)
+        card = {"kind": card_type.kind, "backbone": "efficientnet_b0", "labels": LABELS, "image_size": 64} | card
         torch.manual_seed(seed)
         model = build_backbone(card["backbone"], num_classes=len(card["labels"]), image_size=card["image_size"])
         if spread:
             _spread_activations(model, card["image_size"])
-        return save_bundle(str(uri), model.state_dict(), **card)
+        return save_bundle(str(uri), model.state_dict(), card_type, **card)
 
     return save
 

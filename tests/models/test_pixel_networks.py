@@ -5,12 +5,13 @@ import math
 import pytest
 import torch
 
-from cxr_ray.models.pixel_networks import probabilities, zoomed
+from cxr_ray.models.pixel_networks import zoomed
+from cxr_ray.models.task import OneClass
 
 
 @pytest.mark.parametrize("logit", [-200.0, -3.0, 0.0, 200.0])
 def test_probabilities_of_one_output(logit):
-    assert probabilities(torch.tensor([[logit]])).item() == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-6)
+    assert OneClass.probabilities(torch.tensor([[logit]])).item() == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-6)
 
 
 def test_zooming_out_and_in_again_keeps_what_lies_inside():

@@ -13,6 +13,7 @@ from cxr_ray.models.bundle import CARD_NAME, ModelCard, kind_of, load_weights, r
 from cxr_ray.models.encoder_card import EncoderCard
 from cxr_ray.models.foreign.preprocessing import Preprocessing, preprocessing_of
 from cxr_ray.models.foreign.transformers_network import load_transformers_network
+from cxr_ray.models.multilabel_card import read_classifier_card
 from cxr_ray.models.state_file import Checkpoint, State, checkpoint_of, metadata_of, zipped_names
 from cxr_ray.models.weights_cache import fetch_weights, is_folder
 
@@ -100,7 +101,7 @@ def arrays_of(archive: bytes) -> dict[str, Any]:
 
 
 def _bundle(uri: str) -> Source:
-    card = read_card(uri, EncoderCard if kind_of(uri) == EncoderCard.kind else ModelCard)
+    card = read_card(uri, EncoderCard) if kind_of(uri) == EncoderCard.kind else read_classifier_card(uri)
     return Source(
         uri=uri,
         sha256=card.weights_sha256,

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cxr_ray.config import ScoreConfig
+from cxr_ray.models.task import Task
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS, scores_schema
 from cxr_ray.scoring.stages.classify import ClassifyStage
 from cxr_ray.scoring.stages.segment_by_model import SegmenterStage
@@ -24,12 +26,13 @@ class CascadeStage:
     def __init__(self, *, config: ScoreConfig, score: dict[str, Any], segment: dict[str, Any]) -> None:
         self._score, self._segment = ClassifyStage(**score), SegmenterStage(**segment)
         self._config = config
-        self.schema = scores_schema(self._score.cards[0].labels, self._score.prefixes)
+        self._task = self._score.task
+        self.schema = scores_schema(self._task.labels, self._score.prefixes, self._task.fields_of)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Turn N rows of `LoadStage` into N rows of `schema.scores_schema`, in the same order."""
         predictions = self._score(batch)
-        is_asked = asked_for(predictions, self._config)
+        is_asked = asked_for(predictions, self._config, self._task)
         places = np.flatnonzero(is_asked)
         masks = self._segment(batch.take(places)).to_pylist() if len(places) else []
         names = [field.name for field in (*MASK_FIELDS, *LUNG_FIELDS)]
@@ -64,24 +67,20 @@ def _with_mask_errors(predictions: pa.Table, places: np.ndarray, masks: Sequence
     return predictions
 
 
-def asked_for(predictions: pa.Table, config: ScoreConfig) -> np.ndarray:
-    """Select the rows to segment: those without an error whose class and confidence satisfy the rule.
+def asked_for(predictions: pa.Table, config: ScoreConfig, task: Task) -> np.ndarray:
+    """Select the rows to segment: those without an error whose labels and probabilities satisfy the rule.
 
     Args:
-        predictions: N rows with the columns `status`, `label` and `confidence`.
-        config: config whose options `segment_labels` (all classes if empty) and `segment_min_confidence` are the rule.
+        predictions: N rows with the column `status` and those of `task`.
+        config: config whose options `segment_labels` (all images if empty) and `segment_min_confidence` are the rule.
+        task: task of the classifiers.
 
     Returns:
         bool [N], true for the rows to segment.
     """
-    labels, statuses = predictions["label"].to_pylist(), predictions["status"].to_pylist()
-    confidences = predictions["confidence"].to_pylist()
-    return np.array(
-        [
-            status == "ok"
-            and (not config.segment_labels or label in config.segment_labels)
-            and confidence >= config.segment_min_confidence
-            for status, label, confidence in zip(statuses, labels, confidences, strict=True)
-        ],
-        bool,
-    )
+    asked = np.array(pc.equal(predictions["status"], "ok").to_pylist(), bool)
+    scored = predictions.filter(pa.array(asked))
+    columns = {name: scored[name].to_numpy() for name in scored.column_names if name != "status"}
+    confidence = task.confidence_in(config.segment_labels, columns).astype(np.float64)
+    asked[asked] = confidence >= config.segment_min_confidence  # which NaN is not
+    return asked

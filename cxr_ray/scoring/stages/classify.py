@@ -3,10 +3,11 @@
 import numpy as np
 import pyarrow as pa
 
-from cxr_ray.models.classifier import Classifier, entropy, outcomes
+from cxr_ray.models.classifier import Classifier
 from cxr_ray.models.engines.engine import EngineName
 from cxr_ray.models.precision import Precision
-from cxr_ray.schema import predictions_schema, probability_column
+from cxr_ray.models.task import Task, task_of_mean
+from cxr_ray.schema import predictions_schema
 from cxr_ray.scoring.stages.model_outputs import model_prefixes, outputs_of, provenance_of, refuse_not_finite
 
 
@@ -37,7 +38,8 @@ class ClassifyStage:
         ]
         self.cards = [model.card for model in self.models]
         self.prefixes = model_prefixes([card.backbone for card in self.cards])
-        self.schema = predictions_schema(self.cards[0].labels, self.prefixes)
+        self.task = task_of_mean(model_uris, self.cards)
+        self.schema = predictions_schema(self.task.labels, self.prefixes, self.task.fields_of)
         self.run_id = run_id
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -47,23 +49,17 @@ class ClassifyStage:
         mean = np.mean(scores, axis=0)
         columns = {name: batch[name] for name in batch.column_names}
         columns |= provenance_of(self.models, self.run_id, batch.num_rows)
-        columns |= _score_columns(mean, self.cards[0].labels, present, "")
-        for prefix, card, probs in zip(self.prefixes, self.cards, scores, strict=False):
-            columns |= _score_columns(probs, card.labels, present, prefix)
-            columns[f"{prefix}model_id"] = pa.array([card.model_id] * batch.num_rows)
+        columns |= _score_columns(mean, self.task, present, "")
+        for prefix, model, probs in zip(self.prefixes, self.models, scores, strict=False):
+            columns |= _score_columns(probs, model.task, present, prefix)
+            columns[f"{prefix}model_id"] = pa.array([model.card.model_id] * batch.num_rows)
         empty = pa.nulls(batch.num_rows)
         return pa.table([columns.get(field.name, empty).cast(field.type) for field in self.schema], schema=self.schema)
 
 
-def _score_columns(probs: np.ndarray, labels: tuple[str, ...], present: np.ndarray, prefix: str) -> dict[str, pa.Array]:
-    """Columns of label, confidence, entropy and probabilities for N rows; values are null where `present` is false."""
-    names, full = outcomes(labels, probs)
-    columns = {
-        "label": _spread(np.array(names)[full.argmax(1)], present),
-        "confidence": _spread(full.max(1, initial=0), present),
-        "entropy": _spread(entropy(probs), present),
-    } | {probability_column(label): _spread(probs[:, i], present) for i, label in enumerate(labels)}
-    return {prefix + name: column for name, column in columns.items()}
+def _score_columns(probs: np.ndarray, task: Task, present: np.ndarray, prefix: str) -> dict[str, pa.Array]:
+    """Columns of the predictions of `task` for N rows; values are null where `present` is false."""
+    return {prefix + name: _spread(values, present) for name, values in task.columns(probs).items()}
 
 
 def _spread(values: np.ndarray, present: np.ndarray) -> pa.Array:

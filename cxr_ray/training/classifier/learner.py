@@ -12,6 +12,7 @@ from cxr_ray.models.depthwise import replace_depthwise
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.models.precision import autocast, precision_of_gradients
 from cxr_ray.models.starting_weights import load_starting_weights, pretrained_normalisation, usual_normalisation
+from cxr_ray.training.classifier.losses import Loss, cross_entropy
 from cxr_ray.training.epochs import train_epoch
 from cxr_ray.training.optimization import Optimization
 from cxr_ray.training.worker_context import WorkerContext
@@ -23,9 +24,10 @@ class ClassifierLearner:
     Args:
         config: backbone, starting weights, training recipe and precision.
         classes: number of labels.
-        class_weights: float [classes]; the loss of an image is multiplied by the weight of its class.
+        class_weights: weights that `loss` takes, such as float [classes], one of each class.
         context: rank and device of this worker.
         labels: names of the classes, by which the head of starting weights is taken over; () takes it by number.
+        loss: function of logits, targets, weights and label smoothing that returns the mean loss.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class ClassifierLearner:
         class_weights: torch.Tensor,
         context: WorkerContext,
         labels: Sequence[str] = (),
+        loss: Loss = cross_entropy,
     ) -> None:
         self.config, self.context = config, context
         channels_last = BACKBONES[config.backbone].channels_last
@@ -62,6 +65,7 @@ class ClassifierLearner:
         self.optimization = Optimization(
             self.model, config, images_per_step=config.batch_size * config.accumulate * context.world_size
         )
+        self._loss_of = loss
         self._class_weights = class_weights.to(context.device)
         self._compiled: nn.Module = torch.compile(self.model) if config.compile else self.model  # type: ignore[assignment]
         self._parallel: nn.Module | None = None
@@ -92,11 +96,8 @@ class ClassifierLearner:
         return result
 
     def _loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Mean over images of the class-weighted cross-entropy of logits and smoothed class probabilities, float [B, K] each."""
-        smoothing = self.config.label_smoothing
-        smoothed = truth * (1 - smoothing) + smoothing / truth.shape[1]
-        losses = -(smoothed * logits.float().log_softmax(1)).sum(1)
-        return (losses * (truth @ self._class_weights)).mean()
+        """Mean loss of logits and targets, float [B, K] each, with the weights and the label smoothing of the config."""
+        return self._loss_of(logits, truth, self._class_weights, self.config.chosen_label_smoothing)
 
     def autocast(self) -> Any:
         """Return the mixed-precision context for the `precision` of the config."""

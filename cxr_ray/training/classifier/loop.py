@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import ray
-import torch
 from ray import train
 
 from cxr_ray.models.bundle import save_bundle
 from cxr_ray.training.ahead import ahead
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache, batches_per_epoch
 from cxr_ray.training.checkpointed_loop import FinishedEpoch, start_worker, train_and_validate, train_epochs
-from cxr_ray.training.classifier.class_balance import class_weights
 from cxr_ray.training.classifier.learner import ClassifierLearner
 from cxr_ray.training.classifier.task import ClassifierTask
-from cxr_ray.training.classifier.validation import score_shard, validation_of
+from cxr_ray.training.classifier.validation import score_shard
 from cxr_ray.training.classifier.views import TrainingViews, augmentation_of
 from cxr_ray.training.epoch_report import EpochReport
 from cxr_ray.training.seeds import seed_epoch, seed_of
@@ -32,10 +30,11 @@ def train_from_last_checkpoint(task: ClassifierTask) -> None:
     context = start_worker(task)
     learner = ClassifierLearner(
         task.config,
-        classes=len(task.labels),
-        class_weights=_loss_weights(task),
+        classes=len(task.objective.labels),
+        class_weights=task.objective.loss_weights(task.targets["train"]),
         context=context,
-        labels=task.labels,
+        labels=task.objective.labels,
+        loss=task.objective.loss,
     )
     feeds = {split: _feed(task, split, context) for split in ("train", "val")}
     train_epochs(
@@ -44,15 +43,9 @@ def train_from_last_checkpoint(task: ClassifierTask) -> None:
         epochs=task.config.epochs,
         listener=task.listener,
         patience=task.config.early_stopping_patience,
-        best_by=f"val_{task.config.best_by}",
+        best_by=f"val_{task.config.chosen_best_by}",
         stop_by=f"val_{task.config.stop_by}",
     )
-
-
-def _loss_weights(task: ClassifierTask) -> torch.Tensor:
-    config, targets = task.config, task.targets["train"]
-    power = config.balance_power if config.class_balance == "loss" else 0.0
-    return torch.from_numpy(class_weights(targets, len(task.labels), power)).float()
 
 
 def _feed(task: ClassifierTask, split: str, context: WorkerContext) -> CachedFeed | StreamedFeed:
@@ -68,12 +61,14 @@ def run_epoch(task: ClassifierTask, learner: ClassifierLearner, feeds: Feeds, ep
     views = TrainingViews(
         to_input=learner.to_input,
         augmentation=augmentation_of(config),
-        classes=len(task.labels),
+        classes=len(task.objective.labels),
         mixup=config.mixup,
         generator=seed_epoch(config.seed, epoch, context.rank),
         mixup_generator=np.random.default_rng([config.seed, epoch, context.rank]),
+        truth_of=task.objective.truth_of,
     )
-    batches = ahead(feeds["train"].shuffled(seed_of(config.seed, epoch), _draw_weights(task)), context.device)
+    draw_weights = task.objective.draw_weights(targets["train"])
+    batches = ahead(feeds["train"].shuffled(seed_of(config.seed, epoch), draw_weights), context.device)
     count = batches_per_epoch(len(targets["train"]), batch_size=config.batch_size, world_size=context.world_size)
     metrics, shards = train_and_validate(
         learner,
@@ -85,41 +80,35 @@ def run_epoch(task: ClassifierTask, learner: ClassifierLearner, feeds: Feeds, ep
             targets["val"],
             to_input=learner.to_input,
             autocast=learner.autocast,
+            mistakes_in=task.objective.mistakes,
         ),
         epoch=epoch,
         steps=math.ceil(count / config.accumulate),
     )
     if not (np.isfinite(metrics["train_loss"]) and all(np.isfinite(shard.logits).all() for shard in shards)):
         return None
-    validation = validation_of(shards, targets["val"], task.labels)
+    validation = task.objective.validation(shards, targets["val"])
     metrics |= validation.metrics
     learner.optimization.after_epoch(metrics["val_loss"])
     return FinishedEpoch(
         report=EpochReport(metrics=metrics, confusion=validation.confusion, mistakes=validation.mistakes),
-        save_bundle=partial(_save_bundle, task, learner, validation.temperature),
+        save_bundle=partial(_save_bundle, task, learner, validation.card),
     )
 
 
-def _draw_weights(task: ClassifierTask) -> np.ndarray | None:
-    if task.config.class_balance != "sampling":
-        return None
-    targets = task.targets["train"]
-    return class_weights(targets, len(task.labels), task.config.balance_power)[targets]
-
-
 def _save_bundle(
-    task: ClassifierTask, learner: ClassifierLearner, temperature: float, path: str, metrics: dict[str, Any]
+    task: ClassifierTask, learner: ClassifierLearner, calibration: dict[str, Any], path: str, metrics: dict[str, Any]
 ) -> None:
     save_bundle(
         path,
         learner.optimization.averaged_model.state_dict(),
-        kind="classifier",
+        task.objective.card_type,
         backbone=task.config.backbone,
-        labels=task.labels,
+        labels=task.objective.labels,
         image_size=task.config.image_size,
         mean=learner.normalisation.mean,
         std=learner.normalisation.std,
         dataset_fingerprint=task.dataset_fingerprint,
-        temperature=temperature,
+        **calibration,
         metrics=metrics,
     )

@@ -6,6 +6,7 @@ import numpy as np
 import ray
 
 from cxr_ray.config import TrainClassifierConfig
+from cxr_ray.training.classifier.objective import Objective
 from cxr_ray.training.training_task import TrainingTask
 
 
@@ -14,9 +15,9 @@ class ClassifierTask(TrainingTask):
     """Values that a worker of a classifier training needs."""
 
     config: TrainClassifierConfig
-    labels: tuple[str, ...]
-    """Class names, in the order of the classifier's outputs."""
+    objective: Objective
+    """What the classifier learns."""
     targets: dict[str, np.ndarray]
-    """Class indices int64 [N] of the images, by split."""
+    """Targets of the images by split, such as class indices int64 [N]."""
     cached: dict[str, list[ray.ObjectRef]] | None
     """References to the decoded images by split, see `cache_pixels`; None if Ray Data streams the images."""

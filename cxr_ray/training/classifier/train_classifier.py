@@ -6,20 +6,21 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 from ray.actor import ActorHandle
 
-from cxr_ray.archive.datasets import class_labels, dataset_fingerprint, read_dataset, rows_of_split
+from cxr_ray.archive.datasets import dataset_fingerprint, rows_of_split
 from cxr_ray.archive.uris import absolute_uri
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.config.terminal import print_line
 from cxr_ray.config.training import REFERENCE_BATCH
-from cxr_ray.errors import ConfigError, DatasetError
+from cxr_ray.errors import ConfigError
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.models.starting_weights import check_starting_weights
 from cxr_ray.training.cached_feed import cache_pixels
+from cxr_ray.training.classifier.objective import Objective, refuse_small_splits
+from cxr_ray.training.classifier.objectives import objective_of
 from cxr_ray.training.classifier.task import ClassifierTask
 from cxr_ray.training.learning_rate import peak_learning_rate
 from cxr_ray.training.object_store import memory_excess
@@ -45,15 +46,17 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
         BundleError: if the weights to start from cannot be read, or are not those of the backbone.
         DatasetError: if a split is too small, an image has no label, all have the same one, or an image cannot be read.
         ClusterError: if the cluster cannot hold the workers.
-        ConfigError: if images are to be drawn by class, but do not fit into the cluster's memory.
+        ConfigError: if an option names a finding that the dataset lacks, or images are to be drawn by class, but do not fit into the cluster's memory.
         ResumeError: if the output holds another training.
         TrainingError: if the training diverges or its workers are lost too often.
     """
     config = replace(config, output_uri=absolute_uri(config.output_uri))
-    dataset = read_dataset(config.dataset_uri)
-    labels = class_labels(dataset)
+    objective_type = objective_of(config)
+    dataset = objective_type.read(config.dataset_uri)
+    objective = objective_type(config, dataset)
     rows = {split: rows_of_split(dataset, split) for split in ("train", "val")}
-    check_sizes(rows, labels, workers=config.worker_range[1])
+    refuse_small_splits(rows, workers=config.worker_range[1])
+    objective.check(rows)
     if config.weights_uri:
         check_starting_weights(config.weights_uri, backbone=config.backbone)
     fingerprint = dataset_fingerprint(dataset)
@@ -62,41 +65,20 @@ def train_classifier(config: TrainClassifierConfig, show: Callable[[str], object
         task="classifier",
         epochs=config.epochs,
         dataset_fingerprint=fingerprint,
-        card_type=ModelCard,
+        card_type=objective.card_type,
         loop_per_worker=train_loop_per_worker,
-        prepare=partial(_prepare, config, rows, labels, fingerprint),
+        prepare=partial(_prepare, config, rows, objective, fingerprint),
         line_metrics=LINE_METRICS,
-        summary=partial(_summary, config),
-        labels=labels,
+        summary=partial(_summary, config, objective),
+        labels=objective.labels,
     )
     return run_training(training, show)
-
-
-def check_sizes(rows: dict[str, pa.Table], labels: tuple[str, ...], *, workers: int) -> None:
-    """Refuse splits with fewer than two images for each of `workers` workers, and classes without a train image.
-
-    Raises:
-        DatasetError: if a split is too small, or a class of `labels` has no train image.
-    """
-    for split, table in rows.items():
-        if table.num_rows < 2 * workers:
-            raise DatasetError(
-                f"{table.num_rows} {split} images are too few for {workers} workers, each of which needs two; "
-                "lower --num-workers or add images"
-            )
-    if unseen := set(labels) - set(rows["train"]["label"].to_pylist()):
-        raise DatasetError(f"no train image is labelled {', '.join(sorted(unseen))}; prepare the dataset again")
-
-
-def targets_of(rows: pa.Table, labels: tuple[str, ...]) -> np.ndarray:
-    """Return the class index of each of the N rows, int64 [N]: the position of its label in `labels`."""
-    return np.array([labels.index(label) for label in rows["label"].to_pylist()], np.int64)
 
 
 def _prepare(
     config: TrainClassifierConfig,
     rows: dict[str, pa.Table],
-    labels: tuple[str, ...],
+    objective: Objective,
     fingerprint: str,
     listener: ActorHandle,
 ) -> PreparedTask:
@@ -104,12 +86,14 @@ def _prepare(
     is_cached = _fits_memory(config, sum(table.num_rows for table in rows.values()))
     scaling, threads = scaling_of(config, streams_images=not is_cached)
     counts = {split: table.num_rows for split, table in rows.items()}
-    log.info("training on %s train and %s val images of %s classes", counts["train"], counts["val"], len(labels))
+    log.info(
+        "training on %s train and %s val images of %s labels", counts["train"], counts["val"], len(objective.labels)
+    )
     log.info(_rate_line(config))
     task = ClassifierTask(
         config=config,
-        labels=labels,
-        targets={split: targets_of(table, labels) for split, table in rows.items()},
+        objective=objective,
+        targets={split: objective.targets(table, split) for split, table in rows.items()},
         cached=_cached(config, rows) if is_cached else None,
         dataset_fingerprint=fingerprint,
         threads=threads,
@@ -157,14 +141,10 @@ def _rate_line(config: TrainClassifierConfig) -> str:
     return f"peak learning rate {' to '.join(steps)} images per step ({reference})"
 
 
-def _summary(config: TrainClassifierConfig, card: ModelCard, epochs: int) -> str:
-    best = card.metrics
-    recalls = ", ".join(f"{label} {best.get(f'val_recall_{label}', float('nan')):.2f}" for label in card.labels)
+def _summary(config: TrainClassifierConfig, objective: Objective, card: ModelCard, epochs: int) -> str:
     return (
         f"{card.model_id} in {config.output_uri}\n"
-        f"best of {epochs} epochs: epoch {best['epoch']}, val accuracy {best['val_accuracy']:.4f}, "
-        f"macro F1 {best['val_macro_f1']:.4f}, temperature {card.temperature:.2f}\n"
-        f"recall: {recalls}"
+        f"best of {epochs} epochs: epoch {card.metrics['epoch']}, {objective.summary(card)}"
     )
 
 

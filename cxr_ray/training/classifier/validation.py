@@ -1,7 +1,8 @@
 """Metrics of a classifier over the whole validation split; each worker scores one shard of it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,33 +31,14 @@ class ScoredShard:
     """The most confident mistakes of the shard, at most `MISTAKES_SHOWN`."""
 
 
-def score_shard(
-    model: nn.Module, batches: Iterable[Batch], targets: np.ndarray, *, to_input: GreyInput, autocast: AutocastFactory
-) -> ScoredShard:
-    """Score this worker's shard of the validation split.
+def mistakes_of(batch: Batch, scores: torch.Tensor, truth: np.ndarray) -> list[Mistake]:
+    """Images of a batch whose most probable class is another one.
 
     Args:
-        model: classifier that maps inputs float [B, 3, S, S] to logits float [B, K].
-        batches: batches that hold each image of the shard once.
-        targets: class indices int64 of all images of the split.
-        to_input: function that turns pixels uint8 [B, S, S] into inputs.
-        autocast: function that returns the mixed-precision context of the forward pass.
+        batch: B images.
+        scores: logits float32 [B, K].
+        truth: class indices int64 [B].
     """
-    model.eval()
-    positions, logits, mistakes = [np.empty(0, np.int64)], [], list[Mistake]()
-    for batch in batches:
-        scores = predict_logits(model, to_input(batch.pixels), autocast=autocast)
-        positions.append(batch.positions)
-        logits.append(scores.numpy())
-        mistakes = _most_confident(mistakes + _mistakes(batch, scores, targets[batch.positions]))
-    return ScoredShard(
-        positions=np.concatenate(positions),
-        logits=np.concatenate(logits) if logits else np.empty((0, 0), np.float32),
-        mistakes=mistakes,
-    )
-
-
-def _mistakes(batch: Batch, scores: torch.Tensor, truth: np.ndarray) -> list[Mistake]:
     confidence, predicted = (values.numpy() for values in scores.softmax(1).max(1))
     return [
         Mistake(
@@ -69,6 +51,39 @@ def _mistakes(batch: Batch, scores: torch.Tensor, truth: np.ndarray) -> list[Mis
     ]
 
 
+def score_shard(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    targets: np.ndarray,
+    *,
+    to_input: GreyInput,
+    autocast: AutocastFactory,
+    mistakes_in: Callable[[Batch, torch.Tensor, np.ndarray], list[Mistake]] = mistakes_of,
+) -> ScoredShard:
+    """Score this worker's shard of the validation split.
+
+    Args:
+        model: classifier that maps inputs float [B, 3, S, S] to logits float [B, K].
+        batches: batches that hold each image of the shard once.
+        targets: targets of all images of the split, such as class indices int64 [N].
+        to_input: function that turns pixels uint8 [B, S, S] into inputs.
+        autocast: function that returns the mixed-precision context of the forward pass.
+        mistakes_in: function of a batch, its logits and its targets that lists mistakes.
+    """
+    model.eval()
+    positions, logits, mistakes = [np.empty(0, np.int64)], [], list[Mistake]()
+    for batch in batches:
+        scores = predict_logits(model, to_input(batch.pixels), autocast=autocast)
+        positions.append(batch.positions)
+        logits.append(scores.numpy())
+        mistakes = _most_confident(mistakes + mistakes_in(batch, scores, targets[batch.positions]))
+    return ScoredShard(
+        positions=np.concatenate(positions),
+        logits=np.concatenate(logits) if logits else np.empty((0, 0), np.float32),
+        mistakes=mistakes,
+    )
+
+
 def _most_confident(mistakes: list[Mistake]) -> list[Mistake]:
     return sorted(mistakes, key=lambda mistake: -mistake.confidence)[:MISTAKES_SHOWN]
 
@@ -79,12 +94,17 @@ class Validation:
 
     metrics: dict[str, float]
     """`val_loss, val_accuracy, val_macro_f1, val_auroc` and `val_recall_LABEL`; NaN if the split has no such class."""
-    confusion: np.ndarray
-    """Confusion matrix int64 [K, K]; rows are true classes, columns are predicted classes."""
+    confusion: np.ndarray | None
+    """Confusion matrix int64 [K, K]; rows are true classes, columns are predicted classes; None for findings."""
     mistakes: list[Mistake]
     """The most confident mistakes of the split, at most `MISTAKES_SHOWN`."""
-    temperature: float
-    """Number > 0 by which logits are divided to calibrate them, see `fit_temperature`."""
+    card: dict[str, Any]
+    """Fields of the card that calibrate the model: `temperature`, or `temperatures` and `thresholds` of findings."""
+
+    @property
+    def temperature(self) -> float:
+        """Number > 0 by which the logits of classes are divided to calibrate them, see `fit_temperature`."""
+        return float(self.card["temperature"])
 
 
 def validation_of(shards: list[ScoredShard], targets: np.ndarray, labels: tuple[str, ...]) -> Validation:
@@ -115,7 +135,7 @@ def validation_of(shards: list[ScoredShard], targets: np.ndarray, labels: tuple[
         metrics=metrics,
         confusion=confusion_matrix(truth, predicted, len(labels)),
         mistakes=_most_confident([mistake for shard in shards for mistake in shard.mistakes]),
-        temperature=fit_temperature(logits, truth),
+        card={"temperature": fit_temperature(logits, truth)},
     )
 
 

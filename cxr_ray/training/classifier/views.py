@@ -1,14 +1,15 @@
-"""Training inputs of a classifier: augmented, mixed and normalised images with their class probabilities."""
+"""Training inputs of a classifier: augmented, mixed and normalised images with their targets."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.models.grey_input import GreyInput
 from cxr_ray.training.augmentation import Augmentation
+from cxr_ray.training.classifier.one_class import one_hot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +20,7 @@ class TrainingViews:
         to_input: function that turns pixels into normalised inputs.
         augmentation: random augmentation of the grey images, which precedes normalisation.
         classes: number of labels.
+        truth_of: function of targets and `classes` that returns what the loss takes, float32 [B, classes].
         mixup: both parameters of the beta distribution from which mixing fractions are drawn; 0 switches mixup off
             (Zhang et al. 2018, "mixup", arXiv 1710.09412).
         generator: generator of the augmentation, on the CPU.
@@ -31,19 +33,20 @@ class TrainingViews:
     mixup: float
     generator: torch.Generator
     mixup_generator: np.random.Generator
+    truth_of: Callable[[np.ndarray, int], torch.Tensor] = one_hot
 
     def __call__(self, pixels: np.ndarray | torch.Tensor, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make inputs float32 [B, 3, S, S] and class probabilities float32 [B, classes] on the model's device.
+        """Make inputs float32 [B, 3, S, S] and targets of the loss float32 [B, classes] on the model's device.
 
         Mixup replaces each image by a convex combination of itself and another image of the batch, and its target by the
-        same combination of both targets; the image itself has a fraction of at least one half.
+        same combination of both targets, NaN where one of them is; the image itself has a fraction of at least one half.
 
         Args:
             pixels: images, uint8 [B, S, S].
-            targets: class indices, int64 [B].
+            targets: targets of the images, such as class indices int64 [B].
         """
         grey = self.augmentation(self.to_input.on_device(pixels), self.generator)
-        truth = functional.one_hot(torch.from_numpy(targets), self.classes).float().to(grey.device)
+        truth = self.truth_of(targets, self.classes).to(grey.device)
         if self.mixup:
             drawn = self.mixup_generator.beta(self.mixup, self.mixup, len(grey))
             fraction = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float().to(grey.device)

@@ -8,6 +8,7 @@ import pytest
 from cxr_ray.config import ScoreConfig
 from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.imaging.limits import DecodeLimits
+from cxr_ray.models.task import OneClass
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS
 from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.cascade import CascadeStage, asked_for
@@ -57,9 +58,9 @@ def test_the_rule_asks_for_classes_and_for_a_confidence_that_is_reached(rule, as
             "confidence": [0.75, 0.75, 0.5, None, 0.25],
         }
     )
-    found = asked_for(predictions, config_of(**rule))
+    found = asked_for(predictions, config_of(**rule), OneClass(("COVID", "Normal")))
     assert (found.tolist(), found.dtype) == (asked, bool)
-    nothing = asked_for(predictions.slice(0, 0), config_of(**rule))
+    nothing = asked_for(predictions.slice(0, 0), config_of(**rule), OneClass(("COVID", "Normal")))
     assert (nothing.shape, nothing.dtype) == ((0,), bool)
 
 

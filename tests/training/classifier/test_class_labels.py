@@ -4,7 +4,7 @@ import pytest
 
 from cxr_ray.archive.datasets import class_labels
 from cxr_ray.errors import DatasetError
-from cxr_ray.training.classifier.train_classifier import targets_of
+from cxr_ray.training.classifier.one_class import targets_of
 
 
 def table(*labels):

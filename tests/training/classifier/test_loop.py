@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -7,6 +8,7 @@ from cxr_ray.training import optimization
 from cxr_ray.training.cached_feed import CachedFeed, PixelCache
 from cxr_ray.training.classifier.learner import ClassifierLearner
 from cxr_ray.training.classifier.loop import run_epoch
+from cxr_ray.training.classifier.one_class import OneClassObjective
 from cxr_ray.training.classifier.task import ClassifierTask
 from cxr_ray.training.worker_context import WorkerContext
 
@@ -21,7 +23,7 @@ def epochs_of(**options):
     )  # fmt: skip
     targets = {"train": np.arange(8) % 2, "val": np.arange(4) % 2}
     task = ClassifierTask(
-        config=config, labels=("dark", "bright"), targets=targets, cached={}, dataset_fingerprint="f", threads=1,
+        config=config, objective=OneClassObjective(config, pa.table({"label": ["a", "b"]})), targets=targets, cached={}, dataset_fingerprint="f", threads=1,
         listener=None,
     )  # fmt: skip
     torch.manual_seed(0)
