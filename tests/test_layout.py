@@ -40,6 +40,7 @@ TESTED_ELSEWHERE = {
     **{f"benchmarks/peers/{name}.py": "benchmarks/peers/test_run.py" for name in PEERS},
     "benchmarks/plain_training.py": "benchmarks/test_benchmark_training.py",
     # one thing in several files: the test drives it as a whole
+    "evaluation/mask_judgement.py": "evaluation/test_segmentation_measures.py",
     "evaluation/segmentation_sheet.py": "evaluation/test_evaluate_segmenter.py",
     "evaluation/classifier_output.py": "evaluation/test_evaluate_classifier.py",
     "evaluation/drift_figure.py": "evaluation/test_measure_drift.py",

@@ -2,7 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from cxr_ray.config import SegmentConfig, TrainClassifierConfig, TrainSegmenterConfig, load_config
+from cxr_ray.config import (
+    EvaluateSegmenterConfig,
+    SegmentConfig,
+    TrainClassifierConfig,
+    TrainSegmenterConfig,
+    load_config,
+)
 from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.config.segmentation import LUNG_PROMPTS
 
@@ -72,3 +78,11 @@ def test_the_segmenter_of_the_lungs():
     flags = ["--config", str(RECIPES / "student_lungs.toml"), "--dataset-uri", "d", "--output-uri", "o"]
     config = load_config(TrainSegmenterConfig, flags)
     assert (config.filters, config.mirrored, config.steps) == ((16, 32, 64, 128, 256, 256), 0.85, 150)
+
+
+def test_the_evaluation_of_the_lungs():
+    flags = ["--config", str(RECIPES / "evaluate_lungs.toml")]
+    flags += ["--predictions-uri", "p", "--dataset-uri", "d", "--output-uri", "o"]
+    config = load_config(EvaluateSegmenterConfig, flags)
+    expected = {"predictions_uri": "p", "dataset_uri": "d", "output_uri": "o", "lungs": True, "fill_holes": True}
+    assert config == EvaluateSegmenterConfig(**expected)

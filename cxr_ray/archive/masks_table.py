@@ -13,7 +13,9 @@ from cxr_ray.errors import DatasetError
 from cxr_ray.schema import MASKS, PROVENANCE_FIELDS
 
 REQUIRED_COLUMNS = ["image_id", "status", "error_kind", "mask_height", "mask_width", "mask_counts"]
-OPTIONAL_FIELDS = pa.schema([*map(MASKS.field, ("uncertainty", "iou_prediction", CONTENT)), *PROVENANCE_FIELDS])
+OPTIONAL_FIELDS = pa.schema(
+    [*map(MASKS.field, ("uncertainty", "iou_prediction", CONTENT, "format", "patient_key")), *PROVENANCE_FIELDS]
+)
 SKIPPED = "skipped"
 """Status of an image that the rule of the cascade did not segment."""
 CASCADE_NAMES = {"status": "mask_status", "model_id": "mask_model_id", "preprocessing_id": "mask_preprocessing_id"}
