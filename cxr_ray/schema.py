@@ -89,8 +89,18 @@ DICOM_FIELDS = [
     pa.field("patient_key", pa.string()),
 ]
 
+QC_FLAGS = (
+    "inverted",
+    *("rotated_90", "rotated_180", "rotated_270"),
+    *("clipped_bright", "clipped_dark"),
+    *("burned_in_text", "lateral", "not_chest"),
+)
+"""Flags of the quality of an image, in the order in which a row lists them."""
 
-MASKS = pa.schema([*IMAGE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS, *PROVENANCE_FIELDS, *DICOM_FIELDS])
+QUALITY_FIELDS = [pa.field("qc_flags", pa.list_(pa.string()))]
+"""Columns of the quality of an image: those of `QC_FLAGS` that apply; null if the image failed."""
+
+MASKS = pa.schema([*IMAGE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS, *PROVENANCE_FIELDS, *DICOM_FIELDS, *QUALITY_FIELDS])
 """Schema of `OUTPUT/masks/`; `status` is `ok`, `empty` if nothing was found, or `error`."""
 
 
@@ -162,7 +172,7 @@ def embeddings_schema(sizes: tuple[int, ...], model_prefixes: tuple[str, ...] = 
     ]
     ids = [pa.field(f"{prefix}model_id", pa.string()) for prefix in model_prefixes]
     layer = pa.field(LAYER_COLUMN, pa.string(), nullable=False)
-    return pa.schema([*IMAGE_FIELDS, *vectors, layer, *PROVENANCE_FIELDS, *DICOM_FIELDS, *ids])
+    return pa.schema([*IMAGE_FIELDS, *vectors, layer, *PROVENANCE_FIELDS, *DICOM_FIELDS, *QUALITY_FIELDS, *ids])
 
 
 def scores_schema(labels: tuple[str, ...], model_prefixes: tuple[str, ...] = ()) -> pa.Schema:
@@ -182,12 +192,13 @@ def _classified_fields(labels: tuple[str, ...], model_prefixes: tuple[str, ...])
         for prefix in model_prefixes
         for field in [*score_fields(labels, prefix), pa.field(f"{prefix}model_id", pa.string())]
     ]
-    return [*IMAGE_FIELDS, *score_fields(labels), *PROVENANCE_FIELDS, *DICOM_FIELDS, *per_model]
+    head = [*IMAGE_FIELDS, *score_fields(labels), *PROVENANCE_FIELDS, *DICOM_FIELDS, *QUALITY_FIELDS]
+    return [*head, *per_model]
 
 
 def loaded_schema() -> pa.Schema:
     """Schema of a loaded image: the columns that loading fills for any table; the stages keep those of their own table."""
-    return pa.schema([*IMAGE_FIELDS, *DICOM_FIELDS, *PREDICTION_FIELDS])
+    return pa.schema([*IMAGE_FIELDS, *DICOM_FIELDS, *QUALITY_FIELDS, *PREDICTION_FIELDS])
 
 
 NOT_FINITE = {"status": "error", "error_kind": "not_finite", "error": "a model's output is not a finite number"}

@@ -28,6 +28,7 @@ TESTED_ELSEWHERE = {
     "config/demo.py": "config/test_ranges.py",
     "config/optimizing.py": "config/test_ranges.py",
     "config/probing.py": "config/test_ranges.py",
+    "config/orientation.py": "config/test_ranges.py",
     "config/scoring.py": "config/test_ranges.py",
     "config/segmentation.py": "config/test_ranges.py",
     "config/segmentation_evaluation.py": "evaluation/test_evaluate_segmenter.py",

@@ -22,6 +22,12 @@ CASCADE_NAMES = {"status": "mask_status", "model_id": "mask_model_id", "preproce
 """Column names of masks in a cascade's output, where the plain names belong to the predictions."""
 
 
+def masks_folder(uri: str) -> str:
+    """Find the folder of Parquet files: the subfolder `masks` or `scores` of `uri` if it exists, else `uri`."""
+    inner = (join_uri(uri, name) for name in ("masks", "scores"))
+    return next(filter(exists, inner), uri)
+
+
 def read_masks(uri: str, images: pa.Table) -> pa.Table:
     """Read the masks of given images from a table of masks.
 
@@ -38,8 +44,7 @@ def read_masks(uri: str, images: pa.Table) -> pa.Table:
         DatasetError: if an image has more than one row, a row with status `ok` and no mask, or a mask of another file.
         StorageError: if there is no table, or it lacks a required column.
     """
-    inner = (join_uri(uri, name) for name in ("masks", "scores"))
-    folder = next(filter(exists, inner), uri)
+    folder = masks_folder(uri)
     present = read_schema(folder).names
     names = [*REQUIRED_COLUMNS, *(name for name in OPTIONAL_FIELDS.names if name in present)]
     stored = {name: CASCADE_NAMES[name] for name in names if CASCADE_NAMES.get(name) in present}

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import get_args
 
-from cxr_ray.config.checks import require
+from cxr_ray.config.checks import require, require_flags
 from cxr_ray.config.evaluation import SplitChoice
 
 
@@ -23,6 +23,8 @@ class EvaluateSegmenterConfig:
     """Outputs of other segmentations of the same images; their metrics are shown beside those of --predictions-uri."""
     split: SplitChoice = "test"
     """Images to evaluate: one split of the dataset, or all of them."""
+    exclude_flags: tuple[str, ...] = ()
+    """Quality flags (column qc_flags of the rows) of images that are left out, such as inverted or rotated_90."""
     tolerance: float = 2.0
     """Maximum distance in pixels at which NSD counts a boundary pixel as correct."""
     tolerance_mm: float = 2.0
@@ -44,6 +46,7 @@ class EvaluateSegmenterConfig:
         """Check the split and the ranges of distances."""
         choices = get_args(SplitChoice)
         require(self.split in choices, "split", self.split, f"one of {', '.join(choices)}")
+        require_flags(self.exclude_flags)
         for name in ("tolerance", "tolerance_mm"):
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, name, value, "a finite number >= 0")

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from cxr_ray.archive.datasets import read_dataset, refuse_duplicates
 from cxr_ray.archive.job_outputs import require_other_place
-from cxr_ray.archive.masks_table import SKIPPED, read_masks
+from cxr_ray.archive.masks_table import SKIPPED, masks_folder, read_masks
 from cxr_ray.archive.run_record import write_run_record
 from cxr_ray.archive.same_content import CONTENT, refuse_other_content
 from cxr_ray.archive.tables import write_table
@@ -17,6 +17,7 @@ from cxr_ray.archive.uris import join_uri, write_bytes
 from cxr_ray.config.segmentation_evaluation import EvaluateSegmenterConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.evaluation.evaluate_classifier import count_errors
+from cxr_ray.evaluation.flagged_images import without_flagged
 from cxr_ray.evaluation.mask_judgement import SEGMENTED, judge
 from cxr_ray.evaluation.provenance import describe
 from cxr_ray.evaluation.scored_arrays import with_patients
@@ -43,11 +44,13 @@ def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
         ConfigError: if the output is the folder of the masks.
         StorageError: if a table cannot be read, a predicted mask cannot be decoded, or the output cannot be written.
     """
-    require_other_place(config.output_uri, predictions_uri=config.predictions_uri, dataset_uri=config.dataset_uri)
+    inputs = {name: getattr(config, name) for name in ("predictions_uri", "dataset_uri", "second_masks_uri")}
+    require_other_place(config.output_uri, **{name: uri for name, uri in inputs.items() if uri})
     dataset = read_dataset(config.dataset_uri)
     refuse_duplicates(dataset, config.dataset_uri, "prepare the dataset again")
     of_split = dataset if config.split == "all" else dataset.filter(pc.equal(dataset["split"], config.split))
-    with_truth = of_split.filter(pc.is_valid(of_split["mask_uri"]))
+    usable = without_flagged(of_split, masks_folder(config.predictions_uri), config.exclude_flags)
+    with_truth = usable.images.filter(pc.is_valid(usable.images["mask_uri"]))
     if config.second_masks_uri:
         with_truth = with_second_masks(with_truth, config.second_masks_uri)
     masks = read_masks(config.predictions_uri, with_truth)
@@ -56,7 +59,8 @@ def evaluate_segmenter(config: EvaluateSegmenterConfig) -> dict[str, Any]:
     require_segmented(joined, config)
     rows, unknown_patients = with_patients(judge(joined, config), images, masks)
 
-    metrics = measure(rows, config) | {"n_without_truth": of_split.num_rows - with_truth.num_rows}
+    metrics = measure(rows, config) | {"n_without_truth": usable.images.num_rows - with_truth.num_rows}
+    metrics |= {"excluded_by_flag": usable.excluded, "n_excluded_by_flag": usable.n_excluded}
     metrics["n_skipped"] = with_truth.num_rows - images.num_rows
     metrics["n_without_patient"] = unknown_patients
     metrics["readers"] = of_readers(rows, images, config)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_ray.evaluation.figures import DOTS_PER_INCH, LIGHT, THEMES, Palette, risk_coverage_png
+from cxr_ray.evaluation.flagged_images import excluded_line
 from cxr_ray.evaluation.report import render_page
 from cxr_ray.evaluation.segmentation_text import (
     class_rows,
@@ -169,6 +170,7 @@ def segmentation_report_html(metrics: dict[str, Any], panels: list[Panel]) -> st
         shown=shown_metrics(metrics),
         spacing=spacing_line(metrics),
         intervals=interval_line(metrics),
+        excluded=excluded_line(metrics["excluded_by_flag"], metrics["n_excluded_by_flag"]),
         lungs=lung_rows(metrics),
         readers=reader_rows(metrics),
         lowest=lowest_line(metrics["readers"]) if metrics["readers"] else "",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cxr_ray.evaluation.flagged_images import excluded_line
 from cxr_ray.metrics.risk_coverage import uncertainty_line
 from cxr_ray.metrics.segmentation import METRICS, MM_METRICS
 
@@ -153,7 +154,8 @@ def _excluded_lines(metrics: Mapping[str, Any]) -> list[str]:
         "Images without a mask of the second reader": readers["n_without_second"],
         "Images whose mask of the second reader cannot be read": readers["n_unreadable"],
     }
-    return [f"{name}: {count:,}" for name, count in counts.items() if count]
+    by_flag = excluded_line(metrics["excluded_by_flag"], metrics["n_excluded_by_flag"])
+    return [f"{name}: {count:,}" for name, count in counts.items() if count] + [by_flag] * bool(by_flag)
 
 
 def spacing_line(metrics: Mapping[str, Any]) -> str:

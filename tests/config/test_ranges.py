@@ -17,6 +17,7 @@ from cxr_ray.config import (
 )
 from cxr_ray.config.checks import require
 from cxr_ray.config.demo import DemoConfig
+from cxr_ray.config.orientation import FitOrientationConfig
 from cxr_ray.config.probing import SelectConfig, TrainProbeConfig
 from cxr_ray.errors import ConfigError
 
@@ -31,6 +32,7 @@ REQUIRED = {
     OptimizeConfig: {"model_uri": "m", "dataset_uri": "d", "output_uri": "o"},
     EmbedConfig: {"input_uri": "i", "model_uri": ("m",), "output_uri": "o"},
     TrainProbeConfig: {"embeddings_uri": "e", "dataset_uri": ("d",), "output_uri": "o"},
+    FitOrientationConfig: {"dataset_uri": "d", "output_uri": "o.json"},
     SelectConfig: {"embeddings_uri": "e", "output_uri": "o.csv"},
 }
 TEXT = {"clip_uri": "c", "sam_uri": "s"}
@@ -128,6 +130,7 @@ SEGMENTER = {"model_uri": "m"}
         (OptimizeConfig, {"calibration_images": 0}, "calibration_images must be >= 1; got 0"),
         (OptimizeConfig, {"max_loss": 1.5}, "max_loss must be between 0 and 1; got 1.5"),
         (OptimizeConfig, {"max_loss": float("nan")}, "max_loss must be between 0 and 1; got nan"),
+        (FitOrientationConfig, {"ridge": 0.0}, "ridge must be > 0; got 0.0"),
         (OptimizeConfig, {"seed": -1}, "seed must be >= 0; got -1"),
     ],
 )

@@ -160,6 +160,7 @@ def test_evaluation_writes_what_it_promises(small_evaluation, capsys):
         "n_skipped": 0,
         "n_with_spacing": 0,
         "n_filled": 0,
+        "n_excluded_by_flag": 0,
         "n_patients": 4,
         "n_without_patient": 0,
     }
@@ -537,6 +538,7 @@ def test_sheet_takes_any_name_and_none():
         ({"tolerance": -1.0}, r"tolerance must be a finite number >= 0; got -1\.0"),
         ({"tolerance": float("nan")}, r"tolerance must be a finite number >= 0; got nan"),
         ({"tolerance_mm": float("inf")}, r"tolerance_mm must be a finite number >= 0; got inf"),
+        ({"exclude_flags": ("upside_down",)}, r"exclude_flags must be some of inverted, .*; got 'upside_down'"),
         ({"pixel_spacing_mm": 0.0}, r"pixel_spacing_mm must be a finite number > 0; got 0\.0"),
     ],
 )

@@ -37,6 +37,8 @@ def metrics():
     sections = {
         "n_without_patient": 0,
         "n_left_out_by_label_map": {},
+        "excluded_by_flag": {},
+        "n_excluded_by_flag": 0,
         "val": None,
         "at_prevalence": {},
         "calibration": {

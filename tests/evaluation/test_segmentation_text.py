@@ -8,9 +8,25 @@ HD95 = {"n": 5, "mean": 12.34, "sd": 4.0, "median": 11.0, "interval": [8.5, 16.2
 FIGURES = {"dsc": DSC, "iou": DSC | {"mean": 0.6}, "nsd": DSC | {"mean": 0.7}, "hd95": HD95}
 FIGURES |= {"nsd_mm": NOTHING, "hd95_mm": NOTHING}
 IN_MM = {"nsd_mm": DSC | {"n": 2, "interval": None}, "hd95_mm": HD95 | {"n": 2}}
-NONE = ("both_empty", "one_empty", "failures", "truth_unreadable", "skipped", "without_truth", "with_spacing")
+NONE = (
+    "both_empty",
+    "one_empty",
+    "failures",
+    "truth_unreadable",
+    "skipped",
+    "without_truth",
+    "with_spacing",
+    "excluded_by_flag",
+)
 ALL_IS_WELL = {"tolerance": 1.5, "tolerance_mm": 2.0, "per_class": {}, "uncertainty": None, "comparison": []}
-ALL_IS_WELL |= {"lungs": None, "readers": None, "fill_holes": False, "spacing_sources": {}, "n_without_patient": 0}
+ALL_IS_WELL |= {
+    "lungs": None,
+    "readers": None,
+    "fill_holes": False,
+    "spacing_sources": {},
+    "n_without_patient": 0,
+    "excluded_by_flag": {},
+}
 ALL_IS_WELL |= {f"n_{name}": 0 for name in NONE}
 ALL_IS_WELL |= FIGURES | {"n_judged": 5, "n_images": 5, "n_patients": 4, "missing_first": []}
 
@@ -109,6 +125,8 @@ def test_a_report_names_every_reason_to_exclude_an_image():
             "dsc_failures_as_zero": 0.4,
             "missing_first": ["a.png", "b.png"],
             "fill_holes": True,
+            "excluded_by_flag": {"inverted": 2, "rotated_90": 1},
+            "n_excluded_by_flag": 3,
         }
     )
     assert report.partition("\n\n")[2] == (
@@ -125,4 +143,5 @@ def test_a_report_names_every_reason_to_exclude_an_image():
         "Images excluded because their true mask cannot be read: 6\n"
         "Images excluded because the cascade's rule skipped them: 7\n"
         "Images excluded because they have no true mask: 8\n"
+        "Images excluded by their quality flags: 3 (inverted: 2, rotated_90: 1)\n"
     )

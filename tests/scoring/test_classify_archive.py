@@ -31,7 +31,7 @@ from cxr_ray.models.engines.converted_model import SUMS, sums_of
 from cxr_ray.models.engines.quantize import quantize
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import LABELS
-from cxr_ray.scoring.archive_job import default_block_rows
+from cxr_ray.scoring.blocks import default_block_rows
 from cxr_ray.scoring.classify_archive import classify_archive
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
