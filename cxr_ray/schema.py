@@ -89,16 +89,8 @@ DICOM_FIELDS = [
     pa.field("patient_key", pa.string()),
 ]
 
-QC_FLAGS = (
-    "inverted",
-    *("rotated_90", "rotated_180", "rotated_270"),
-    *("clipped_bright", "clipped_dark"),
-    *("burned_in_text", "lateral", "not_chest"),
-)
-"""Flags of the quality of an image, in the order in which a row lists them."""
-
 QUALITY_FIELDS = [pa.field("qc_flags", pa.list_(pa.string()))]
-"""Columns of the quality of an image: those of `QC_FLAGS` that apply; null if the image failed."""
+"""Columns of the quality of an image: those flags of `config.quality.QC_FLAGS` that apply; null if the image failed."""
 
 MASKS = pa.schema([*IMAGE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS, *PROVENANCE_FIELDS, *DICOM_FIELDS, *QUALITY_FIELDS])
 """Schema of `OUTPUT/masks/`; `status` is `ok`, `empty` if nothing was found, or `error`."""

@@ -4,7 +4,6 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from cxr_ray.errors import ConfigError
-from cxr_ray.schema import QC_FLAGS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -37,9 +36,3 @@ def require_default(config: "DataclassInstance", *names: str, needs: str) -> Non
             raise ConfigError(
                 f"{field.name} {value!r} changes nothing without {needs}; add that, or leave {field.name} at {field.default!r}"
             )
-
-
-def require_flags(flags: tuple[str, ...]) -> None:
-    """Raise a `ConfigError` unless every one of `exclude_flags` is a quality flag."""
-    for flag in flags:
-        require(flag in QC_FLAGS, "exclude_flags", flag, f"some of {', '.join(QC_FLAGS)}")

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from cxr_ray.config.checks import require, require_default, require_flags
+from cxr_ray.config.checks import require, require_default
+from cxr_ray.config.quality import require_flags
 
 SplitChoice = Literal["train", "val", "test", "all"]
 MAX_STRIP_IMAGES = 64

@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import get_args
 
-from cxr_ray.config.checks import require, require_flags
+from cxr_ray.config.checks import require
 from cxr_ray.config.evaluation import SplitChoice
+from cxr_ray.config.quality import require_flags
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cxr_ray.config.quality import QC_FLAGS
 from cxr_ray.errors import DatasetError
 from cxr_ray.evaluation.predictions import read_columns
-from cxr_ray.schema import QC_FLAGS
 
 FLAGS = "qc_flags"
 
@@ -29,7 +29,7 @@ def without_flagged(images: pa.Table, rows_uri: str, excluded: Sequence[str], *,
     Args:
         images: rows of `schema.DATASET`.
         rows_uri: folder of the rows of a scoring job.
-        excluded: names of `schema.QC_FLAGS`; an empty sequence leaves nothing out.
+        excluded: names of `config.quality.QC_FLAGS`; an empty sequence leaves nothing out.
         split: split whose images are counted; images of every split are left out.
 
     Raises:

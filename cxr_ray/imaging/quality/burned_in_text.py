@@ -46,4 +46,4 @@ def _counts(edges: NDArray[np.bool_]) -> NDArray[np.int64]:
     rows, columns = edges.shape[0] // half * half, edges.shape[1] // CELL * CELL
     per_byte = np.bitwise_count(np.packbits(edges[:rows, :columns], axis=1))
     strips = per_byte.reshape(rows // half, half, columns // CELL).sum(axis=1)
-    return strips[:-1] + strips[1:]
+    return np.asarray(strips[:-1] + strips[1:], np.int64)

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_ray.config.quality import QC_FLAGS
 from cxr_ray.imaging.dicom import DicomTags
 from cxr_ray.imaging.quality.burned_in_text import has_text
 from cxr_ray.imaging.quality.exposure import clipped_ends
 from cxr_ray.imaging.quality.orientation import OrientationModel, bundled_model
-from cxr_ray.schema import QC_FLAGS
 
 THRESHOLD = 0.7
 """Least probability of an orientation that is flagged."""

@@ -3,11 +3,11 @@ import time
 import numpy as np
 import pytest
 
+from cxr_ray.config.quality import QC_FLAGS
 from cxr_ray.imaging.dicom import DicomTags
 from cxr_ray.imaging.quality.flags import quality_flags
 from cxr_ray.imaging.quality.orientation import OrientationModel
 from cxr_ray.phantoms.phantom import draw_phantom
-from cxr_ray.schema import QC_FLAGS
 
 PHANTOM = draw_phantom("Normal", seed=11, size=224).pixels
 
