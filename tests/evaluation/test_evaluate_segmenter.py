@@ -568,3 +568,25 @@ def test_real_radiographs_fill_the_sheet(evaluation, mask_row, shared_data):
     assert rows["hd95"].to_pylist()[0] == 0
     assert max(rows["dsc"].to_pylist()[1:]) < rows["dsc"][0].as_py() == 1
     assert Path(config.output_uri, "report.html").read_text().count("data:image/jpeg") == 12
+
+
+@pytest.mark.slow
+def test_flagged_images_are_left_out_and_counted(evaluation, truth_row, mask_row, tmp_path):
+    images = [truth_row(name, disc(40)) for name in "abc"]
+    masks = [mask_row("a", disc(40)), mask_row("b", disc(20)), mask_row("c", disc(20))]
+    config = evaluation(images, masks, exclude_flags=("inverted", "rotated_90"))
+    with pytest.raises(DatasetError, match=r"masks has no column qc_flags, which exclude_flags needs"):
+        evaluate_segmenter(config)
+
+    flags = {"a": ["clipped_dark"], "b": ["inverted", "rotated_90"], "c": ["inverted"]}
+    for path in (tmp_path / "segmented/masks").iterdir():
+        table = pq.read_table(path)
+        column = pa.array([flags[name] for name in table["image_id"].to_pylist()], pa.list_(pa.string()))
+        pq.write_table(table.append_column("qc_flags", column), path)
+    metrics = evaluate_segmenter(config)
+
+    assert (metrics["n_images"], metrics["dsc"]["mean"], metrics["n_without_truth"]) == (1, 1, 0)
+    assert (metrics["n_excluded_by_flag"], metrics["excluded_by_flag"]) == (2, {"inverted": 2, "rotated_90": 1})
+    line = "Images excluded by their quality flags: 2 (inverted: 2, rotated_90: 1)"
+    assert line in (tmp_path / "evaluation/report.txt").read_text()
+    assert line in words((tmp_path / "evaluation/report.html").read_text())
