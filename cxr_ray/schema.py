@@ -95,8 +95,10 @@ DICOM_FIELDS = [
     pa.field("patient_key", pa.string()),
 ]
 
+QUALITY_FIELDS = [pa.field("qc_flags", pa.list_(pa.string()))]
+"""Columns of the quality of an image: those flags of `config.quality.QC_FLAGS` that apply; null if the image failed."""
 
-MASKS = pa.schema([*IMAGE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS, *PROVENANCE_FIELDS, *DICOM_FIELDS])
+MASKS = pa.schema([*IMAGE_FIELDS, *MASK_FIELDS, *LUNG_FIELDS, *PROVENANCE_FIELDS, *DICOM_FIELDS, *QUALITY_FIELDS])
 """Schema of `OUTPUT/masks/`; `status` is `ok`, `empty` if nothing was found, or `error`."""
 
 
@@ -212,7 +214,7 @@ def embeddings_schema(sizes: tuple[int, ...], model_prefixes: tuple[str, ...] = 
     ]
     ids = [pa.field(f"{prefix}model_id", pa.string()) for prefix in model_prefixes]
     layer = pa.field(LAYER_COLUMN, pa.string(), nullable=False)
-    return pa.schema([*IMAGE_FIELDS, *vectors, layer, *PROVENANCE_FIELDS, *DICOM_FIELDS, *ids])
+    return pa.schema([*IMAGE_FIELDS, *vectors, layer, *PROVENANCE_FIELDS, *DICOM_FIELDS, *QUALITY_FIELDS, *ids])
 
 
 def scores_schema(
@@ -238,12 +240,13 @@ def _classified_fields(
         for prefix in model_prefixes
         for field in [*fields_of(labels, prefix), pa.field(f"{prefix}model_id", pa.string())]
     ]
-    return [*IMAGE_FIELDS, *fields_of(labels, ""), *PROVENANCE_FIELDS, *DICOM_FIELDS, *per_model]
+    head = [*IMAGE_FIELDS, *fields_of(labels, ""), *PROVENANCE_FIELDS, *DICOM_FIELDS, *QUALITY_FIELDS]
+    return [*head, *per_model]
 
 
 def loaded_schema() -> pa.Schema:
     """Schema of a loaded image: the columns that loading fills for any table; the stages keep those of their own table."""
-    return pa.schema([*IMAGE_FIELDS, *DICOM_FIELDS, *PREDICTION_FIELDS])
+    return pa.schema([*IMAGE_FIELDS, *DICOM_FIELDS, *QUALITY_FIELDS, *PREDICTION_FIELDS])
 
 
 NOT_FINITE = {"status": "error", "error_kind": "not_finite", "error": "a model's output is not a finite number"}

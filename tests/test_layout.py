@@ -36,6 +36,7 @@ TESTED_ELSEWHERE = {
     "config/demo.py": "config/test_ranges.py",
     "config/optimizing.py": "config/test_ranges.py",
     "config/probing.py": "config/test_ranges.py",
+    "config/orientation.py": "config/test_ranges.py",
     "config/scoring.py": "config/test_ranges.py",
     "config/segmentation.py": "config/test_ranges.py",
     "config/segmentation_evaluation.py": "evaluation/test_evaluate_segmenter.py",
@@ -48,6 +49,7 @@ TESTED_ELSEWHERE = {
     **{f"benchmarks/peers/{name}.py": "benchmarks/peers/test_run.py" for name in PEERS},
     "benchmarks/plain_training.py": "benchmarks/test_benchmark_training.py",
     # one thing in several files: the test drives it as a whole
+    "evaluation/mask_judgement.py": "evaluation/test_segmentation_measures.py",
     "evaluation/segmentation_sheet.py": "evaluation/test_evaluate_segmenter.py",
     "evaluation/classifier_output.py": "evaluation/test_evaluate_classifier.py",
     "evaluation/finding_figures.py": "evaluation/test_evaluate_findings.py",

@@ -2,7 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from cxr_ray.config import SegmentConfig, TrainClassifierConfig, TrainSegmenterConfig, load_config
+from cxr_ray.config import (
+    EvaluateSegmenterConfig,
+    SegmentConfig,
+    TrainClassifierConfig,
+    TrainSegmenterConfig,
+    load_config,
+)
 from cxr_ray.config.auditing import AuditConfig
 from cxr_ray.config.backbones import BACKBONES
 from cxr_ray.config.segmentation import LUNG_PROMPTS
@@ -79,3 +85,11 @@ def test_the_limits_of_an_audit_are_those_of_the_job():
     named = {"model_uri": "m", "dataset_uri": "d", "output_uri": "o"}
     flags = [text for name, value in named.items() for text in (f"--{name.replace('_', '-')}", value)]
     assert load_config(AuditConfig, ["--config", str(RECIPES / "audit_covid.toml"), *flags]) == AuditConfig(**named)
+
+
+def test_the_evaluation_of_the_lungs():
+    flags = ["--config", str(RECIPES / "evaluate_lungs.toml")]
+    flags += ["--predictions-uri", "p", "--dataset-uri", "d", "--output-uri", "o"]
+    config = load_config(EvaluateSegmenterConfig, flags)
+    expected = {"predictions_uri": "p", "dataset_uri": "d", "output_uri": "o", "lungs": True, "fill_holes": True}
+    assert config == EvaluateSegmenterConfig(**expected)

@@ -25,6 +25,7 @@ LUNG = [
     for name in ("area_fraction", "centroid_x", "centroid_y", "uncertainty")
 ] + ["symmetry"]
 DICOM = ["modality", "view_position", "study_uid", "series_uid", "sop_uid", "patient_key"]
+QUALITY = ["qc_flags"]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_probability_column(label, column):
 
 def test_predictions_of_one_model():
     schema = predictions_schema(LABELS)
-    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + PREDICTION
+    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + QUALITY + PREDICTION
     may_lack = {"device", "engine", "precision"}  # in rows of other programs
     assert {f.name for f in schema if not f.nullable} == {"image_id", "uri", "status", *PROVENANCE} - may_lack
     assert {str(schema.field(name).type) for name in SCORES[1:]} == {"float"}
@@ -52,23 +53,23 @@ def test_predictions_of_several_models_end_with_a_set_of_columns_for_each():
     schema = predictions_schema(LABELS, ("vit_b16_", "resnet50_"))
     one = [f"vit_b16_{name}" for name in [*SCORES, "model_id"]]
     other = [f"resnet50_{name}" for name in [*SCORES, "model_id"]]
-    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + one + other + PREDICTION
+    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + QUALITY + one + other + PREDICTION
 
 
 def test_embeddings_of_one_encoder_and_of_several():
     one, two = embeddings_schema((4,)), embeddings_schema((4, 6), ("resnet50_", "resnet50_2_"))
-    assert one.names == [*HEAD, "embedding", "layer", *PROVENANCE, *DICOM]
+    assert one.names == [*HEAD, "embedding", "layer", *PROVENANCE, *DICOM, *QUALITY]
     vectors, ids = ["embedding_resnet50", "embedding_resnet50_2"], ["resnet50_model_id", "resnet50_2_model_id"]
-    assert two.names == [*HEAD, *vectors, "layer", *PROVENANCE, *DICOM, *ids]
+    assert two.names == [*HEAD, *vectors, "layer", *PROVENANCE, *DICOM, *QUALITY, *ids]
     assert [two.field(name).type for name in vectors] == [pa.list_(pa.float16(), 4), pa.list_(pa.float16(), 6)]
 
 
 def test_masks_hold_what_is_theirs():
-    assert MASKS.names == HEAD + MASK + LUNG + PROVENANCE + DICOM
+    assert MASKS.names == HEAD + MASK + LUNG + PROVENANCE + DICOM + QUALITY
 
 
 def test_scores_of_the_cascade_are_a_prediction_and_its_mask():
-    assert scores_schema(LABELS).names == HEAD + SCORES + PROVENANCE + DICOM + CASCADE + MASK + LUNG
+    assert scores_schema(LABELS).names == HEAD + SCORES + PROVENANCE + DICOM + QUALITY + CASCADE + MASK + LUNG
 
 
 def test_scores_follow_the_order_of_the_outputs():

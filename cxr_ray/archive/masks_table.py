@@ -13,11 +13,19 @@ from cxr_ray.errors import DatasetError
 from cxr_ray.schema import MASKS, PROVENANCE_FIELDS
 
 REQUIRED_COLUMNS = ["image_id", "status", "error_kind", "mask_height", "mask_width", "mask_counts"]
-OPTIONAL_FIELDS = pa.schema([*map(MASKS.field, ("uncertainty", "iou_prediction", CONTENT)), *PROVENANCE_FIELDS])
+OPTIONAL_FIELDS = pa.schema(
+    [*map(MASKS.field, ("uncertainty", "iou_prediction", CONTENT, "format", "patient_key")), *PROVENANCE_FIELDS]
+)
 SKIPPED = "skipped"
 """Status of an image that the rule of the cascade did not segment."""
 CASCADE_NAMES = {"status": "mask_status", "model_id": "mask_model_id", "preprocessing_id": "mask_preprocessing_id"}
 """Column names of masks in a cascade's output, where the plain names belong to the predictions."""
+
+
+def masks_folder(uri: str) -> str:
+    """Find the folder of Parquet files: the subfolder `masks` or `scores` of `uri` if it exists, else `uri`."""
+    inner = (join_uri(uri, name) for name in ("masks", "scores"))
+    return next(filter(exists, inner), uri)
 
 
 def read_masks(uri: str, images: pa.Table) -> pa.Table:
@@ -36,8 +44,7 @@ def read_masks(uri: str, images: pa.Table) -> pa.Table:
         DatasetError: if an image has more than one row, a row with status `ok` and no mask, or a mask of another file.
         StorageError: if there is no table, or it lacks a required column.
     """
-    inner = (join_uri(uri, name) for name in ("masks", "scores"))
-    folder = next(filter(exists, inner), uri)
+    folder = masks_folder(uri)
     present = read_schema(folder).names
     names = [*REQUIRED_COLUMNS, *(name for name in OPTIONAL_FIELDS.names if name in present)]
     stored = {name: CASCADE_NAMES[name] for name in names if CASCADE_NAMES.get(name) in present}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from cxr_ray.config.checks import require, require_default
+from cxr_ray.config.quality import require_flags
 
 SplitChoice = Literal["train", "val", "test", "all"]
 MAX_STRIP_IMAGES = 64
@@ -25,6 +26,8 @@ class EvaluateClassifierConfig:
     """Folder that receives metrics.json, report.txt, report.html, figures and rows.parquet."""
     split: SplitChoice = "test"
     """Images to evaluate: one split of the dataset, or all of them."""
+    exclude_flags: tuple[str, ...] = ()
+    """Quality flags (column qc_flags of the rows) of images that are left out, such as inverted or rotated_90."""
     model_uri: str | None = None
     """Bundle of the model, whose temperature tells the probabilities before calibration; None takes the bundle that run.json of
     the predictions names."""
@@ -66,6 +69,7 @@ class EvaluateClassifierConfig:
         """Check choices and ranges, the form of prevalences and of the label map, and options that would change nothing."""
         splits = get_args(SplitChoice)
         require(self.split in splits, "split", self.split, f"one of {', '.join(splits)}")
+        require_flags(self.exclude_flags)
         in_range = 0 <= self.strip_images <= MAX_STRIP_IMAGES
         require(in_range, "strip_images", self.strip_images, f"0 to {MAX_STRIP_IMAGES}")
         in_range = 10 <= self.bootstrap_draws <= MAX_DRAWS

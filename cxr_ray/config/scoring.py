@@ -37,6 +37,8 @@ class ArchiveJobConfig:
     killed job loses only what is not committed."""
     batch_size: int | None = field(default=None, metadata=MAY_CHANGE)
     """Images per forward pass; if not given, a number that suits the device."""
+    orientation_uri: str | None = None
+    """Weights of fit_orientation.py by which inverted and rotated images are flagged; None takes those of the package."""
     engine: Literal["auto", "torch", "compile", "openvino"] = "auto"
     """Program that computes the models; auto takes the fastest one on the device that gives the probabilities (or features)
     of torch in fp32 within 0.02: OpenVINO on CPUs, torch's compiler on GPUs, else torch."""

@@ -2,14 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from cxr_ray.config.checks import require
 from cxr_ray.config.evaluation import SplitChoice
-
-ToleranceUnit = Literal["px", "mm"]
-MAX_DRAWS = 100_000
-"""Maximum of --bootstrap-draws."""
+from cxr_ray.config.quality import require_flags
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,32 +24,33 @@ class EvaluateSegmenterConfig:
     """Outputs of other segmentations of the same images; their metrics are shown beside those of --predictions-uri."""
     split: SplitChoice = "test"
     """Images to evaluate: one split of the dataset, or all of them."""
+    exclude_flags: tuple[str, ...] = ()
+    """Quality flags (column qc_flags of the rows) of images that are left out, such as inverted or rotated_90."""
     tolerance: float = 2.0
-    """Maximum distance, in --tolerance-unit, at which NSD counts a boundary pixel as correct."""
-    tolerance_unit: ToleranceUnit = "px"
-    """Unit of --tolerance and of HD95: pixels of the image, or millimetres."""
+    """Maximum distance in pixels at which NSD counts a boundary pixel as correct."""
+    tolerance_mm: float = 2.0
+    """Maximum distance in millimetres at which NSD counts a boundary pixel as correct, for images whose pixel spacing is known."""
     pixel_spacing_mm: float | None = None
-    """Side of a pixel in millimetres, the same for every image; needed for --tolerance-unit mm, and refused otherwise."""
-    bootstrap_draws: int = 1000
-    """Number of bootstrap resamples for each confidence interval, 1 to 100,000."""
-    seed: int = 0
-    """Seed of the bootstrap; the same rows and seed always give the same intervals."""
+    """Side of a pixel in millimetres of the images whose file states no pixel spacing; None leaves these without distances in
+    millimetres."""
+    fill_holes: bool = False
+    """Fill the holes of predicted masks before they are compared."""
+    lungs: bool = False
+    """The masks are of both lungs: evaluate the right and the left lung of the patient apart, too."""
+    second_masks_uri: str | None = None
+    """Masks of another reader: a folder of masks named like their images, or a Parquet table with image_id and mask_uri. The
+    agreement of the two readers is reported beside that of the predictions with each, on the same images."""
     debug: bool = False
     """Show the traceback of an error, not only its one-line message."""
 
     def __post_init__(self) -> None:
-        """Check choices and ranges, and that a pixel spacing is given if distances are in mm, and only then."""
-        for name, kind in (("split", SplitChoice), ("tolerance_unit", ToleranceUnit)):
-            choices = get_args(kind)
-            require(getattr(self, name) in choices, name, getattr(self, name), f"one of {', '.join(choices)}")
-        within = math.isfinite(self.tolerance) and self.tolerance >= 0
-        require(within, "tolerance", self.tolerance, "a finite number >= 0")
+        """Check the split and the ranges of distances."""
+        choices = get_args(SplitChoice)
+        require(self.split in choices, "split", self.split, f"one of {', '.join(choices)}")
+        require_flags(self.exclude_flags)
+        for name in ("tolerance", "tolerance_mm"):
+            value = getattr(self, name)
+            require(math.isfinite(value) and value >= 0, name, value, "a finite number >= 0")
         spacing = self.pixel_spacing_mm
-        if self.tolerance_unit == "px":
-            require(spacing is None, "pixel_spacing_mm", spacing, "left out where tolerance_unit is px")
-        else:
-            known = spacing is not None and math.isfinite(spacing) and spacing > 0
-            require(known, "pixel_spacing_mm", spacing, "a finite number > 0 where tolerance_unit is mm")
-        in_range = 1 <= self.bootstrap_draws <= MAX_DRAWS
-        require(in_range, "bootstrap_draws", self.bootstrap_draws, f"1 to {MAX_DRAWS:,}")
-        require(self.seed >= 0, "seed", self.seed, ">= 0")
+        is_spacing = spacing is None or (math.isfinite(spacing) and spacing > 0)
+        require(is_spacing, "pixel_spacing_mm", spacing, "a finite number > 0")

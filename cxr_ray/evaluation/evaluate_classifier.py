@@ -16,6 +16,7 @@ from cxr_ray.evaluation.classifier_output import write_evaluation
 from cxr_ray.evaluation.compared_models import comparison
 from cxr_ray.evaluation.evaluate_findings import evaluate_findings
 from cxr_ray.evaluation.external_validation import read_internal, side_by_side
+from cxr_ray.evaluation.flagged_images import without_flagged
 from cxr_ray.evaluation.label_map import map_labels
 from cxr_ray.evaluation.model_card import model_card
 from cxr_ray.evaluation.model_facts import collect_facts
@@ -57,7 +58,9 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
     internal = read_internal(config.internal_uri) if config.internal_uri else None
     dataset = read_dataset(config.dataset_uri)
     predictions = read_predictions(config.predictions_uri)
-    images, left_out = chosen_images(dataset, predictions, config)
+    folder = predictions_folder(config.predictions_uri)
+    usable = without_flagged(dataset, folder, config.exclude_flags, split=config.split)
+    images, left_out = chosen_images(usable.images, predictions, config)
     names = class_names(predictions, images)
     require_known_prevalences(config, list(names.values()))
     rows, unknown_patients = joined_rows(images, predictions, names, config)
@@ -70,7 +73,8 @@ def evaluate_classifier(config: EvaluateClassifierConfig) -> dict[str, Any]:
     metrics, report = measure(rows, scored, config)
     metrics |= {"n_without_patient": unknown_patients, "n_left_out_by_label_map": left_out}
     metrics |= {"provenance": provenance, "audit": audit, "splits": split_facts(dataset)}
-    val = scored_val(dataset, predictions, names, config)
+    val = scored_val(usable.images, predictions, names, config)
+    metrics |= {"excluded_by_flag": usable.excluded, "n_excluded_by_flag": usable.n_excluded}
     metrics["val"] = compare_with_val(scored, val, config)
     metrics["at_prevalence"] = at_prevalences(scored, config)
     metrics["calibration"] = calibration(scored, val, config, models)

@@ -44,7 +44,7 @@ TRUTH_PREFIX = "truth_"
 """Prefix of the columns of rows.parquet that hold the true findings."""
 ONLY_FOR_CLASSES = (
     *("prevalence", "subgroups", "metadata_uri", "compare_uris", "label_map", "internal_uri", "model_uri"),
-    *("abstain_below", "target_accuracy", "strip_images"),
+    *("abstain_below", "target_accuracy", "strip_images", "exclude_flags", "audit_uri"),
 )
 """Options that have no meaning for findings yet."""
 

@@ -10,11 +10,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxr_ray.evaluation.figures import DOTS_PER_INCH, LIGHT, THEMES, Palette, risk_coverage_png
+from cxr_ray.evaluation.flagged_images import excluded_line
 from cxr_ray.evaluation.report import render_page
+from cxr_ray.evaluation.segmentation_text import (
+    class_rows,
+    interval_line,
+    lowest_line,
+    lung_rows,
+    metric_names,
+    reader_rows,
+    segmenter_rows,
+    shown_metrics,
+    spacing_line,
+)
 from cxr_ray.evaluation.thumbnails import data_uri
 from cxr_ray.evaluation.true_masks import load_pictures, masks_of
+from cxr_ray.imaging.mask_components import fill_holes
 from cxr_ray.imaging.overlay import draw_contours
-from cxr_ray.metrics.segmentation import METRICS, Mask
+from cxr_ray.metrics.segmentation import Mask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,12 +76,13 @@ def choose_panels(rows: pa.Table) -> dict[str, NDArray[np.int64]]:
     return {kind: positions for kind, positions in chosen.items() if len(positions)}
 
 
-def draw_panels(joined: pa.Table, rows: pa.Table) -> list[Panel]:
+def draw_panels(joined: pa.Table, rows: pa.Table, *, filled: bool = False) -> list[Panel]:
     """Draw the panels of the best, median and worst images, except those whose true mask can no longer be read.
 
     Args:
         joined: rows from `join_masks`.
         rows: rows from `judge` for `joined`, in the same order.
+        filled: whether the holes of predicted masks are filled.
 
     Raises:
         StorageError: if a predicted mask cannot be decoded.
@@ -82,7 +96,8 @@ def draw_panels(joined: pa.Table, rows: pa.Table) -> list[Panel]:
         for row, figure, radiograph, truth in zip(chosen.to_pylist(), figures, radiographs, truths, strict=True):
             if truth.pixels is None:
                 continue
-            pixels = overlay(radiograph.pixels, *masks_of(row, truth))
+            predicted, true = masks_of(row, truth)
+            pixels = overlay(radiograph.pixels, fill_holes(predicted) if filled else predicted, true)
             panels.append(Panel(kind=kind, pixels=pixels, error_kind=radiograph.error_kind, **figure))
     return panels
 
@@ -140,19 +155,28 @@ def _show_panel(axes: "Axes", panel: Panel, palette: Palette) -> None:
 
 def segmentation_report_html(metrics: dict[str, Any], panels: list[Panel]) -> str:
     """Render the report of one evaluation of a segmenter from the content of metrics.json and the panels of the sheet."""
-    shown: dict[str, list[dict[str, Any]]] = {}
+    shown_panels: dict[str, list[dict[str, Any]]] = {}
     for panel in panels:
         buffer = io.BytesIO()
         # Chroma subsampling is off because it would fade thin coloured lines.
         Image.fromarray(panel.pixels).save(buffer, format="JPEG", quality=85, subsampling=0)
         facts = {name: getattr(panel, name) for name in ("image_id", "dsc", "nsd", "error_kind")}
-        shown.setdefault(panel.kind, []).append(facts | {"picture": data_uri(buffer.getvalue(), "image/jpeg")})
+        shown_panels.setdefault(panel.kind, []).append(facts | {"picture": data_uri(buffer.getvalue(), "image/jpeg")})
     return render_page(
         "segmentation_report.html.j2",
         metrics=metrics,
         provenance=metrics["provenance"],
-        names=METRICS | {"nsd": f"NSD at {metrics['tolerance']:g} {metrics['tolerance_unit']}"},
-        panels=shown,
+        names=metric_names(metrics),
+        shown=shown_metrics(metrics),
+        spacing=spacing_line(metrics),
+        intervals=interval_line(metrics),
+        excluded=excluded_line(metrics["excluded_by_flag"], metrics["n_excluded_by_flag"]),
+        lungs=lung_rows(metrics),
+        readers=reader_rows(metrics),
+        lowest=lowest_line(metrics["readers"]) if metrics["readers"] else "",
+        classes=class_rows(metrics),
+        segmenters=segmenter_rows(metrics),
+        panels=shown_panels,
         risk_coverage=_risk_coverage(metrics["uncertainty"]),
         colours={"truth": TRUE_COLOUR, "predicted": PREDICTED_COLOUR},
     )

@@ -35,8 +35,12 @@ def masks_of(row: dict[str, Any], truth: DecodedImage) -> tuple[Mask, Mask]:
         predicted = np.zeros((height, width), bool) if empty else decode_mask(row["mask_counts"], height, width)
     except StorageError as error:
         raise StorageError(f"image {row['image_id']!r}: {error}") from error
-    nearest = Image.fromarray(true).resize((width, height), Image.Resampling.NEAREST)
-    return predicted, np.asarray(nearest)
+    return predicted, resized(true, height, width)
+
+
+def resized(mask: Mask, height: int, width: int) -> Mask:
+    """Resize a mask bool [H, W] to bool [height, width] by nearest neighbour."""
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
 def load_pictures(uris: list[str], *wanted_sizes: int) -> Iterator[DecodedImage]:

@@ -42,6 +42,8 @@ class DicomTags:
         sop_uid: SOP Instance UID (0008,0018).
         patient_id: Patient ID (0010,0020) as written in the file, for hashing only: it never leaves the worker, and
             `repr` does not show it.
+        body_part: Body Part Examined (0018,0015), such as `CHEST`.
+        burned_in_annotation: Burned In Annotation (0028,0301), `YES` or `NO`.
     """
 
     modality: str | None = None
@@ -50,6 +52,8 @@ class DicomTags:
     series_uid: str | None = None
     sop_uid: str | None = None
     patient_id: str | None = field(default=None, repr=False)
+    body_part: str | None = None
+    burned_in_annotation: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +137,8 @@ def read_tags(dataset: Dataset) -> DicomTags:
         series_uid=_text(dataset, "SeriesInstanceUID"),
         sop_uid=_text(dataset, "SOPInstanceUID"),
         patient_id=_text(dataset, "PatientID"),
+        body_part=_text(dataset, "BodyPartExamined"),
+        burned_in_annotation=_text(dataset, "BurnedInAnnotation"),
     )
 
 

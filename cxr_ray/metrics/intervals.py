@@ -126,6 +126,23 @@ def mean_interval(values: Floats, groups: Indices) -> Interval | None:
     Returns:
         The interval; None if there are fewer than two patients, or if all values are equal and so show no variance.
     """
+    found = t_interval(values, groups)
+    return None if found is None else found._replace(low=max(found.low, 0.0))
+
+
+def t_interval(values: Floats, groups: Indices) -> Interval | None:
+    """Compute Student's t interval of the mean of any values, such as differences, with patients as the independent units.
+
+    Its variance is `variance_of_mean`, and its degrees of freedom are the number of patients but one. Where every image is
+    of a patient of its own, it is the mean -/+ t s / sqrt(N).
+
+    Args:
+        values: float64 [N].
+        groups: int64 [N], number of the patient of each image.
+
+    Returns:
+        The interval; None if there are fewer than two patients, or if all values are equal and so show no variance.
+    """
     from scipy.stats import t
 
     patients = len(np.unique(groups))
@@ -133,7 +150,7 @@ def mean_interval(values: Floats, groups: Indices) -> Interval | None:
         return None
     mean = float(values.mean())
     half = float(t.ppf((1 + LEVEL) / 2, patients - 1) * np.sqrt(variance_of_mean(values, groups)))
-    return Interval(max(mean - half, 0.0), mean + half, "t")
+    return Interval(mean - half, mean + half, "t")
 
 
 def bounded_mean_interval(mean: float, patients: int, highest: float) -> Interval:

@@ -1,22 +1,22 @@
-"""Metrics of segmentations: the agreement of two masks, and its summary over many images.
+"""Metrics of segmentations: the agreement of two masks.
 
-Masks are bool [H, W], True inside. Two empty masks agree fully: DSC, IoU and NSD are 1 and HD95 is 0. If only one
-mask is empty, DSC, IoU and NSD are 0 and HD95 has no value: None for one image, NaN in an array.
+Masks are bool [H, W], True inside. Two empty masks agree fully: DSC, IoU and NSD are 1 and HD95 is 0. If only one mask is
+empty, DSC, IoU and NSD are 0 and HD95 is the diagonal of the image, the largest distance that a contour could be off; a
+missing mask that had no HD95 would make the mean smaller.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_ray.metrics.classification import INTERVAL_PERCENT, RESAMPLES
-from cxr_ray.metrics.risk_coverage import uncertainty_line
-
 METRICS = {"dsc": "DSC", "iou": "IoU", "nsd": "NSD", "hd95": "HD95"}
-DEFAULT_TOLERANCE = 2.0  # pixels
-DRAWN_AT_ONCE = 2**22  # maximum count of bootstrap values in memory at one time
+"""Metrics of every image, distances in pixels."""
+MM_METRICS = {"nsd_mm": "NSD", "hd95_mm": "HD95"}
+"""Metrics of an image whose pixel spacing is known, distances in mm."""
+FRACTIONS = ("dsc", "iou", "nsd", "nsd_mm")
+"""Metrics in [0, 1]."""
+DEFAULT_TOLERANCE = 2.0  # pixels, and mm where the spacing is known
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -31,10 +31,13 @@ class MaskAgreement:
     iou: float
     """Intersection over union (Jaccard), in [0, 1]."""
     nsd: float
-    """Normalised surface Dice: fraction of both boundaries within the tolerance of the other boundary, in [0, 1]."""
-    hd95: float | None
-    """95th percentile of the distance between the boundaries, the larger of both directions, in pixels or mm; None if only
-    one mask is empty."""
+    """Normalised surface Dice: fraction of both boundaries within the tolerance in pixels of the other boundary, in [0, 1]."""
+    hd95: float
+    """95th percentile of the distance between the boundaries, the larger of both directions, in pixels."""
+    nsd_mm: float | None
+    """NSD at the tolerance in mm; None if the spacing is unknown."""
+    hd95_mm: float | None
+    """HD95 in mm; None if the spacing is unknown."""
     predicted_area: int
     """Number of pixels inside the predicted mask."""
     true_area: int
@@ -47,6 +50,7 @@ def mask_agreement(
     *,
     tolerance: float = DEFAULT_TOLERANCE,
     spacing: tuple[float, float] | None = None,
+    tolerance_mm: float = DEFAULT_TOLERANCE,
 ) -> MaskAgreement:
     """Compute the overlap and the boundary agreement of two masks.
 
@@ -57,8 +61,9 @@ def mask_agreement(
     Args:
         predicted: bool [H, W].
         truth: bool [H, W].
-        tolerance: maximum distance of a boundary pixel that agrees, >= 0, in mm if `spacing` is given, else in pixels.
-        spacing: mm from row to row and from column to column; None for distances in pixels.
+        tolerance: maximum distance in pixels of a boundary pixel that agrees, >= 0.
+        spacing: mm from row to row and from column to column; None if it is unknown.
+        tolerance_mm: maximum distance in mm of a boundary pixel that agrees, >= 0.
 
     Raises:
         ValueError: if the masks are not bool [H, W] of one shape.
@@ -68,18 +73,33 @@ def mask_agreement(
         raise ValueError(f"masks must be bool [H, W] of one shape; got {received}")
     areas = int(np.count_nonzero(predicted)), int(np.count_nonzero(truth))
     both, either = int(np.count_nonzero(predicted & truth)), sum(areas)
-    if not all(areas):
-        nsd, hd95 = (0.0, None) if either else (1.0, 0.0)
-    else:
-        nsd, hd95 = _boundary_agreement(*boundary_distances(predicted, truth, spacing), tolerance)
+    nsd, hd95 = _contour_agreement(predicted, truth, None, tolerance)
+    in_mm = (None, None) if spacing is None else _contour_agreement(predicted, truth, spacing, tolerance_mm)
     return MaskAgreement(
         dsc=2 * both / either if either else 1.0,
         iou=both / (either - both) if either else 1.0,
         nsd=nsd,
         hd95=hd95,
+        nsd_mm=in_mm[0],
+        hd95_mm=in_mm[1],
         predicted_area=areas[0],
         true_area=areas[1],
     )
+
+
+def _contour_agreement(
+    predicted: Mask, truth: Mask, spacing: tuple[float, float] | None, tolerance: float
+) -> tuple[float, float]:
+    """Compute NSD and HD95 in mm, or in pixels without a `spacing`, of masks that may be empty."""
+    inside = bool(predicted.any()), bool(truth.any())
+    if not any(inside):
+        return 1.0, 0.0
+    if not all(inside):
+        rows, columns = np.multiply(predicted.shape, spacing or (1.0, 1.0))
+        return 0.0, float(np.hypot(rows, columns))
+    there, back = boundary_distances(predicted, truth, spacing)
+    near = np.concatenate([there, back]) <= tolerance
+    return float(near.mean()), float(max(np.percentile(there, 95), np.percentile(back, 95)))
 
 
 def boundary_distances(a: Mask, b: Mask, spacing: tuple[float, float] | None = None) -> tuple[Floats, Floats]:
@@ -123,110 +143,3 @@ def _to_nearest(points: Floats, others: Floats) -> Floats:
 
     tree = KDTree(others, leafsize=32, balanced_tree=False, compact_nodes=False)
     return np.asarray(tree.query(points)[0], dtype=np.float64)
-
-
-def _boundary_agreement(there: Floats, back: Floats, tolerance: float) -> tuple[float, float]:
-    near = np.concatenate([there, back]) <= tolerance
-    return float(near.mean()), float(max(np.percentile(there, 95), np.percentile(back, 95)))
-
-
-def summarise(
-    values: Mapping[str, Floats], *, draws: int = RESAMPLES, seed: int = 0
-) -> dict[str, dict[str, float | int | list[float] | None]]:
-    """Compute the mean, sample standard deviation, median and 95 % bootstrap interval of the mean for each metric.
-
-    Args:
-        values: float64 [N], N >= 0, for each metric; NaN where an image has no value, so that `n` excludes the image.
-        draws: number of bootstrap resamples, >= 1.
-        seed: seed of the bootstrap.
-
-    Returns:
-        For each metric `n, mean, sd, median, interval`, ready for strict JSON; a value that cannot be computed is None.
-    """
-    summaries: dict[str, dict[str, float | int | list[float] | None]] = {}
-    for metric, all_values in values.items():
-        known = all_values[np.isfinite(all_values)]
-        summaries[metric] = {
-            "n": len(known),
-            "mean": float(known.mean()) if len(known) else None,
-            "sd": float(known.std(ddof=1)) if len(known) > 1 else None,
-            "median": float(np.median(known)) if len(known) else None,
-            "interval": bootstrap_interval(known, draws=draws, seed=seed) if len(known) else None,
-        }
-    return summaries
-
-
-def bootstrap_interval(values: Floats, *, draws: int = RESAMPLES, seed: int = 0) -> list[float]:
-    """Compute the 95 % bootstrap percentile interval of the mean.
-
-    Args:
-        values: float64 [N], N >= 1, all finite.
-        draws: number of bootstrap resamples, each of N values drawn with replacement, >= 1.
-        seed: seed of the random generator; the same values and seed always give the same interval.
-
-    Returns:
-        The interval, a list [low, high].
-    """
-    generator = np.random.default_rng(seed)
-    sets = max(1, DRAWN_AT_ONCE // len(values))
-    means = [
-        values[generator.integers(len(values), size=(min(sets, draws - done), len(values)))].mean(axis=1)
-        for done in range(0, draws, sets)
-    ]
-    return [float(bound) for bound in np.percentile(np.concatenate(means), INTERVAL_PERCENT)]
-
-
-def report_text(metrics: Mapping[str, Any]) -> str:
-    """Write the content of metrics.json as plain text: a table of all images, a table of classes, and counts of images."""
-    unit = metrics["tolerance_unit"]
-    names = METRICS | {"nsd": f"NSD at {metrics['tolerance']:g} {unit}", "hd95": f"HD95 ({unit})"}
-    lines = [f"{'':<18}{'n':>9}{'mean':>9}{'sd':>9}{'median':>9}   95 % interval of the mean"]
-    for metric, name in names.items():
-        row = metrics[metric]
-        figures = "".join(f"{_figure(row[key]):>9}" for key in ("mean", "sd", "median"))
-        lines.append(f"{name:<18}{row['n']:>9,}{figures}   {' to '.join(map(_figure, row['interval'] or [None]))}")
-    if metrics["per_class"]:
-        lines += ["", f"{'class':<18}{'n':>9}{'failed':>9}" + "".join(f"{name:>9}" for name in METRICS.values())]
-    for label, row in metrics["per_class"].items():
-        figures = "".join(f"{_figure(row[metric]['mean']):>9}" for metric in METRICS)
-        lines.append(f"{label:<18}{row['n_judged']:>9,}{row['n_failures']:>9,}{figures}")
-    if metrics["uncertainty"]:
-        lines += ["", uncertainty_line(metrics["uncertainty"])]
-    if metrics["comparison"]:
-        lines += ["", *_comparison(metrics["comparison"])]
-    return "\n".join([*lines, "", *_count_lines(metrics)]) + "\n"
-
-
-def _comparison(segmenters: list[dict[str, Any]]) -> list[str]:
-    """Write a table with one line for each segmenter."""
-    title = f"mean over {segmenters[0]['n_images']:,} common images"
-    lines = [f"{title:<38}" + "".join(f"{name:>9}" for name in METRICS.values())]
-    for one in segmenters:
-        figures = "".join(f"{_figure(one[metric]['mean']):>9}" for metric in METRICS)
-        lines.append(f"{one['model_id'] or one['predictions_uri']:<38}{figures}")
-    return lines
-
-
-def _count_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Write how many images the metrics include, and how many they exclude for each reason."""
-    empty = f"two empty masks: {metrics['n_both_empty']:,}, one empty mask: {metrics['n_one_empty']:,}"
-    lines = [f"Images judged: {metrics['n_judged']:,} of {metrics['n_images']:,} ({empty})"]
-    if metrics["n_failures"]:
-        kinds = f"with an error: {metrics['n_errors']:,}, without a row: {metrics['n_missing']:,}"
-        with_them = _figure(metrics["dsc_failures_as_zero"])
-        lines.append(
-            f"Images failed: {metrics['n_failures']:,} ({kinds}); with their DSC as 0, the mean DSC is {with_them}"
-        )
-    if metrics["missing_first"]:
-        lines.append("First images without a row: " + ", ".join(metrics["missing_first"]))
-    if metrics["n_truth_unreadable"]:
-        lines.append(f"Images excluded because their true mask cannot be read: {metrics['n_truth_unreadable']:,}")
-    if metrics["n_skipped"]:
-        lines.append(f"Images excluded because the cascade's rule skipped them: {metrics['n_skipped']:,}")
-    if metrics["n_without_truth"]:
-        lines.append(f"Images excluded because they have no true mask: {metrics['n_without_truth']:,}")
-    return lines
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

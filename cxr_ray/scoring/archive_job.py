@@ -23,7 +23,8 @@ from cxr_ray.cluster.session import ray_session
 from cxr_ray.config import ArchiveJobConfig
 from cxr_ray.config.identity import WorkIdentity
 from cxr_ray.imaging.limits import DecodeLimits
-from cxr_ray.scoring.blocks import PlannedBlocks
+from cxr_ray.imaging.quality.orientation import read_orientation
+from cxr_ray.scoring.blocks import PlannedBlocks, default_block_rows
 from cxr_ray.scoring.growing_pool import GrowingPool
 from cxr_ray.scoring.input_manifest import images_of_job
 from cxr_ray.scoring.lost_workers import (
@@ -274,6 +275,7 @@ def _loaded_images(
             max_seconds=config.max_decode_seconds,
         ),
         patient_secret=patient_secret(),
+        orientation=read_orientation(config.orientation_uri),
         on_table=LoadedNote(run.tally),
     )
     keep_pieces()
@@ -288,13 +290,3 @@ def _loaded_images(
         num_cpus=cpus,
         **TASK_OPTIONS,
     )
-
-
-def default_block_rows(images: int, load_slots: int) -> int:
-    """Default number of images of a block, which one task loads.
-
-    It is a fiftieth of all `images`, but 64 or more and 8,192 or fewer; and fewer, but not fewer than 16, if each of the
-    `load_slots` load tasks of the cluster would otherwise get less than four blocks.
-    """
-    fiftieth = min(8192, max(64, -(-images // 50)))
-    return min(fiftieth, max(16, -(-images // (4 * load_slots))))

@@ -14,6 +14,16 @@ from ray.data.block import BlockMetadata
 from cxr_ray.archive.uris import arrow_filesystem, open_filesystem
 
 
+def default_block_rows(images: int, load_slots: int) -> int:
+    """Default number of images of a block, which one task loads.
+
+    It is a fiftieth of all `images`, but 64 or more and 8,192 or fewer; and fewer, but not fewer than 16, if each of the
+    `load_slots` load tasks of the cluster would otherwise get less than four blocks.
+    """
+    fiftieth = min(8192, max(64, -(-images // 50)))
+    return min(fiftieth, max(16, -(-images // (4 * load_slots))))
+
+
 class PlannedBlocks(Datasource):
     """A Ray Data source that reads each row group of the Parquet file at `uri` by a task of its own."""
 

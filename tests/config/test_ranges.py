@@ -19,6 +19,7 @@ from cxr_ray.config.auditing import AuditConfig
 from cxr_ray.config.browsing import BrowseConfig
 from cxr_ray.config.checks import require
 from cxr_ray.config.demo import DemoConfig
+from cxr_ray.config.orientation import FitOrientationConfig
 from cxr_ray.config.probing import SelectConfig, TrainProbeConfig
 from cxr_ray.errors import ConfigError
 
@@ -35,6 +36,7 @@ REQUIRED = {
     EmbedConfig: {"input_uri": "i", "model_uri": ("m",), "output_uri": "o"},
     TrainProbeConfig: {"embeddings_uri": "e", "dataset_uri": ("d",), "output_uri": "o"},
     BrowseConfig: {"predictions_uri": "p", "output_uri": "o"},
+    FitOrientationConfig: {"dataset_uri": "d", "output_uri": "o.json"},
     SelectConfig: {"embeddings_uri": "e", "output_uri": "o.csv"},
 }
 TEXT = {"clip_uri": "c", "sam_uri": "s"}
@@ -167,6 +169,7 @@ SEGMENTER = {"model_uri": "m"}
         (OptimizeConfig, {"calibration_images": 0}, "calibration_images must be >= 1; got 0"),
         (OptimizeConfig, {"max_loss": 1.5}, "max_loss must be between 0 and 1; got 1.5"),
         (OptimizeConfig, {"max_loss": float("nan")}, "max_loss must be between 0 and 1; got nan"),
+        (FitOrientationConfig, {"ridge": 0.0}, "ridge must be > 0; got 0.0"),
         (OptimizeConfig, {"seed": -1}, "seed must be >= 0; got -1"),
         (BrowseConfig, {"max_rows": 0}, "max_rows must be 1 to 500,000; got 0"),
         (BrowseConfig, {"max_thumbnails": -1}, "max_thumbnails must be >= 0; got -1"),

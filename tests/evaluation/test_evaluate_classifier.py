@@ -321,3 +321,24 @@ def test_an_audit_of_another_model_is_refused(evaluation, image_row, prediction_
     config = evaluation([image_row("a", "COVID")], [prediction_row("a", "COVID")], audit_uri=f"{tmp_path}/audit.json")
     with pytest.raises(DatasetError, match=r"audit\.json is of the model vit_b16-ffffffffffff"):
         evaluate_classifier(config)
+
+
+@pytest.mark.slow
+def test_flagged_images_are_left_out_and_counted(evaluation, image_row, prediction_row):
+    images = [image_row(name, label) for name, label in zip("abc", ("COVID", "Normal", "Normal"), strict=True)]
+    images.append(image_row("d", "COVID", split="val"))
+    predictions = [
+        prediction_row("a", "COVID", qc_flags=["burned_in_text"]),
+        prediction_row("b", "COVID", qc_flags=["inverted", "rotated_180"]),
+        prediction_row("c", "Normal", qc_flags=[]),
+        prediction_row("d", "Normal", qc_flags=["inverted"]),
+    ]
+    assert evaluate_classifier(evaluation(images, predictions))["accuracy"] == pytest.approx(2 / 3)
+    config = evaluation(images, predictions, exclude_flags=("inverted", "rotated_180"))
+    metrics = evaluate_classifier(config)
+
+    assert (metrics["n_images"], metrics["accuracy"]) == (2, 1)
+    assert metrics["excluded_by_flag"] == {"inverted": 1, "rotated_180": 1}, "those of the evaluated split"
+    assert metrics["val"] is None, "no image of the val split is left"
+    page = " ".join(Path(config.output_uri, "report.html").read_text().split())
+    assert "Images excluded by their quality flags: 1 (inverted: 1, rotated_180: 1)" in page

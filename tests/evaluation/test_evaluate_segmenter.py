@@ -25,7 +25,7 @@ from cxr_ray.evaluation.segmentation_sheet import (
     sheet_png,
 )
 from cxr_ray.imaging.mask_rle import encode_mask
-from cxr_ray.metrics.segmentation import METRICS
+from cxr_ray.metrics.segmentation import METRICS, MM_METRICS
 from cxr_ray.schema import CASCADE_FIELDS, DATASET, DICOM_FIELDS, IMAGE_FIELDS, PROVENANCE_FIELDS
 
 MASKS = pa.schema(
@@ -158,6 +158,11 @@ def test_evaluation_writes_what_it_promises(small_evaluation, capsys):
         "n_one_empty": 1,
         "n_without_truth": 1,
         "n_skipped": 0,
+        "n_with_spacing": 0,
+        "n_filled": 0,
+        "n_excluded_by_flag": 0,
+        "n_patients": 4,
+        "n_without_patient": 0,
     }
     assert metrics["missing_first"] == ["forgotten"]
     assert metrics["errors_by_kind"] == {"truncated": 1}
@@ -192,7 +197,7 @@ def test_figures_follow_from_the_masks(small_evaluation):
         "poor": "ok",
     }
     assert [rows["exact"][metric] for metric in METRICS] == [1, 1, 1, 0]
-    assert [rows["hollow"][metric] for metric in METRICS] == [0, 0, 0, None]
+    assert [rows["hollow"][metric] for metric in METRICS] == [0, 0, 0, np.hypot(HEIGHT, WIDTH)]
     assert [rows["failed"][metric] for metric in METRICS] == [None] * 4
     good = 2 * disc(39).sum() / (disc(39).sum() + disc(40).sum())
     assert rows["good"]["dsc"] == pytest.approx(good)
@@ -204,7 +209,11 @@ def test_figures_follow_from_the_masks(small_evaluation):
     judged = [row["dsc"] for row in rows.values() if row["dsc"] is not None]
     assert metrics["dsc"]["mean"] == pytest.approx(np.mean(judged))
     assert metrics["dsc_failures_as_zero"] == pytest.approx(sum(judged) / 6)
-    assert metrics["hd95"]["n"] == 3
+    assert metrics["hd95"]["n"] == 4
+    assert metrics["hd95"]["mean"] == pytest.approx(
+        np.mean([rows[name]["hd95"] for name in ("exact", "good", "poor")] + [160])
+    )
+    assert [rows["exact"][metric] for metric in MM_METRICS] == [None, None]
 
 
 @pytest.mark.slow
@@ -214,7 +223,7 @@ def test_every_class_has_its_own_counts_and_metrics(small_evaluation):
     counts = {label: (row["n_images"], row["n_judged"], row["n_failures"]) for label, row in per_class.items()}
     assert counts == {"COVID": (3, 1, 2), "Normal": (2, 2, 0), "Viral Pneumonia": (1, 1, 0)}
     assert per_class["Viral Pneumonia"]["dsc"]["mean"] == 0
-    assert per_class["Viral Pneumonia"]["hd95"]["mean"] is None
+    assert per_class["Viral Pneumonia"]["hd95"]["mean"] == np.hypot(HEIGHT, WIDTH)
 
 
 def test_dataset_without_labels_has_no_classes(evaluation, truth_row, mask_row):
@@ -272,7 +281,9 @@ def test_two_empty_masks_agree_and_are_counted(evaluation, truth_row, mask_row):
 
     assert (metrics["n_both_empty"], metrics["n_one_empty"]) == (1, 1)
     assert metrics["dsc"]["mean"] == pytest.approx(2 / 3)
-    assert metrics["hd95"]["n"] == 2
+    assert metrics["hd95"]["n"] == 3
+    assert metrics["hd95"]["mean"] == pytest.approx(np.hypot(HEIGHT, WIDTH) / 3)
+    assert "HD95 of an image with one empty mask is the diagonal" in Path(config.output_uri, "report.txt").read_text()
     assert Path(config.output_uri, "report.html").read_text().count("data:image/jpeg") == 2
 
 
@@ -317,26 +328,17 @@ def test_absent_radiographs_leave_their_contours(small_evaluation, tmp_path):
 
 
 @pytest.mark.slow
-def test_tolerance_and_distances_can_be_in_mm(small_evaluation):
-    in_pixels = evaluate_segmenter(small_evaluation())
-    config = small_evaluation(tolerance=5, tolerance_unit="mm", pixel_spacing_mm=0.2)
-    in_mm = evaluate_segmenter(config)
+def test_a_spacing_can_be_given(small_evaluation):
+    config = small_evaluation(tolerance_mm=5, pixel_spacing_mm=0.2)
+    metrics = evaluate_segmenter(config)
 
-    assert in_mm["hd95"]["mean"] == pytest.approx(0.2 * in_pixels["hd95"]["mean"])
-    assert in_mm["nsd"]["mean"] == pytest.approx(3 / 4)  # 20 px are 4 mm; the empty mask stays at 0
+    assert metrics["hd95_mm"]["mean"] == pytest.approx(0.2 * metrics["hd95"]["mean"])
+    assert metrics["nsd_mm"]["mean"] == pytest.approx(3 / 4)  # 20 px are 4 mm; the empty mask stays at 0
+    assert metrics["nsd"]["mean"] == pytest.approx(2 / 4)
+    assert metrics["spacing_sources"] == {"given": 4}
     text = words(Path(config.output_uri, "report.html").read_text())
-    assert "Mean NSD at 5 mm" in text
-    assert "Pixel spacing 0.2 mm" in text
-
-
-@pytest.mark.slow
-def test_same_rows_have_the_same_intervals(small_evaluation):
-    first, again = (evaluate_segmenter(small_evaluation(seed=4, bootstrap_draws=300)) for _ in range(2))
-    other = evaluate_segmenter(small_evaluation(seed=5, bootstrap_draws=300))
-
-    assert first["dsc"] == again["dsc"]
-    assert first["bootstrap_draws"] == 300
-    assert first["dsc"]["interval"] != other["dsc"]["interval"]
+    assert "NSD at 5 mm" in text
+    assert "Pixel spacing: known for 4 of 4 images" in text
 
 
 @pytest.mark.slow
@@ -462,6 +464,9 @@ def test_segmentations_of_the_same_files_are_compared(evaluation, truth_row, mas
     images = [truth_row("a", disc(40), content_sha256="1")]
     metrics = evaluate_segmenter(evaluation(images, [mask_row("a", disc(40))], compare_uris=(another,)))
     assert [one["model_id"] for one in metrics["comparison"]] == ["resnet50-0123456789ab", "other"]
+    difference = metrics["comparison"][1]["minus_first"]["dsc"]
+    assert difference["mean"] == pytest.approx(2 * disc(30).sum() / (disc(30).sum() + disc(40).sum()) - 1)
+    assert "difference to the first" in Path(tmp_path / "evaluation/report.txt").read_text()
 
 
 def test_a_cascade_that_skipped_all_images_is_named_where_it_is_compared(evaluation, truth_row, mask_row, tmp_path):
@@ -532,12 +537,9 @@ def test_sheet_takes_any_name_and_none():
         ({"split": "dev"}, r"split must be one of train, val, test, all; got 'dev'"),
         ({"tolerance": -1.0}, r"tolerance must be a finite number >= 0; got -1\.0"),
         ({"tolerance": float("nan")}, r"tolerance must be a finite number >= 0; got nan"),
-        ({"tolerance_unit": "cm"}, r"tolerance_unit must be one of px, mm; got 'cm'"),
-        ({"tolerance_unit": "mm"}, r"pixel_spacing_mm must be a finite number > 0 where .* is mm; got None"),
-        ({"tolerance_unit": "mm", "pixel_spacing_mm": 0.0}, r"pixel_spacing_mm must be a finite number > 0"),
-        ({"pixel_spacing_mm": 0.2}, r"pixel_spacing_mm must be left out where tolerance_unit is px; got 0\.2"),
-        ({"bootstrap_draws": 0}, r"bootstrap_draws must be 1 to 100,000; got 0"),
-        ({"seed": -1}, r"seed must be >= 0; got -1"),
+        ({"tolerance_mm": float("inf")}, r"tolerance_mm must be a finite number >= 0; got inf"),
+        ({"exclude_flags": ("upside_down",)}, r"exclude_flags must be some of inverted, .*; got 'upside_down'"),
+        ({"pixel_spacing_mm": 0.0}, r"pixel_spacing_mm must be a finite number > 0; got 0\.0"),
     ],
 )
 def test_bad_value_is_named_with_its_fix(choice, message):
@@ -566,3 +568,25 @@ def test_real_radiographs_fill_the_sheet(evaluation, mask_row, shared_data):
     assert rows["hd95"].to_pylist()[0] == 0
     assert max(rows["dsc"].to_pylist()[1:]) < rows["dsc"][0].as_py() == 1
     assert Path(config.output_uri, "report.html").read_text().count("data:image/jpeg") == 12
+
+
+@pytest.mark.slow
+def test_flagged_images_are_left_out_and_counted(evaluation, truth_row, mask_row, tmp_path):
+    images = [truth_row(name, disc(40)) for name in "abc"]
+    masks = [mask_row("a", disc(40)), mask_row("b", disc(20)), mask_row("c", disc(20))]
+    config = evaluation(images, masks, exclude_flags=("inverted", "rotated_90"))
+    with pytest.raises(DatasetError, match=r"masks has no column qc_flags, which exclude_flags needs"):
+        evaluate_segmenter(config)
+
+    flags = {"a": ["clipped_dark"], "b": ["inverted", "rotated_90"], "c": ["inverted"]}
+    for path in (tmp_path / "segmented/masks").iterdir():
+        table = pq.read_table(path)
+        column = pa.array([flags[name] for name in table["image_id"].to_pylist()], pa.list_(pa.string()))
+        pq.write_table(table.append_column("qc_flags", column), path)
+    metrics = evaluate_segmenter(config)
+
+    assert (metrics["n_images"], metrics["dsc"]["mean"], metrics["n_without_truth"]) == (1, 1, 0)
+    assert (metrics["n_excluded_by_flag"], metrics["excluded_by_flag"]) == (2, {"inverted": 2, "rotated_90": 1})
+    line = "Images excluded by their quality flags: 2 (inverted: 2, rotated_90: 1)"
+    assert line in (tmp_path / "evaluation/report.txt").read_text()
+    assert line in words((tmp_path / "evaluation/report.html").read_text())

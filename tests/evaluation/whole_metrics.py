@@ -38,6 +38,8 @@ def full_metrics() -> dict[str, Any]:
     sections = {
         "n_without_patient": 0,
         "n_left_out_by_label_map": {},
+        "excluded_by_flag": {},
+        "n_excluded_by_flag": 0,
         "val": None,
         "at_prevalence": {},
         "calibration": {

@@ -1,20 +1,15 @@
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 from sklearn.metrics import f1_score, jaccard_score
 
 from cxr_ray.metrics.segmentation import (
-    METRICS,
-    bootstrap_interval,
     boundary,
     boundary_distances,
     mask_agreement,
-    report_text,
-    summarise,
 )
 
 
@@ -70,20 +65,35 @@ def test_shifted_square_has_the_nsd_counted_by_hand():
     ],
 )
 def test_spacing_is_of_rows_then_of_columns(moved, spacing, hd95):
-    agreement = mask_agreement(square(**moved), square(), tolerance=2, spacing=spacing)
+    agreement = mask_agreement(square(**moved), square(), spacing=spacing, tolerance_mm=2)
 
-    assert agreement.hd95 == hd95
-    assert (agreement.nsd == 1) == (hd95 <= 2)
+    assert agreement.hd95_mm == hd95
+    assert (agreement.nsd_mm == 1) == (hd95 <= 2)
+    assert agreement.hd95 == 3, "pixels stay pixels"
+    assert agreement.nsd == pytest.approx(42 / 76)
 
 
 def test_empty_masks_follow_the_convention():
     empty = np.zeros_like(square())
 
-    both = mask_agreement(empty, empty)
-    assert (both.dsc, both.iou, both.nsd, both.hd95) == (1, 1, 1, 0)
+    both = mask_agreement(empty, empty, spacing=(0.5, 2))
+    assert (both.dsc, both.iou, both.nsd, both.hd95, both.nsd_mm, both.hd95_mm) == (1, 1, 1, 0, 1, 0)
     for predicted, truth in ((empty, square()), (square(), empty)):
-        one = mask_agreement(predicted, truth)
-        assert (one.dsc, one.iou, one.nsd, one.hd95) == (0, 0, 0, None)
+        one = mask_agreement(predicted, truth, spacing=(0.5, 2))
+        assert (one.dsc, one.iou, one.nsd, one.nsd_mm) == (0, 0, 0, 0)
+        assert one.hd95 == pytest.approx((48**2 + 64**2) ** 0.5), "the diagonal of the image"
+        assert one.hd95_mm == pytest.approx((24**2 + 128**2) ** 0.5)
+
+
+def test_no_pair_of_masks_is_worse_than_a_missing_mask():
+    corners = np.zeros((2, 48, 64), dtype=bool)
+    corners[0, 0, 0] = corners[1, -1, -1] = True
+    assert mask_agreement(*corners).hd95 < mask_agreement(corners[0], np.zeros((48, 64), bool)).hd95
+
+
+def test_without_a_spacing_there_are_no_mm():
+    agreement = mask_agreement(disc(50), disc(40))
+    assert (agreement.nsd_mm, agreement.hd95_mm) == (None, None)
 
 
 def test_single_pixel_and_full_frame_are_measured():
@@ -136,115 +146,32 @@ def test_boundary_agreement_equals_every_pair_of_pixels(predicted, truth, tolera
     distance = np.linalg.norm(points[0][:, None] - points[1][None], axis=-1)
     there, back = distance.min(axis=1), distance.min(axis=0)
 
-    agreement = mask_agreement(predicted, truth, tolerance=tolerance, spacing=spacing)
+    agreement = mask_agreement(predicted, truth, tolerance=tolerance, spacing=spacing, tolerance_mm=tolerance)
 
     near = np.count_nonzero(there <= tolerance) + np.count_nonzero(back <= tolerance)
-    assert agreement.nsd == pytest.approx(near / (len(there) + len(back)))
-    assert agreement.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
+    found = (agreement.nsd_mm, agreement.hd95_mm) if spacing else (agreement.nsd, agreement.hd95)
+    assert found[0] == pytest.approx(near / (len(there) + len(back)))
+    assert found[1] == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.143, 0.143), (0.2, 0.35)])
+def test_distances_equal_those_of_distance_transforms(spacing):
+    predicted, truth = disc(30, centre=(60, 66)) | disc(9, centre=(120, 4)), disc(33) ^ disc(12)
+    edges = [mask & ~ndimage.binary_erosion(mask) for mask in (predicted, truth)]
+    to_edge = [ndimage.distance_transform_edt(~edge, sampling=spacing) for edge in edges]
+    there, back = to_edge[1][edges[0]], to_edge[0][edges[1]]
+
+    agreement = mask_agreement(predicted, truth, spacing=spacing, tolerance_mm=3)
+
+    assert agreement.nsd_mm == pytest.approx((np.concatenate([there, back]) <= 3).mean())
+    assert agreement.hd95_mm == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
 
 
 @pytest.mark.parametrize(("spacing", "nsd", "hd95"), [(None, 0.3340471, 53.248440), ((0.8, 1.3), 0.3147752, 55.679783)])
 def test_boundary_agreement_equals_what_monai_computes(spacing, nsd, hd95):
     """The figures are those of `compute_surface_dice` and `compute_hausdorff_distance` of MONAI 1.6.1."""
     predicted, truth = disc(30, centre=(60, 66)) | disc(9, centre=(120, 4)), disc(33) ^ disc(12)
-    agreement = mask_agreement(predicted, truth, tolerance=2, spacing=spacing)
-    assert agreement.nsd == pytest.approx(nsd, abs=1e-6)
-    assert agreement.hd95 == pytest.approx(hd95, rel=1e-5)
-
-
-def test_summary_leaves_out_what_has_no_value():
-    values = {"dsc": np.array([0.2, 0.4, 0.9]), "hd95": np.array([3.0, np.nan, 5.0])}
-
-    summary = summarise(values)
-
-    assert summary["dsc"]["mean"] == pytest.approx(0.5)
-    assert summary["dsc"]["sd"] == pytest.approx(np.std([0.2, 0.4, 0.9], ddof=1))
-    assert summary["dsc"]["median"] == 0.4
-    assert (summary["hd95"]["n"], summary["hd95"]["mean"]) == (2, 4)
-
-
-def test_what_cannot_be_computed_is_null_in_strict_json():
-    summary = summarise({"dsc": np.array([0.5]), "hd95": np.array([np.nan])})
-
-    assert summary["dsc"] == {"n": 1, "mean": 0.5, "sd": None, "median": 0.5, "interval": [0.5, 0.5]}
-    assert summary["hd95"] == {"n": 0, "mean": None, "sd": None, "median": None, "interval": None}
-    json.dumps(summary, allow_nan=False)
-    assert list(METRICS) == ["dsc", "iou", "nsd", "hd95"]
-
-
-def test_interval_is_that_of_the_mean_and_repeats():
-    values = np.random.default_rng(7).normal(0.8, 0.1, size=400)
-
-    low, high = bootstrap_interval(values, draws=2000)
-
-    half = 1.96 * values.std(ddof=1) / 20
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
-    assert bootstrap_interval(values, draws=2000) == [low, high]
-    assert bootstrap_interval(values, draws=2000, seed=1) != [low, high]
-
-
-def test_interval_does_not_depend_on_how_many_sets_are_drawn_at_once(monkeypatch):
-    values = np.random.default_rng(3).random(50)
-    at_once = bootstrap_interval(values, draws=101)
-    monkeypatch.setattr("cxr_ray.metrics.segmentation.DRAWN_AT_ONCE", 7 * 50)
-
-    assert bootstrap_interval(values, draws=101) == at_once
-
-
-DSC = {"n": 5, "mean": 0.8, "sd": 0.15, "median": 0.9, "interval": [0.25, 0.75]}
-NOTHING = {"n": 0, "mean": None, "sd": None, "median": None, "interval": None}
-FIGURES = {"dsc": DSC, "iou": DSC | {"mean": 0.6}, "nsd": DSC | {"mean": 0.7}, "hd95": NOTHING}
-ALL_IS_WELL = {"tolerance": 1.5, "tolerance_unit": "mm", "per_class": {}, "uncertainty": None, "comparison": []} | {
-    f"n_{name}": 0 for name in ("both_empty", "one_empty", "failures", "truth_unreadable", "skipped", "without_truth")
-}
-ALL_IS_WELL |= FIGURES | {"n_judged": 5, "n_images": 5, "missing_first": []}
-
-
-def test_a_report_without_failures_is_the_table_and_one_line():
-    assert report_text(ALL_IS_WELL) == (
-        "                          n     mean       sd   median   95 % interval of the mean\n"
-        "DSC                       5    0.800    0.150    0.900   0.250 to 0.750\n"
-        "IoU                       5    0.600    0.150    0.900   0.250 to 0.750\n"
-        "NSD at 1.5 mm             5    0.700    0.150    0.900   0.250 to 0.750\n"
-        "HD95 (mm)                 0        -        -        -   -\n"
-        "\n"
-        "Images judged: 5 of 5 (two empty masks: 0, one empty mask: 0)\n"
-    )
-
-
-def test_a_report_lists_classes_segmenters_and_every_reason_to_exclude_an_image():
-    figures = {"n": 5, "spearman": 0.5, "risk_at_coverage": [[0.8, 0.1], [1.0, 0.2]]}
-    counts = {"both_empty": 1, "one_empty": 2, "judged": 5, "images": 1234, "failures": 3, "errors": 2, "missing": 4}
-    counts |= {"truth_unreadable": 6, "skipped": 7, "without_truth": 8}
-    report = report_text(
-        ALL_IS_WELL
-        | {f"n_{name}": count for name, count in counts.items()}
-        | {
-            "per_class": {"COVID": FIGURES | {"n_judged": 3, "n_failures": 1}},
-            "uncertainty": figures | {"aurc": 0.1, "aurc_random": 0.2, "aurc_ideal": 0.05},
-            "comparison": [
-                FIGURES | {"n_images": 4, "model_id": "dynunet-1", "predictions_uri": "s3://a"},
-                FIGURES | {"n_images": 4, "model_id": "", "predictions_uri": "s3://b"},
-            ],
-            "dsc_failures_as_zero": 0.4,
-            "missing_first": ["a.png", "b.png"],
-        }
-    )
-    assert report.partition("\n\n")[2] == (
-        "class                     n   failed      DSC      IoU      NSD     HD95\n"
-        "COVID                     3        1    0.800    0.600    0.700        -\n"
-        "\n"
-        "Uncertainty and error (1 - DSC) over 5 images: Spearman correlation 0.500; mean error 0.2000, "
-        "of the 80% least uncertain images 0.1000; AURC 0.1000 (random order 0.2000, ideal order 0.0500)\n"
-        "\n"
-        "mean over 4 common images                   DSC      IoU      NSD     HD95\n"
-        "dynunet-1                                 0.800    0.600    0.700        -\n"
-        "s3://b                                    0.800    0.600    0.700        -\n"
-        "\n"
-        "Images judged: 5 of 1,234 (two empty masks: 1, one empty mask: 2)\n"
-        "Images failed: 3 (with an error: 2, without a row: 4); with their DSC as 0, the mean DSC is 0.400\n"
-        "First images without a row: a.png, b.png\n"
-        "Images excluded because their true mask cannot be read: 6\n"
-        "Images excluded because the cascade's rule skipped them: 7\n"
-        "Images excluded because they have no true mask: 8\n"
-    )
+    agreement = mask_agreement(predicted, truth, tolerance=2, spacing=spacing, tolerance_mm=2)
+    found = (agreement.nsd_mm, agreement.hd95_mm) if spacing else (agreement.nsd, agreement.hd95)
+    assert found[0] == pytest.approx(nsd, abs=1e-6)
+    assert found[1] == pytest.approx(hd95, rel=1e-5)

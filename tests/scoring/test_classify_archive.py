@@ -31,7 +31,7 @@ from cxr_ray.models.engines.converted_model import SUMS, sums_of
 from cxr_ray.models.engines.quantize import quantize
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import LABELS
-from cxr_ray.scoring.archive_job import default_block_rows
+from cxr_ray.scoring.blocks import default_block_rows
 from cxr_ray.scoring.classify_archive import classify_archive
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -99,6 +99,8 @@ def test_every_file_is_one_row_and_a_broken_file_is_no_crash(scored_once, archiv
     assert {name: kinds[name] for name, _ in archive.broken} == dict(archive.broken)
     ok = rows.filter(pc.equal(rows["status"], "ok"))
     assert ok["label"].null_count == 0
+    assert ok["qc_flags"].null_count == 0
+    assert rows["qc_flags"].null_count == len(archive.broken)
     total = sum(ok[c].to_numpy() for c in ok.column_names if c.startswith("prob_"))
     np.testing.assert_allclose(total, 1, atol=1e-3)
     record = json.loads((scored_once / "run.json").read_text())

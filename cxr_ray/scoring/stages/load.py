@@ -11,8 +11,11 @@ import pyarrow as pa
 
 from cxr_ray.config.redaction import redacted
 from cxr_ray.imaging.decode import DecodedImage
+from cxr_ray.imaging.dicom import DicomTags
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.imaging.load import LoadedImage, load_images
+from cxr_ray.imaging.quality.flags import quality_flags
+from cxr_ray.imaging.quality.orientation import OrientationModel
 from cxr_ray.imaging.resize import resize_image, resize_to, size_within
 from cxr_ray.schema import loaded_schema
 from cxr_ray.scoring.patient_secret import PatientSecret
@@ -69,12 +72,14 @@ class LoadStage:
         geometries: the geometries in which each image is needed; each gives a column of pixels.
         limits: maximum sizes of an image; a larger one becomes an error row.
         patient_secret: secret that keys the hashes of patient ids.
+        orientation: weights by which inverted and rotated images are flagged; None takes those of the package.
         on_table: called for each table with its number of images, the seconds that it took, and the bytes that were read.
     """
 
     geometries: tuple[Geometry, ...]
     limits: DecodeLimits
     patient_secret: PatientSecret
+    orientation: OrientationModel | None = None
     on_table: Callable[[int, float, int], None] | None = None
 
     def __call__(self, block: pa.Table) -> Iterator[pa.Table]:
@@ -104,22 +109,22 @@ class LoadStage:
             yield table
             began = time.monotonic()
 
-    def _resized(self, image: LoadedImage) -> list[bytes | None]:
+    def _resized(self, image: LoadedImage) -> list[np.ndarray]:
+        """Resize an image for each geometry; [] if it has no pixels."""
         if image.decoded.pixels is None:
-            return [None] * len(self.geometries)
-        return [
-            geometry.resized(decoded).tobytes()
-            for geometry, decoded in zip(self.geometries, image.decodings, strict=True)
-        ]
+            return []
+        return [geometry.resized(decoded) for geometry, decoded in zip(self.geometries, image.decodings, strict=True)]
 
-    def _table(self, batch: list[tuple[str, str, LoadedImage, list[bytes | None]]]) -> pa.Table:
-        table = pa.Table.from_pylist([self._row(i, u, image) for i, u, image, _ in batch], schema=loaded_schema())
+    def _table(self, batch: list[tuple[str, str, LoadedImage, list[np.ndarray]]]) -> pa.Table:
+        table = pa.Table.from_pylist([self._row(*loaded) for loaded in batch], schema=loaded_schema())
         for position, geometry in enumerate(self.geometries):
-            pixels = pa.array([resized[position] for *_, resized in batch], geometry.type)
+            pixels = pa.array(
+                [resized[position].tobytes() if resized else None for *_, resized in batch], geometry.type
+            )
             table = table.append_column(geometry.column, pixels)
         return table
 
-    def _row(self, image_id: str, uri: str, image: LoadedImage) -> dict[str, object]:
+    def _row(self, image_id: str, uri: str, image: LoadedImage, resized: list[np.ndarray]) -> dict[str, object]:
         decoded, tags = image.decoded, image.decoded.dicom
         row: dict[str, object] = {
             "image_id": image_id,
@@ -131,6 +136,7 @@ class LoadStage:
             "width": decoded.width,
             "height": decoded.height,
             "content_sha256": image.content_sha256,
+            "qc_flags": self._flags(resized, tags),
         }
         if tags is not None:
             row |= {
@@ -139,6 +145,12 @@ class LoadStage:
             }
             row["patient_key"] = self.patient_secret.key_of(tags.patient_id)
         return row
+
+    def _flags(self, resized: list[np.ndarray], tags: DicomTags | None) -> list[str] | None:
+        """Flag the quality of an image by the largest of its pixels; None if it has none."""
+        if not resized:
+            return None
+        return quality_flags(max(resized, key=np.size), tags, model=self.orientation)
 
 
 def pixels_of(table: pa.Table, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:

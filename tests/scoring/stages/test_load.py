@@ -9,7 +9,11 @@ import pytest
 from PIL import Image
 
 from cxr_ray.imaging.decode import DecodeLimits, decode_image
+from cxr_ray.imaging.quality.flags import quality_flags
+from cxr_ray.imaging.quality.orientation import OrientationModel, bundled_model
 from cxr_ray.imaging.resize import resize_image
+from cxr_ray.phantoms.phantom import draw_phantom
+from cxr_ray.phantoms.phantom_files import Shot, dicom_bytes, dicom_of
 from cxr_ray.schema import loaded_schema
 from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.load import ROWS_AT_ONCE, Geometry, LoadStage, pixels_of
@@ -104,6 +108,37 @@ def test_dicom_tags_come_along_and_the_patient_only_as_a_keyed_hash(loaded):
     assert b"x.dcm" in sink.getvalue()
     for secret in (b"MRN-0042", b"Roe", b"Jane", SECRET):
         assert secret not in sink.getvalue()
+
+
+def test_the_flags_of_an_image_are_those_of_its_largest_pixels(loaded):
+    for row in loaded.to_pylist():
+        if row["status"] == "error":
+            assert row["qc_flags"] is None
+        else:
+            pixels = np.frombuffer(row["pixels_48_bicubic"], np.uint8).reshape(48, 48)
+            assert row["qc_flags"] == quality_flags(pixels)
+
+
+def test_an_inverted_radiograph_and_what_a_header_says_are_flagged(tmp_path):
+    shot = Shot(label="Normal", name="a", suffix=".dcm", patient_id="p", patient=1, seed=2)
+    phantom = draw_phantom("Normal", seed=3, size=96)
+    dataset = dicom_of(phantom, shot)
+    dataset.BurnedInAnnotation, dataset.BodyPartExamined = "YES", "ABDOMEN"
+    (tmp_path / "a.dcm").write_bytes(dicom_bytes(dataset))
+    Image.fromarray(255 - phantom.pixels).save(tmp_path / "b.png")
+    uris = [str(tmp_path / name) for name in ("a.dcm", "b.png")]
+    (table,) = load(pa.table({"image_id": ["a", "b"], "uri": uris, "size_bytes": [None, None]}))
+    assert table["qc_flags"].to_pylist() == [["burned_in_text", "not_chest"], ["inverted"]]
+
+
+def test_an_orientation_may_be_given(archive):
+    opposite = OrientationModel(weights=-bundled_model().weights)
+    stage = LoadStage(
+        geometries=(SMALL,), limits=DecodeLimits(), patient_secret=PatientSecret(SECRET), orientation=opposite
+    )
+    (table,) = stage(archive.slice(0, 1))
+    pixels = np.frombuffer(table["pixels_32_bilinear"][0].as_buffer(), np.uint8).reshape(32, 32)
+    assert table["qc_flags"].to_pylist() == [quality_flags(pixels, model=opposite)]
 
 
 def test_a_dicom_file_whose_pixels_are_refused_keeps_its_tags(archive):

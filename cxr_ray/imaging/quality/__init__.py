@@ -1,0 +1,1 @@
+"""Quality of a decoded radiograph: orientation, exposure and burned-in text."""
