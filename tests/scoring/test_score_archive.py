@@ -7,8 +7,8 @@ import pytest
 from cxr_ray.archive.tables import read_table
 from cxr_ray.config import ClassifyConfig, ScoreConfig, SegmentConfig
 from cxr_ray.errors import ConfigError, ResumeError
-from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.models.multilabel_card import MultilabelCard
+from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS
 from cxr_ray.scoring.classify_archive import classify_archive
 from cxr_ray.scoring.score_archive import score_archive
