@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from cxr_ray.config import TrainClassifierConfig
 from cxr_ray.errors import DatasetError
 from cxr_ray.models.bundle import ModelCard
 from cxr_ray.training.batch import Batch
@@ -29,6 +30,10 @@ class Objective(ABC):
 
     card_type: ClassVar[type[ModelCard]]
     labels: tuple[str, ...]
+
+    @abstractmethod
+    def __init__(self, config: TrainClassifierConfig, dataset: pa.Table) -> None:
+        """Read the labels of the dataset."""
 
     @staticmethod
     @abstractmethod
