@@ -5,6 +5,8 @@ from cxr_ray.schema import (
     LABELS,
     MASKS,
     embeddings_schema,
+    finding_columns,
+    finding_fields,
     predictions_schema,
     probability_column,
     score_fields,
@@ -54,6 +56,15 @@ def test_predictions_of_several_models_end_with_a_set_of_columns_for_each():
     one = [f"vit_b16_{name}" for name in [*SCORES, "model_id"]]
     other = [f"resnet50_{name}" for name in [*SCORES, "model_id"]]
     assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + QUALITY + one + other + PREDICTION
+
+
+def test_predictions_of_findings_have_a_probability_and_a_call_of_each_instead_of_a_label():
+    schema = predictions_schema(("Edema", "Pleural Effusion"), ("resnet50_",), finding_fields)
+    scores = ["prob_edema", "prob_pleural_effusion", "label_edema", "label_pleural_effusion"]
+    of_model = [f"resnet50_{name}" for name in [*scores, "model_id"]]
+    assert schema.names == HEAD + scores + PROVENANCE + DICOM + of_model + PREDICTION
+    assert [str(schema.field(name).type) for name in scores] == ["float", "float", "int8", "int8"]
+    assert finding_columns(schema.names) == ("label_edema", "label_pleural_effusion")
 
 
 def test_embeddings_of_one_encoder_and_of_several():

@@ -14,14 +14,15 @@ def save_random():
         import torch
 
         from cxr_ray.models.backbones import build_backbone
-        from cxr_ray.models.bundle import save_bundle
+        from cxr_ray.models.bundle import ModelCard, save_bundle
 
-        card = {"kind": "classifier", "backbone": "efficientnet_b0", "labels": LABELS, "image_size": 32} | card
+        card_type = card.pop("card_type", ModelCard)
+        card = {"kind": card_type.kind, "backbone": "efficientnet_b0", "labels": LABELS, "image_size": 32} | card
         torch.manual_seed(seed)
         model = build_backbone(card["backbone"], num_classes=len(card["labels"]), image_size=card["image_size"])
         with torch.no_grad():  # unscaled, every probability would be 1/C
             model.get_classifier().weight.mul_(float("nan") if nan else 1000)
-        return save_bundle(str(uri), model.state_dict(), **card)
+        return save_bundle(str(uri), model.state_dict(), card_type, **card)
 
     return save
 

@@ -18,8 +18,8 @@ from cxr_ray.schema import (
     PRESENT,
     SPLITS,
     UNCERTAIN,
-    finding_column,
     finding_columns,
+    finding_name,
     findings_dataset_schema,
     probability_column,
 )
@@ -63,14 +63,15 @@ def finding_labels(dataset: pa.Table) -> tuple[str, ...]:
     return tuple(column.removeprefix(FINDING_PREFIX) for column in finding_columns(dataset.column_names))
 
 
-def finding_values(table: pa.Table, findings: Sequence[str]) -> NDArray[np.float32]:
+def finding_values(table: pa.Table, findings: Sequence[str], prefix: str = FINDING_PREFIX) -> NDArray[np.float32]:
     """Values of findings, float32 [N, K]: 1 present, 0 absent, -1 uncertain, NaN if nothing is known.
 
     Args:
         table: a table with a column of each finding.
         findings: names of the K findings.
+        prefix: prefix of their columns.
     """
-    columns = [table[finding_column(finding)].cast(pa.float32()) for finding in findings]
+    columns = [table[prefix + finding_name(finding)].cast(pa.float32()) for finding in findings]
     values = [pc.fill_null(column, float("nan")).to_numpy() for column in columns]
     return np.stack(values, axis=1).astype(np.float32) if values else np.empty((table.num_rows, 0), np.float32)
 

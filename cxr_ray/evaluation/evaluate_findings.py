@@ -82,7 +82,7 @@ def evaluate_findings(config: EvaluateClassifierConfig) -> dict[str, Any]:
     rows, unknown_patients = joined_findings(dataset, predictions, labels, config, config.split)
     require_scored(rows, config)
     scored = scored_findings(rows, labels)
-    values = finding_values(rows.rename_columns(_truth_as_labels(rows.column_names)), labels)
+    values = finding_values(rows, labels, TRUTH_PREFIX)
     errors = count_errors(rows)
     tried = len(scored.truth) + sum(errors.values())
     metrics: dict[str, Any] = {
@@ -194,22 +194,10 @@ def _refuse_incomplete(rows: pa.Table, columns: list[str]) -> None:
         )
 
 
-def _truth_as_labels(names: list[str]) -> list[str]:
-    """Names of columns with the true findings as `label_FINDING`, and the called ones as `called_FINDING`."""
-    return [
-        FINDING_PREFIX + name.removeprefix(TRUTH_PREFIX)
-        if name.startswith(TRUTH_PREFIX)
-        else name.replace(FINDING_PREFIX, "called_", 1)
-        if name.startswith(FINDING_PREFIX)
-        else name
-        for name in names
-    ]
-
-
 def scored_findings(rows: pa.Table, labels: tuple[str, ...]) -> ScoredFindings:
     """Collect the arrays of the rows of `joined_findings` with status `ok`."""
     scored = rows.filter(pc.equal(rows["status"], "ok"))
-    values = finding_values(scored.rename_columns(_truth_as_labels(scored.column_names)), labels).astype(np.float64)
+    values = finding_values(scored, labels, TRUTH_PREFIX).astype(np.float64)
     probabilities = [scored[probability_column(label)].to_numpy().astype(np.float64) for label in labels]
     return ScoredFindings(
         truth=np.where(np.isin(values, (PRESENT, ABSENT)), values, np.nan),

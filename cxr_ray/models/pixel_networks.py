@@ -46,8 +46,9 @@ class PixelClassifier(PixelNetwork):
         super().__init__(network, card, memory_format)
         self._task = task_of(card)
         given = self._task.temperature
-        one_of_each = isinstance(given, tuple)
-        self._temperature = nn.Buffer(torch.tensor(given), persistent=False) if one_of_each else given
+        self._temperature: torch.Tensor | float = (
+            nn.Buffer(torch.tensor(given), persistent=False) if isinstance(given, tuple) else given
+        )
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Compute calibrated probabilities float32 [N, C] of uint8 [N, S, S]."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from cxr_ray.errors import BundleError
 from cxr_ray.models.bundle import ModelCard
@@ -16,7 +17,6 @@ from cxr_ray.models.multilabel_card import MultilabelCard
 from cxr_ray.schema import (
     ABSENT,
     PRESENT,
-    FieldsOfScores,
     finding_column,
     finding_fields,
     probability_column,
@@ -32,13 +32,16 @@ class Task(ABC):
 
     Attributes:
         labels: the C labels, in the order of the outputs.
-        fields_of: function that lists the columns of a prediction, see `schema`.
         temperature: divisor of the logits, or one of each label.
     """
 
     labels: tuple[str, ...]
-    fields_of: FieldsOfScores
     temperature: float | tuple[float, ...]
+
+    @staticmethod
+    @abstractmethod
+    def fields_of(labels: tuple[str, ...], prefix: str = "") -> list[pa.Field]:
+        """Columns of the predictions of classifiers with these labels, each with `prefix` before its name; see `schema`."""
 
     @staticmethod
     @abstractmethod
@@ -69,7 +72,11 @@ class OneClass(Task):
 
     labels: tuple[str, ...]
     temperature: float = 1.0
-    fields_of = staticmethod(score_fields)
+
+    @staticmethod
+    def fields_of(labels: tuple[str, ...], prefix: str = "") -> list[pa.Field]:
+        """`label`, `confidence`, `entropy` and the probability of each class."""
+        return score_fields(labels, prefix)
 
     @staticmethod
     def probabilities(calibrated: "torch.Tensor") -> "torch.Tensor":
@@ -98,7 +105,11 @@ class Findings(Task):
     labels: tuple[str, ...]
     temperature: tuple[float, ...]
     thresholds: tuple[float, ...]
-    fields_of = staticmethod(finding_fields)
+
+    @staticmethod
+    def fields_of(labels: tuple[str, ...], prefix: str = "") -> list[pa.Field]:
+        """Probability of each finding, and for each whether it is present."""
+        return finding_fields(labels, prefix)
 
     @staticmethod
     def probabilities(calibrated: "torch.Tensor") -> "torch.Tensor":

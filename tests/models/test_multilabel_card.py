@@ -2,8 +2,12 @@ import json
 
 import pytest
 
+from cxr_ray.config.importing import ImportConfig
 from cxr_ray.errors import BundleError
 from cxr_ray.models.bundle import read_card
+from cxr_ray.models.encoder import read_encoder_card
+from cxr_ray.models.foreign.source import read_source
+from cxr_ray.models.import_model import import_model
 from cxr_ray.models.multilabel_card import MultilabelCard, read_classifier_card
 
 CALIBRATION = {"temperatures": (1.0, 2.0), "thresholds": (0.5, 0.25)}
@@ -46,3 +50,18 @@ def test_a_damaged_card_is_refused(uri, tmp_path, field, value, message):
     (tmp_path / "model.json").write_text(json.dumps(card))
     with pytest.raises(BundleError, match=message):
         read_classifier_card(uri)
+
+
+def test_its_network_is_an_encoder_and_a_start_but_never_a_classifier_of_classes(save_random, tmp_path):
+    card = {"card_type": MultilabelCard, "backbone": "densenet121", "image_size": 32, "labels": ("edema", "mass")}
+    save_random(tmp_path / "findings", **card, **CALIBRATION)
+    uri = str(tmp_path / "findings")
+    assert read_encoder_card(uri).labels == ("edema", "mass")
+    source = read_source(uri)
+    assert source.labels == ("edema", "mass")
+    options = {"weights_uri": uri, "architecture": "densenet121", "output_uri": str(tmp_path / "imported")}
+    with pytest.raises(
+        BundleError, match="each output is a finding of its own, and the classes of a bundle exclude each other"
+    ):
+        import_model(ImportConfig(**options))
+    assert import_model(ImportConfig(**options, encoder=True)).kind == "encoder"

@@ -7,6 +7,7 @@ import pytest
 from cxr_ray.archive.tables import read_table
 from cxr_ray.config import ClassifyConfig, ScoreConfig, SegmentConfig
 from cxr_ray.errors import ConfigError, ResumeError
+from cxr_ray.models.multilabel_card import MultilabelCard
 from cxr_ray.phantoms.phantom_archive import write_phantom_archive
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS
 from cxr_ray.scoring.classify_archive import classify_archive
@@ -77,5 +78,19 @@ def test_a_rule_for_an_unknown_class_is_refused(models, tmp_path):
             ScoreConfig(
                 input_uri=str(tmp_path), output_uri=str(tmp_path / "out"), classifier_uri=(models[0],),
                 segmenter_uri=models[1], segment_labels=("Fracture",),
+            )
+        )  # fmt: skip
+
+
+def test_a_confidence_in_no_finding_is_refused(save_random, models, tmp_path):
+    card = {"labels": ("edema", "mass"), "temperatures": (1.0, 1.0), "thresholds": (0.5, 0.5)}
+    save_random(tmp_path / "findings", card_type=MultilabelCard, **card)
+    with pytest.raises(
+        ConfigError, match=r"segment_min_confidence 0.5 of findings needs segment_labels; name findings of"
+    ):
+        score_archive(
+            ScoreConfig(
+                input_uri=str(tmp_path), output_uri=str(tmp_path / "out"), classifier_uri=(str(tmp_path / "findings"),),
+                segmenter_uri=models[1], segment_min_confidence=0.5,
             )
         )  # fmt: skip

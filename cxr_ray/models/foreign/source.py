@@ -13,7 +13,7 @@ from cxr_ray.models.bundle import CARD_NAME, ModelCard, kind_of, load_weights, r
 from cxr_ray.models.encoder_card import EncoderCard
 from cxr_ray.models.foreign.preprocessing import Preprocessing, preprocessing_of
 from cxr_ray.models.foreign.transformers_network import load_transformers_network
-from cxr_ray.models.multilabel_card import read_classifier_card
+from cxr_ray.models.multilabel_card import MultilabelCard, read_classifier_card
 from cxr_ray.models.state_file import Checkpoint, State, checkpoint_of, metadata_of, zipped_names
 from cxr_ray.models.weights_cache import fetch_weights, is_folder
 
@@ -113,6 +113,7 @@ def _bundle(uri: str) -> Source:
             mean=card.mean, std=card.std, image_size=card.image_size, interpolation=card.interpolation, origin=CARD_NAME
         ),
         licence=card.source.get("licence"),
+        findings=isinstance(card, MultilabelCard),
     )
 
 

@@ -32,7 +32,8 @@ class Objective(ABC):
     labels: tuple[str, ...]
 
     @abstractmethod
-    def __init__(self, config: TrainClassifierConfig, dataset: pa.Table) -> None: ...
+    def __init__(self, config: TrainClassifierConfig, dataset: pa.Table) -> None:
+        """Read the labels of the dataset."""
 
     @staticmethod
     @abstractmethod

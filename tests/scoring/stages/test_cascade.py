@@ -8,7 +8,7 @@ import pytest
 from cxr_ray.config import ScoreConfig
 from cxr_ray.config.segmentation import MaskFiles, SegmenterSettings
 from cxr_ray.imaging.limits import DecodeLimits
-from cxr_ray.models.task import OneClass
+from cxr_ray.models.task import Findings, OneClass
 from cxr_ray.schema import LUNG_FIELDS, MASK_FIELDS
 from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.cascade import CascadeStage, asked_for
@@ -62,6 +62,29 @@ def test_the_rule_asks_for_classes_and_for_a_confidence_that_is_reached(rule, as
     assert (found.tolist(), found.dtype) == (asked, bool)
     nothing = asked_for(predictions.slice(0, 0), config_of(**rule), OneClass(("COVID", "Normal")))
     assert (nothing.shape, nothing.dtype) == ((0,), bool)
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked"),
+    [
+        ({}, [True, True, True, False]),
+        ({"segment_labels": ("edema",)}, [True, False, False, False]),
+        ({"segment_labels": ("edema", "mass")}, [True, True, False, False]),
+        ({"segment_labels": ("edema", "mass"), "segment_min_confidence": 0.7}, [False, True, False, False]),
+    ],
+)
+def test_the_rule_asks_for_findings_that_are_called_present(rule, asked):
+    predictions = pa.table(
+        {
+            "status": ["ok", "ok", "ok", "error"],
+            "prob_edema": pa.array([0.6, 0.9, 0.1, None], pa.float32()),
+            "prob_mass": pa.array([0.2, 0.8, 0.2, None], pa.float32()),
+            "label_edema": pa.array([1, 0, 0, None], pa.int8()),
+            "label_mass": pa.array([0, 1, 0, None], pa.int8()),
+        }
+    )
+    task = Findings(("edema", "mass"), (1.0, 1.0), (0.5, 0.5))
+    assert asked_for(predictions, config_of(**rule), task).tolist() == asked
 
 
 @pytest.mark.slow

@@ -4,9 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cxr_ray.errors import BundleError
 from cxr_ray.imaging.limits import DecodeLimits
 from cxr_ray.models.classifier import Classifier
-from cxr_ray.schema import PROVENANCE_FIELDS, predictions_schema, score_fields
+from cxr_ray.models.multilabel_card import MultilabelCard
+from cxr_ray.schema import PROVENANCE_FIELDS, finding_fields, predictions_schema, score_fields
 from cxr_ray.scoring.patient_secret import PatientSecret
 from cxr_ray.scoring.stages.classify import ClassifyStage
 from cxr_ray.scoring.stages.load import Geometry, LoadStage, pixels_of
@@ -162,3 +164,39 @@ def test_a_model_that_gives_nan_makes_errors_and_no_labels(save_random, tmp_path
     assert [kind == "not_finite" for kind in kinds] == loaded
     for name in ("label", "confidence", "prob_covid", "efficientnet_b0_label"):
         assert scored[name].null_count == scored.num_rows
+
+
+def test_findings_of_several_models_are_called_at_the_thresholds_of_each_and_of_the_mean(batch, save_random, tmp_path):
+    labels, thresholds = ("edema", "mass", "nodule"), {"one": (0.2, 0.4, 0.6), "two": (0.4, 0.4, 0.9)}
+    for seed, (name, of_model) in enumerate(thresholds.items()):
+        card = {"labels": labels, "temperatures": (1.0, 2.0, 3.0), "thresholds": of_model}
+        save_random(tmp_path / name, seed=seed, card_type=MultilabelCard, **card)
+    stage = make_stage(*(str(tmp_path / name) for name in thresholds))
+    table = stage(batch)
+    assert table.schema == predictions_schema(labels, stage.prefixes, finding_fields)
+    assert not {"label", "confidence", "entropy"} & set(table.column_names)
+    rows = [row for row in table.to_pylist() if row["status"] == "ok"]
+    assert rows
+    prefixes = dict(zip(stage.prefixes, thresholds.values(), strict=True)) | {"": (0.3, 0.4, 0.75)}
+    calls = set()
+    for row in rows:
+        for prefix, of_prefix in prefixes.items():
+            for label, threshold in zip(labels, of_prefix, strict=True):
+                probability, call = row[f"{prefix}prob_{label}"], row[f"{prefix}label_{label}"]
+                assert call == (probability >= threshold)
+                calls.add(call)
+        for label in labels:
+            parts = [row[f"{prefix}prob_{label}"] for prefix in stage.prefixes]
+            assert row[f"prob_{label}"] == pytest.approx(np.mean(parts), abs=1e-6)
+    assert calls == {0, 1}
+    failed = [row for row in table.to_pylist() if row["status"] == "error"]
+    assert {row[f"label_{label}"] for row in failed for label in labels} == {None}
+
+
+def test_classifiers_of_classes_and_of_findings_are_not_mixed(save_random, uris, tmp_path):
+    card = {"labels": LABELS, "temperatures": (1.0,) * 4, "thresholds": (0.5,) * 4}
+    save_random(tmp_path, card_type=MultilabelCard, **card)
+    with pytest.raises(
+        BundleError, match=r"is a multilabel_classifier, .* is a classifier; score them in separate jobs"
+    ):
+        make_stage(uris[0], str(tmp_path))
