@@ -18,7 +18,7 @@ PROVENANCE = {
     "run_id": "run-1",
     "scored_at": datetime(2026, 3, 1, 2, 30, tzinfo=UTC),
 }
-FLAGGED = predictions_schema(LABELS).append(pa.field("qc_flags", pa.list_(pa.string())))
+FLAGGED = predictions_schema(LABELS)
 
 
 def scored(image_id: str, label: str, confidence: float, uri: str | None = None, **more: Any) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def test_what_works_on_this_machine_is_not_submitted(name):
 def test_an_unknown_job_is_one_line():
     with pytest.raises(ConfigError, match=r"no job is named 'clasify_archive'; did you mean 'classify_archive'\?"):
         job_command(ROOT, "clasify_archive", [])
-    with pytest.raises(ConfigError, match="no job is named 'xyz'; the jobs for a cluster are benchmark_cascade, "):
+    with pytest.raises(ConfigError, match="no job is named 'xyz'; the jobs for a cluster are audit_classifier, "):
         job_command(ROOT, "xyz", [])
 
 

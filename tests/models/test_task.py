@@ -64,7 +64,7 @@ def test_the_confidence_in_chosen_findings_is_the_highest_of_those_that_are_pres
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_a_classifier_of_findings_divides_each_logit_by_its_temperature(save_random, tmp_path, engine):
-    labels, pixels = ("edema", "mass", "nodule"), np.random.default_rng(0).integers(0, 256, (3, 32, 32), np.uint8)
+    labels, pixels = ("edema", "mass", "nodule"), np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
     card = {"card_type": MultilabelCard, "labels": labels, "thresholds": (0.5,) * 3}
     save_random(tmp_path / "plain", spread=True, temperatures=(1.0,) * 3, **card)
     save_random(tmp_path / "cool", spread=True, temperatures=(1.0, 2.0, 0.5), **card)

@@ -96,8 +96,9 @@ def test_masking_beats_taking_missing_labels_as_absent(folder):
     truth, pixels = finding_values(others, objective.labels) == 1, pixels_of(train)
     areas = []
     for targets in (masked, np.nan_to_num(masked, nan=0.0)):
+        network = trained_small_network(objective, pixels, targets)
         with torch.no_grad():
-            scores = trained_small_network(objective, pixels, targets)(pixels_of(others)).double().numpy()
+            scores = network(pixels_of(others)).double().numpy()
         areas.append([auroc(truth[:, k], scores[:, k]) for k in range(len(objective.labels))])
     of_masked, of_blank = np.array(areas)
     assert (of_masked > of_blank).all()
@@ -123,7 +124,7 @@ def test_three_findings_are_learned_scored_and_evaluated(folder):
     assert min(areas.values()) >= 0.95, areas
     assert metrics["macro_f1"] > 0.8
     query = f"SELECT count(*), sum(label_mass), min(prob_mass), max(prob_mass) FROM '{scored}/predictions/*.parquet'"
-    count, called, lowest, highest = duckdb.sql(query).fetchone()
+    ((count, called, lowest, highest),) = duckdb.sql(query).fetchall()
     assert count == 300
     assert 0.3 < called / count < 0.7
     assert 0 <= lowest < 0.3 < 0.7 < highest <= 1
