@@ -145,7 +145,9 @@ def leave_rows_of_the_first_version(state, **schema):
 
 def test_predictions_of_the_first_version_are_refused_because_it_did_not_note_how_they_were_computed(state):
     leave_rows_of_the_first_version(state)
-    with pytest.raises(ResumeError, match=r"another version of cxr_ray, which did not note orientation_uri; .*--overwrite"):
+    with pytest.raises(
+        ResumeError, match=r"another version of cxr_ray, which did not note orientation_uri; .*--overwrite"
+    ):
         claim_output(state, JOB, overwrite=False)
     claim_output(state, JOB, overwrite=True)
     assert ids_of(state) == []
@@ -169,7 +171,9 @@ def test_keys_of_two_secrets_are_not_mixed(state, monkeypatch):
 def test_masks_of_the_first_version_are_refused_for_the_same_reason(state):
     leave_rows_of_the_first_version(state)
     config = SegmentConfig(input_uri="s3://archive", output_uri="o", model_uri="m")
-    with pytest.raises(ResumeError, match=r"another version of cxr_ray, which did not note orientation_uri; .*--overwrite"):
+    with pytest.raises(
+        ResumeError, match=r"another version of cxr_ray, which did not note orientation_uri; .*--overwrite"
+    ):
         claim_output(state, job(config=config), overwrite=False)
     claim_output(state, job(config=config), overwrite=True)
 
