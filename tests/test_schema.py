@@ -62,7 +62,7 @@ def test_predictions_of_findings_have_a_probability_and_a_call_of_each_instead_o
     schema = predictions_schema(("Edema", "Pleural Effusion"), ("resnet50_",), finding_fields)
     scores = ["prob_edema", "prob_pleural_effusion", "label_edema", "label_pleural_effusion"]
     of_model = [f"resnet50_{name}" for name in [*scores, "model_id"]]
-    assert schema.names == HEAD + scores + PROVENANCE + DICOM + of_model + PREDICTION
+    assert schema.names == HEAD + scores + PROVENANCE + DICOM + QUALITY + of_model
     assert [str(schema.field(name).type) for name in scores] == ["float", "float", "int8", "int8"]
     assert finding_columns(schema.names) == ("label_edema", "label_pleural_effusion")
 
