@@ -16,7 +16,6 @@ from cxr_ray.schema import (
 HEAD = ["image_id", "uri", "status", "error_kind", "error", "format", "width", "height", "content_sha256"]
 SCORES = ["label", "confidence", "entropy", "prob_covid", "prob_lung_opacity", "prob_normal", "prob_viral_pneumonia"]
 PROVENANCE = ["model_id", "preprocessing_id", "run_id", "scored_at", "device", "engine", "precision"]
-PREDICTION: list[str] = []
 CASCADE = ["mask_status", "mask_model_id", "mask_preprocessing_id", "mask_engine"]
 MASK = [
     "mask_height", "mask_width", "mask_counts", "area_fraction", "boxes_xyxy", "iou_prediction", "uncertainty", "prompt",
@@ -44,7 +43,7 @@ def test_probability_column(label, column):
 
 def test_predictions_of_one_model():
     schema = predictions_schema(LABELS)
-    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + QUALITY + PREDICTION
+    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + QUALITY
     may_lack = {"device", "engine", "precision"}  # in rows of other programs
     assert {f.name for f in schema if not f.nullable} == {"image_id", "uri", "status", *PROVENANCE} - may_lack
     assert {str(schema.field(name).type) for name in SCORES[1:]} == {"float"}
@@ -55,7 +54,7 @@ def test_predictions_of_several_models_end_with_a_set_of_columns_for_each():
     schema = predictions_schema(LABELS, ("vit_b16_", "resnet50_"))
     one = [f"vit_b16_{name}" for name in [*SCORES, "model_id"]]
     other = [f"resnet50_{name}" for name in [*SCORES, "model_id"]]
-    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + QUALITY + one + other + PREDICTION
+    assert schema.names == HEAD + SCORES + PROVENANCE + DICOM + QUALITY + one + other
 
 
 def test_predictions_of_findings_have_a_probability_and_a_call_of_each_instead_of_a_label():

@@ -102,6 +102,7 @@ def test_a_named_cluster_that_does_not_answer_is_one_line():
             assert asked.stderr.splitlines()[-1].split(", or")[0].endswith(refusal)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 def test_a_server_that_says_nothing_is_one_line_within_a_minute():
     """Ray would ask it 20 times, 40 s each."""
